@@ -1,0 +1,83 @@
+"""What crosses the border of the `agents` package: dimension letters and plain records.
+
+Dimension letters, used in every docstring and as local variables:
+  T  agent steps that are trained on          L  rows of a sequence: burn-in + T + bootstrap rows
+  B  batch (sequences) or lanes               S  frames in a stack
+  A  actions                                  C, H, W  channels, height, width of an image
+  D  recurrent width                          F  features an encoder yields
+Sequences are time-major: [L, B, ...]. Frames are uint8 in [0, 255] until the first convolution.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class RecurrentState(NamedTuple):
+    """State of the LSTM: hidden and cell, float32[B, D] each."""
+
+    hidden: Tensor
+    cell: Tensor
+
+    def detach(self) -> "RecurrentState":
+        """The same values, cut from the graph."""
+        return RecurrentState(self.hidden.detach(), self.cell.detach())
+
+    @staticmethod
+    def where(mask: Tensor, chosen: "RecurrentState", other: "RecurrentState") -> "RecurrentState":
+        """Lane-wise choice: `chosen` where mask (bool[B]) holds, `other` elsewhere."""
+        mask = mask[:, None]
+        return RecurrentState(
+            torch.where(mask, chosen.hidden, other.hidden),
+            torch.where(mask, chosen.cell, other.cell),
+        )
+
+    @staticmethod
+    def zeros(lanes: int, width: int, device: torch.device) -> "RecurrentState":
+        """The state at an episode's start."""
+        return RecurrentState(
+            torch.zeros(lanes, width, device=device), torch.zeros(lanes, width, device=device)
+        )
+
+
+class TrainingBatch(NamedTuple):
+    """A batch of sequences as the learner trains on them; all tensors on the learner's device.
+
+    Row t of a sequence is a moment: its stack is frames[t : t + S], its action was taken there.
+    Rows [0, burn_in) warm the state up, the next T are trained, the last n bootstrap.
+    """
+
+    frames: Tensor
+    """uint8[L + S - 1, B, H, W]: each frame once."""
+    previous_actions: Tensor
+    """int64[L, B]: the action before the row, -1 where there was none."""
+    previous_rewards: Tensor
+    """float32[L, B]: the unclipped reward it brought."""
+    actions: Tensor
+    """int64[L, B]: 0 where the row holds no step."""
+    rewards: Tensor
+    """float32[L, B]: received for the row's action."""
+    terminated: Tensor
+    """bool[L, B]: the row's action ended the episode for good."""
+    is_step: Tensor
+    """bool[L, B]: False before the episode, after its end, and where burn-in is missing."""
+    has_burn_in: Tensor
+    """bool[B]"""
+    state: RecurrentState
+    """The actor's state before the first present row: of the burn-in where there is one."""
+    unroll_state: RecurrentState
+    """The actor's state before the first trained row (what burn-in should reproduce)."""
+    weights: Tensor
+    """float32[B]: importance weights."""
+
+
+class UpdateReport(NamedTuple):
+    """What one optimizer step tells the rest of the system."""
+
+    priorities: Tensor
+    """float32[B], on the CPU: new sequence priorities."""
+    metrics: dict[str, Tensor]
+    """Scalars by name, left on the device so that reading them is the reader's choice."""
+    finite: bool
+    """False: loss or gradient was not finite and the step was skipped."""

@@ -1,0 +1,194 @@
+"""The R2D2 network: a convolutional encoder, an LSTM core and a dueling head.
+
+Source: Kapturowski et al., "Recurrent Experience Replay in Distributed RL" (R2D2), ICLR 2019,
+section 2.3 and appendix: the 3-layer convolutional network of DQN, an LSTM of 512 units fed with
+the previous reward and the one-hot previous action, and a dueling head whose value and advantage
+streams have a hidden layer of 512 units each. All widths are arguments.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from agents.interface import RecurrentState
+
+KERNELS = (8, 4, 3)
+STRIDES = (4, 2, 1)
+PIXEL_SCALE = 1.0 / 255.0
+
+
+class ConvEncoder(nn.Module):
+    """DQN's three convolutions and a fully connected layer, ReLU after each.
+
+    Takes stacks [N, S, H, W] with values in [0, 255], of any dtype, best in channels-last layout,
+    and yields float32[N, F]. The division by 255 is folded into the first convolution's weights:
+    it costs nothing per pixel.
+    """
+
+    def __init__(
+        self,
+        *,
+        frame_stack: int,
+        frame_height: int,
+        frame_width: int,
+        channels: Sequence[int],
+        features: int,
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(KERNELS):
+            raise ValueError(f"channels has {len(channels)} entries, needs {len(KERNELS)}")
+        height, width, previous = frame_height, frame_width, frame_stack
+        layers = []
+        for out, kernel, stride in zip(channels, KERNELS, STRIDES, strict=True):
+            layers.append(nn.Conv2d(previous, out, kernel, stride))
+            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            previous = out
+        if min(height, width) < 1:
+            raise ValueError(
+                f"frames of {frame_height}x{frame_width} are too small for kernels {KERNELS}, "
+                "strides {STRIDES}: use 36x36 or more"
+            )
+        self.convolutions = nn.ModuleList(layers)
+        self.projection = nn.Linear(previous * height * width, features)
+        self.features = features
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, stacks: Tensor) -> Tensor:
+        """Stacks [N, S, H, W] in [0, 255] -> float32[N, F], non-negative."""
+        first, *rest = self.convolutions
+        assert isinstance(first, nn.Conv2d)
+        pixels = stacks.to(first.weight.dtype)
+        x = F.relu(F.conv2d(pixels, first.weight * PIXEL_SCALE, first.bias, first.stride))
+        for layer in rest:
+            x = F.relu(layer(x))
+        # Flattened in (row, column, channel) order: free for channels-last activations.
+        return F.relu(self.projection(x.permute(0, 2, 3, 1).flatten(1)))
+
+
+class DuelingHead(nn.Module):
+    """Q(s, a) = V(s) + A(s, a) - mean_a A(s, a).
+
+    Source: Wang et al., "Dueling Network Architectures", 2016, equation 9.
+    """
+
+    def __init__(self, inputs: int, hidden: int, actions: int) -> None:
+        super().__init__()
+        self.value = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.advantage = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, actions)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32[..., inputs] -> float32[..., A]."""
+        advantage: Tensor = self.advantage(x)
+        value: Tensor = self.value(x)
+        return value + advantage - advantage.mean(dim=-1, keepdim=True)
+
+
+class RecurrentQNetwork(nn.Module):
+    """Encoder(s), LSTM core, dueling head.
+
+    `encoders` is 2 only for the paper's augmentation baseline, where two identical encoders are
+    trained end to end. `given_features` is the width of features that another encoder provides
+    (the separate representation encoder of ReLIC's appendix E.6); no gradient goes through them.
+    """
+
+    def __init__(
+        self,
+        *,
+        actions: int,
+        frame_stack: int,
+        frame_height: int,
+        frame_width: int,
+        channels: Sequence[int],
+        features: int,
+        lstm: int,
+        hidden: int,
+        encoders: int = 1,
+        given_features: int = 0,
+        previous_reward: Literal["raw", "tanh"] = "raw",
+        skip_core: bool = False,
+    ) -> None:
+        super().__init__()
+        self.actions = actions
+        self.lstm_width = lstm
+        self.given_features = given_features
+        self._squash_reward = previous_reward == "tanh"
+        self._skip_core = skip_core
+        self.encoders = nn.ModuleList(
+            ConvEncoder(
+                frame_stack=frame_stack,
+                frame_height=frame_height,
+                frame_width=frame_width,
+                channels=channels,
+                features=features,
+            )
+            for _ in range(encoders)
+        )
+        seen = features * encoders + given_features
+        self.core = nn.LSTM(seen + 1 + actions, lstm)
+        self.head = DuelingHead(lstm + (seen if skip_core else 0), hidden, actions)
+
+    @property
+    def encoder(self) -> ConvEncoder:
+        """The encoder that a shared representation loss trains too."""
+        encoder = self.encoders[0]
+        assert isinstance(encoder, ConvEncoder)
+        return encoder
+
+    def initial_state(self, lanes: int) -> RecurrentState:
+        """Zeros: the state at an episode's start."""
+        return RecurrentState.zeros(lanes, self.lstm_width, next(self.parameters()).device)
+
+    def encode(self, stacks: Tensor, given: Tensor | None = None) -> Tensor:
+        """Stacks [N, S, H, W] in [0, 255] (and given features [N, G]) -> float32[N, F']."""
+        parts = [encoder(stacks) for encoder in self.encoders]
+        if self.given_features:
+            if given is None:
+                raise ValueError(f"given is None, needs features [N, {self.given_features}]")
+            parts.append(given.detach())
+        return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+
+    def unroll(
+        self,
+        features: Tensor,
+        previous_actions: Tensor,
+        previous_rewards: Tensor,
+        state: RecurrentState,
+    ) -> tuple[Tensor, RecurrentState]:
+        """Runs the core over T rows and reads the head at each.
+
+        Args:
+          features: float32[T, B, F'] from `encode`.
+          previous_actions: int64[T, B], -1 where there was none (encoded as all zeros).
+          previous_rewards: float32[T, B].
+          state: before the first row.
+
+        Returns:
+          Q-values float32[T, B, A] in rescaled space, and the state after the last row.
+        """
+        rewards = torch.tanh(previous_rewards) if self._squash_reward else previous_rewards
+        one_hot = F.one_hot(previous_actions + 1, self.actions + 1)[..., 1:]
+        inputs = torch.cat([features, rewards.unsqueeze(-1), one_hot.to(features.dtype)], dim=-1)
+        outputs, (hidden, cell) = self.core(inputs, (state.hidden[None], state.cell[None]))
+        if self._skip_core:
+            outputs = torch.cat([outputs, features], dim=-1)
+        return self.head(outputs), RecurrentState(hidden[0], cell[0])
+
+
+def stacks_from_frames(frames: Tensor, frame_stack: int) -> Tensor:
+    """Builds the stack of every row from frames stored once.
+
+    Args:
+      frames: uint8[L + S - 1, B, H, W].
+      frame_stack: S.
+
+    Returns:
+      uint8[L * B, S, H, W], channels-last in memory, rows in [L, B] order; the newest frame last.
+    """
+    rows = frames.shape[0] - frame_stack + 1
+    stacked = torch.stack([frames[i : i + rows] for i in range(frame_stack)], dim=-1)
+    return stacked.flatten(0, 1).permute(0, 3, 1, 2)

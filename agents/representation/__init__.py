@@ -1,0 +1,24 @@
+"""Representation losses, one per file: pure functions of embeddings, no encoders, no state.
+
+Everywhere M is the number of augmented frame stacks, F the features of an embedding; `online_v` is
+the online encoder's float[M, F] for view v, `target_v` the momentum encoder's. Row i of every
+tensor comes from the same stack. Targets are detached inside. `valid`, bool[M], marks the rows
+that count: the others are neither averaged over nor used as negatives, and may hold anything.
+All of it is computed in float32 (or float64 if given), autocast or not.
+"""
+
+from agents.representation.byol import ByolHeads, byol_loss
+from agents.representation.contrastive import contrastive_accuracy
+from agents.representation.curl import curl_loss
+from agents.representation.relic import RelicLoss, relic_loss
+from agents.representation.simclr import simclr_loss
+
+__all__ = [
+    "ByolHeads",
+    "RelicLoss",
+    "byol_loss",
+    "contrastive_accuracy",
+    "curl_loss",
+    "relic_loss",
+    "simclr_loss",
+]

@@ -1,0 +1,90 @@
+"""The BYOL loss and its two heads: predict the target's projection of the other view.
+
+    loss = mean_i [2 - 2 cos(prediction_1, projection_target_2)]
+         + mean_i [2 - 2 cos(prediction_2, projection_target_1)]
+
+Source: Grill et al., "Bootstrap Your Own Latent", 2020, eq. 2 and sec. 3.3; Mitrovic et al.
+(ReLIC), 2021, app. E.6 for the heads in the Atari comparison (target momentum 0.99).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from agents.representation.contrastive import check_embeddings, full_precision, mean_over_rows
+
+
+class ByolHeads(nn.Module):
+    """Projector and predictor; called, it yields the online side's prediction.
+
+    The online side is `heads(embedding)`, the target side `momentum_heads.projector(embedding)`:
+    float[M, features] to float[M, projection_units] both.
+
+    ReLIC's app. E.6 says only "two-layer perceptrons", hidden units "in the two layers 1024 and
+    512". Our reading: linear to 1024, linear to 512, with batch normalisation and ReLU between
+    as in BYOL; whether the Atari arm kept the normalisation is not said. In training mode all rows
+    given take part in the batch statistics: pass valid rows only, at least two.
+
+    Args:
+      features: F of the embedding.
+      hidden_units: ReLIC, app. E.6: 1024.
+      projection_units: ReLIC, app. E.6: 512.
+    """
+
+    def __init__(self, features: int, hidden_units: int = 1024, projection_units: int = 512):
+        super().__init__()
+        self.projector = _perceptron(features, hidden_units, projection_units)
+        self.predictor = _perceptron(projection_units, hidden_units, projection_units)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Returns the prediction of the target's projection, float[M, projection_units]."""
+        prediction: Tensor = self.predictor(self.projector(embedding))
+        return prediction
+
+
+def byol_loss(
+    prediction_1: Tensor,
+    prediction_2: Tensor,
+    projection_target_1: Tensor,
+    projection_target_2: Tensor,
+    *,
+    valid: Tensor | None = None,
+) -> Tensor:
+    """Returns the loss of both directions, a scalar in [0, 8]; formula in the module's docstring.
+
+    Args:
+      prediction_1: float[M, F], from the online encoder and heads on view 1; gradient goes here
+      prediction_2: and here (view 2).
+      projection_target_1: float[M, F], from the momentum copies on view 1; detached.
+      projection_target_2: the same on view 2; detached.
+      valid: bool[M], the rows that count; None: all.
+
+    Raises:
+      ValueError: on shapes that disagree.
+    """
+    check_embeddings(
+        valid,
+        prediction_1=prediction_1,
+        prediction_2=prediction_2,
+        projection_target_1=projection_target_1,
+        projection_target_2=projection_target_2,
+    )
+    total = torch.zeros((), device=prediction_1.device)
+    for prediction, projection in (
+        (prediction_1, projection_target_2),
+        (prediction_2, projection_target_1),
+    ):
+        cosine = F.cosine_similarity(
+            full_precision(prediction, valid), full_precision(projection.detach(), valid), dim=-1
+        )
+        total = total + mean_over_rows(2 - 2 * cosine, valid)
+    return total
+
+
+def _perceptron(inputs: int, hidden_units: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inputs, hidden_units),
+        nn.BatchNorm1d(hidden_units),
+        nn.ReLU(),
+        nn.Linear(hidden_units, outputs),
+    )

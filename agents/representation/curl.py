@@ -1,0 +1,48 @@
+"""The CURL loss: instance discrimination with a learned bilinear similarity, in one direction.
+
+    logits[i, j] = online_1[i]^T W target_2[j],   loss = CE(logits, diagonal)
+
+Source: Laskin et al., "CURL: Contrastive Unsupervised Representations for Reinforcement Learning",
+2020, its pseudocode; Mitrovic et al. (ReLIC), 2021, app. E.6: "linear layer as a
+critic embedding for the target encoder". The pseudocode's subtraction of the row maximum is for
+stability only; log_softmax does it. No deviation.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from agents.representation.contrastive import (
+    check_embeddings,
+    full_precision,
+    instance_cross_entropy,
+    similarities,
+)
+
+
+def curl_loss(
+    online_1: Tensor, target_2: Tensor, critic_weight: Tensor, *, valid: Tensor | None = None
+) -> Tensor:
+    """Returns the loss, a scalar in nats; log M at chance.
+
+    Args:
+      online_1: float[M, F], the online encoder on view 1 (the query); the gradient goes here
+      target_2: float[M, F], the momentum encoder on view 2 (the key); detached.
+      critic_weight: float[F, F], W; and the gradient goes here.
+      valid: bool[M], the rows that count and serve as negatives; None: all.
+
+    Raises:
+      ValueError: on shapes that disagree.
+    """
+    check_embeddings(valid, online_1=online_1, target_2=target_2)
+    features = online_1.shape[1]
+    if critic_weight.shape != (features, features):
+        raise ValueError(
+            f"critic_weight has shape {tuple(critic_weight.shape)}, must be "
+            f"{(features, features)} for embeddings of {features} features"
+        )
+    with torch.autocast(online_1.device.type, enabled=False):
+        keys = full_precision(target_2.detach(), valid)
+        embedded_keys = F.linear(keys, critic_weight.to(keys.dtype))
+    logits = similarities(online_1, embedded_keys, valid=valid)
+    return instance_cross_entropy(F.log_softmax(logits, dim=-1), valid)

@@ -1,0 +1,180 @@
+"""Run folders as the analysis sees them: finds them, reads them, groups them into series.
+
+A run folder has a `config.toml`, and was evaluated if its `evaluations.csv` has a line. A series
+is what one curve or one column shows: all runs below one folder that the caller named.
+"""
+
+import csv
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from envs.games import find_game
+from numpy.typing import NDArray
+
+_DEPTH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Scores over a run; three float64[N] of equal length."""
+
+    frames: NDArray[np.float64]
+    minutes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One evaluated run of one game with one seed."""
+
+    folder: Path
+    game: str
+    """As in `envs.games.ATARI57`."""
+    seed: int
+    protocol: str
+    ale_py: str
+    metadata: dict[str, object]
+    evaluations: Curve
+    """Mean scores of the evaluations, with exploration off or nearly so."""
+    episodes: Curve
+    """Training episodes of every lane, exploring."""
+    last_scores: tuple[float, ...]
+    """Of each episode of the last evaluation."""
+
+    @property
+    def score(self) -> float:
+        """Mean score of the last evaluation, not of the best."""
+        return float(self.evaluations.scores[-1])
+
+    @property
+    def env_frames(self) -> int:
+        """Frames trained before the last evaluation."""
+        return int(self.evaluations.frames[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Runs that belong together, and those that cannot count."""
+
+    label: str
+    runs: tuple[Run, ...]
+    failed: tuple[str, ...]
+    """Folder and reason of each run that has no score."""
+
+    def scores(self) -> dict[str, list[float]]:
+        """Returns game → last score of each seed, seeds ascending."""
+        scores: dict[str, list[float]] = {}
+        for run in self.runs:
+            scores.setdefault(run.game, []).append(run.score)
+        return scores
+
+
+def find_series(folders: Sequence[Path]) -> list[Series]:
+    """Returns one series per folder; run folders named directly are one series, "runs".
+
+    Args:
+      folders: run folders, and folders that hold some up to three levels below.
+
+    Raises:
+      ValueError: if a folder is missing or holds no run, or a series has a game and seed twice.
+    """
+    single, series = [], []
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is no folder")
+        if _is_run(folder):
+            single.append(folder)
+            continue
+        found = _runs_below(folder, _DEPTH)
+        if not found:
+            raise ValueError(f"{folder} holds no run folder (one with a config.toml)")
+        series.append(_read_series(folder.resolve().name, found))
+    if single:
+        series.insert(0, _read_series("runs" if len(single) > 1 else single[0].name, single))
+    labels = [one.label for one in series]
+    repeated = {label for label in labels if labels.count(label) > 1}
+    if repeated:
+        raise ValueError(
+            f"two folders are named {sorted(repeated)[0]}: rename one, names are labels"
+        )
+    return series
+
+
+def read_run(folder: Path) -> Run:
+    """Reads one run folder.
+
+    Raises:
+      ValueError: if it has no evaluation yet, is of a game outside the 57, or cannot be read.
+    """
+    try:
+        config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        evaluations = _read_csv(folder / "evaluations.csv")
+        episodes = _read_csv(folder / "episodes.csv")
+        if not evaluations:
+            raise ValueError("no evaluation yet")
+        return Run(
+            folder=folder,
+            game=find_game(str(metadata.get("game", config.get("game")))).name,
+            seed=int(metadata.get("seed", config.get("seed", 0))),
+            protocol=str(metadata["protocol"]),
+            ale_py=str(metadata["ale_py"]),
+            metadata=metadata,
+            evaluations=_curve(evaluations, "mean_score"),
+            episodes=_curve(episodes, "score"),
+            last_scores=tuple(float(score) for score in evaluations[-1]["scores"].split(";")),
+        )
+    except (OSError, KeyError, TypeError) as error:
+        raise ValueError(f"cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.toml").is_file()
+
+
+def _runs_below(folder: Path, depth: int) -> list[Path]:
+    found: list[Path] = []
+    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
+        if _is_run(child):
+            found.append(child)
+        elif depth > 1:
+            found += _runs_below(child, depth - 1)
+    return found
+
+
+def _read_series(label: str, folders: Sequence[Path]) -> Series:
+    runs: dict[tuple[str, int], Run] = {}
+    failed = []
+    for folder in folders:
+        try:
+            run = read_run(folder)
+        except ValueError as error:
+            failed.append(f"{folder.name}: {error}")
+            continue
+        twin = runs.setdefault((run.game, run.seed), run)
+        if twin is not run:
+            raise ValueError(
+                f"{label} has {run.game} with seed {run.seed} twice, in {twin.folder} and"
+                f" {run.folder}: put them into folders of their own"
+            )
+    ordered = sorted(runs.values(), key=lambda run: (run.game, run.seed))
+    return Series(label, tuple(ordered), tuple(failed))
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    """Returns the whole lines; one that a crash cut short, or cut off, is left out."""
+    if not path.exists():
+        return []
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    return [row for row in csv.DictReader(whole.splitlines()) if None not in row.values()]
+
+
+def _curve(rows: Sequence[dict[str, str]], score: str) -> Curve:
+    columns = ("env_frames", "minutes", score)
+    values = np.array([[float(row[name]) for name in columns] for row in rows], np.float64)
+    frames, minutes, scores = values.reshape(-1, 3).T
+    return Curve(frames, minutes, scores)

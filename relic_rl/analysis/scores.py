@@ -1,0 +1,255 @@
+"""From raw scores to human-normalized ones, and from 57 games to a few numbers.
+
+A human-normalized score (HNS) is (score - random) / (human - random): 0 is random play, 1 the
+human of `envs.games.ATARI57`. It is a fraction in every function here; only `Aggregate`, which
+mirrors published tables, is in percent.
+
+Many seeds: the paper's rows take each game's mean over its seeds first; IQM, optimality gap and
+profile pool runs, as their authors do. Intervals are 95 % percentile intervals of a bootstrap
+stratified by game: seeds are drawn anew, games stay. The draws have a seed of their own, so the
+same scores give the same interval. With one seed there is no interval.
+
+Sources: Mitrovic et al., ICLR 2021, Table 4 (capped mean ... percentiles). Agarwal et al.,
+"Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021 (the rest).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from envs.games import ATARI57, find_game
+from numpy.typing import ArrayLike, NDArray
+
+Scores = Mapping[str, float | Sequence[float]]
+"""Game, in any spelling → raw score, or one raw score per seed."""
+
+_FloatArray = NDArray[np.float64]
+
+REPETITIONS = 2000
+_BOOTSTRAP_SEED = 0
+_INTERVAL = (2.5, 97.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """The rows of the paper's Table 4 and of rliable; percent of the human score."""
+
+    capped_mean: float
+    """Mean over games of the HNS clipped to [0, 100]."""
+    superhuman_games: int
+    """Games with an HNS of 100 or more."""
+    mean: float
+    median: float
+    percentile_40: float
+    percentile_30: float
+    percentile_20: float
+    percentile_10: float
+    percentile_5: float
+    iqm: float
+    """Mean of the middle half of all runs."""
+    optimality_gap: float
+    """How far runs stay below 100 on average; what is above counts as 100."""
+
+    games: tuple[str, ...]
+    """The games that count here."""
+    missing: tuple[str, ...]
+    """Those of the 57 without a score: the numbers above say nothing about them."""
+    seeds: int
+    """Of the game with fewest. Intervals, IQM and optimality gap use so many of every game."""
+    intervals: dict[str, tuple[float, float]] | None
+    """Row → 95 % interval; None with one seed."""
+
+    def rows(self) -> dict[str, float]:
+        """Returns row name → value, in the order of the tables."""
+        return {name: value for name, value in asdict(self).items() if name in ROW_LABELS}
+
+
+ROW_LABELS: dict[str, str] = {
+    "capped_mean": "Capped mean",
+    "superhuman_games": "Superhuman games",
+    "mean": "Mean",
+    "median": "Median",
+    "percentile_40": "40 % percentile",
+    "percentile_30": "30 % percentile",
+    "percentile_20": "20 % percentile",
+    "percentile_10": "10 % percentile",
+    "percentile_5": "5 % percentile",
+    "iqm": "IQM",
+    "optimality_gap": "Optimality gap",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number or a curve, with its 95 % interval; None with one seed."""
+
+    value: _FloatArray
+    low: _FloatArray | None
+    high: _FloatArray | None
+
+
+def human_normalized(game: str, score: float) -> float:
+    """Returns (score - random) / (human - random): a fraction, 1 = human.
+
+    Args:
+      game: in any spelling `envs.games.find_game` knows.
+      score: undiscounted raw return.
+
+    Raises:
+      ValueError: if the game is none of the 57.
+    """
+    known = find_game(game)
+    return float((score - known.random) / (known.human - known.random))
+
+
+def aggregate(scores_by_game: Scores, *, repetitions: int = REPETITIONS) -> Aggregate:
+    """Returns the rows of the paper's Table 4 over the games given, in percent.
+
+    Games that are missing are named and never averaged away: read `missing` before any number.
+
+    Args:
+      scores_by_game: raw scores; an empty sequence of seeds counts as missing.
+      repetitions: bootstrap samples behind the intervals.
+
+    Raises:
+      ValueError: if a game is unknown or given twice, a score is not finite, or none is given.
+    """
+    normalized = _normalize(scores_by_game)
+    means = np.array([[np.mean(seeds) for seeds in normalized.values()]])
+    runs = _runs(normalized)
+    # The mean over seeds is the same in both but where games have unequal numbers of seeds.
+    values = {name: float(row(means)) for name, row in _MEAN_ROWS.items()}
+    values |= {name: float(row(runs)) for name, row in _POOLED_ROWS.items()}
+    intervals = None
+    if len(runs) > 1:
+        samples = _bootstrap(runs, repetitions)
+        intervals = {
+            name: _percentile_interval(row(samples))
+            for name, row in (_MEAN_ROWS | _POOLED_ROWS).items()
+        }
+    superhuman_games = int(values.pop("superhuman_games"))
+    return Aggregate(
+        **values,
+        superhuman_games=superhuman_games,
+        games=tuple(normalized),
+        missing=tuple(game for game in ATARI57 if game not in normalized),
+        seeds=len(runs),
+        intervals=intervals,
+    )
+
+
+def performance_profile(
+    scores_by_game: Scores, thresholds: ArrayLike, *, repetitions: int = REPETITIONS
+) -> Estimate:
+    """Returns the fraction of runs whose HNS is above each threshold (a fraction, 1 = human)."""
+    limits = np.asarray(thresholds, np.float64)
+    runs = _runs(_normalize(scores_by_game))
+
+    def profile(samples: _FloatArray) -> _FloatArray:
+        above = [(samples > limit).mean(axis=(-2, -1)) for limit in limits]
+        return np.stack(above, axis=-1)
+
+    return _estimate(profile, [runs], repetitions)
+
+
+def probability_of_improvement(
+    scores_by_game: Scores, baseline_by_game: Scores, *, repetitions: int = REPETITIONS
+) -> Estimate:
+    """Returns how probably a run beats a run of the baseline on a game drawn at random.
+
+    P(X > Y) + P(X = Y) / 2, averaged over the games that both have; a number, not a curve.
+
+    Raises:
+      ValueError: if no game is in both.
+    """
+    ours, theirs = _normalize(scores_by_game), _normalize(baseline_by_game)
+    common = [game for game in ours if game in theirs]
+    if not common:
+        raise ValueError("no game has a score from both: nothing to compare")
+
+    def probability(x: _FloatArray, y: _FloatArray) -> _FloatArray:
+        pairs = np.sign(x[..., :, None, :] - y[..., None, :, :])
+        return np.asarray(0.5 + 0.5 * pairs.mean(axis=(-3, -2, -1)))
+
+    matrices = [_runs({game: scores[game] for game in common}) for scores in (ours, theirs)]
+    return _estimate(probability, matrices, repetitions)
+
+
+def _normalize(scores_by_game: Scores) -> dict[str, _FloatArray]:
+    """Returns game → float64[seeds], in the order of the 57."""
+    normalized: dict[str, _FloatArray] = {}
+    for text, scores in scores_by_game.items():
+        game = find_game(text)
+        if game.name in normalized:
+            raise ValueError(f"scores_by_game has {game.name} twice; one entry may hold all seeds")
+        values = np.atleast_1d(np.asarray(scores, np.float64))
+        if not np.isfinite(values).all():
+            raise ValueError(f"the scores of {game.name} are {values}: they must be finite")
+        if len(values):
+            normalized[game.name] = (values - game.random) / (game.human - game.random)
+    if not normalized:
+        raise ValueError("scores_by_game has no scores: give at least one game")
+    return {game: normalized[game] for game in ATARI57 if game in normalized}
+
+
+def _runs(normalized: Mapping[str, _FloatArray]) -> _FloatArray:
+    """Returns float64[seeds, games]: of every game as many seeds as the poorest game has."""
+    seeds = min(len(values) for values in normalized.values())
+    return np.stack([values[:seeds] for values in normalized.values()], axis=1)
+
+
+def _bootstrap(runs: _FloatArray, repetitions: int, stream: int = 0) -> _FloatArray:
+    """Returns float64[repetitions, seeds, games]: each game's seeds drawn with replacement.
+
+    The generator is our own and seeded: rliable's takes a `random_state` and then draws from
+    NumPy's global one.
+    """
+    generator = np.random.default_rng((_BOOTSTRAP_SEED, stream))
+    seeds, games = runs.shape
+    drawn = generator.integers(seeds, size=(repetitions, seeds, games))
+    return runs[drawn, np.arange(games)]
+
+
+def _estimate(
+    statistic: Callable[..., _FloatArray], matrices: Sequence[_FloatArray], repetitions: int
+) -> Estimate:
+    value = statistic(*matrices)
+    if max(len(runs) for runs in matrices) == 1:
+        return Estimate(value, None, None)
+    samples = [_bootstrap(runs, repetitions, stream) for stream, runs in enumerate(matrices)]
+    low, high = np.percentile(statistic(*samples), _INTERVAL, axis=0)
+    return Estimate(value, low, high)
+
+
+def _percentile_interval(samples: _FloatArray) -> tuple[float, float]:
+    low, high = np.percentile(samples, _INTERVAL)
+    return float(low), float(high)
+
+
+def _interquartile_mean(runs: _FloatArray) -> _FloatArray:
+    """Cuts floor(n / 4) runs off either end, as scipy's trim_mean does in rliable."""
+    pooled = np.sort(runs.reshape(*runs.shape[:-2], -1), axis=-1)
+    cut = pooled.shape[-1] // 4
+    return np.asarray(100 * pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1))
+
+
+def _percentile(percent: int) -> Callable[[_FloatArray], _FloatArray]:
+    return lambda runs: np.asarray(100 * np.percentile(runs.mean(axis=-2), percent, axis=-1))
+
+
+# Each takes float64[..., seeds, games] and returns float64[...].
+_MEAN_ROWS: dict[str, Callable[[_FloatArray], _FloatArray]] = {
+    "capped_mean": lambda runs: 100 * np.clip(runs.mean(axis=-2), 0, 1).mean(axis=-1),
+    "superhuman_games": lambda runs: (runs.mean(axis=-2) >= 1).sum(axis=-1),
+    "mean": lambda runs: 100 * runs.mean(axis=(-2, -1)),
+    "median": _percentile(50),
+    "percentile_40": _percentile(40),
+    "percentile_30": _percentile(30),
+    "percentile_20": _percentile(20),
+    "percentile_10": _percentile(10),
+    "percentile_5": _percentile(5),
+}
+_POOLED_ROWS: dict[str, Callable[[_FloatArray], _FloatArray]] = {
+    "iqm": _interquartile_mean,
+    "optimality_gap": lambda runs: 100 * (1 - np.minimum(runs, 1).mean(axis=(-2, -1))),
+}

@@ -1,0 +1,63 @@
+"""Tables as plain data, and as Markdown and LaTeX; `relic_rl.analysis.page` has the HTML."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One number of a table, with a smaller line below it."""
+
+    text: str
+    small: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A titled table; the first cell of a row names it."""
+
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """Returns the tables as GitHub Markdown."""
+    parts = []
+    for table in tables:
+        lines = [f"## {table.title}", "", table.caption, ""]
+        lines.append("| " + " | ".join(table.columns) + " |")
+        lines.append("|---|" + "---:|" * (len(table.columns) - 1))
+        for row in table.rows:
+            lines.append("| " + " | ".join(_joined(cell, "**{}**") for cell in row) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """Returns the tables as LaTeX tabulars, in the style of booktabs."""
+    parts = ["% Needs \\usepackage{booktabs}."]
+    for table in tables:
+        lines = [f"% {table.title}. {table.caption}"]
+        lines.append(f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}\n\\toprule")
+        lines.append(" & ".join(_tex(column) for column in table.columns) + r" \\ \midrule")
+        for row in table.rows:
+            lines.append(" & ".join(_tex(_joined(c, "{}"), c.best) for c in row) + r" \\")
+        lines.append("\\bottomrule\n\\end{tabular}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _joined(cell: Cell, best: str) -> str:
+    text = best.format(cell.text) if cell.best else cell.text
+    return f"{text} ({cell.small})" if cell.small else text
+
+
+def _tex(text: str, best: bool = False) -> str:
+    for character in "\\&%$#_{}":
+        text = text.replace(
+            character, r"\textbackslash " if character == "\\" else f"\\{character}"
+        )
+    return f"\\textbf{{{text}}}" if best else text

@@ -1,0 +1,210 @@
+"""Builds the parts from the configuration: the one place where its fields meet constructors."""
+
+import os
+import zlib
+
+import numpy as np
+import psutil
+import torch
+from envs.atari import make_atari
+from envs.interface import VectorEnv
+from envs.protocol import PROTOCOLS
+from envs.toy import MemoryLanes
+
+from agents.agent import (
+    NetworkShape,
+    R2D2Agent,
+    ReinforcementOptions,
+    RepresentationOptions,
+    SequenceShape,
+)
+from agents.representation.objective import ContrastOptions
+from relic_rl.analysis.scores import human_normalized
+from relic_rl.config import Config
+from relic_rl.errors import UserError
+from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.runtime.actor import Actor
+from relic_rl.runtime.inline import InlineEngine
+from relic_rl.runtime.stopwatch import Stopwatch
+
+TOY_GAME = "toy_memory"
+"""A game of ours for tests and for debugging: solved only by an agent with memory."""
+
+ESTIMATED_STEP_BYTES = 700
+"""Replay bytes per step, mean over the 57 games as measured: see docs/benchmarks.md."""
+
+
+class ResourceError(UserError):
+    """The machine lacks what the configuration asks for."""
+
+
+def named_seed(seed: int, name: str) -> int:
+    """An independent 63-bit seed for each named generator of a run."""
+    sequence = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
+
+
+def learner_device(config: Config) -> torch.device:
+    """The device to learn on.
+
+    Raises:
+      ResourceError: CUDA is asked for and not there.
+    """
+    if config.run.device == "cuda" and not torch.cuda.is_available():
+        raise ResourceError("run.device is cuda, but no CUDA device is found: use cpu or auto")
+    if config.run.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.run.device)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def set_threads(config: Config) -> None:
+    """Gives torch its share of the cores; two pools that ask for more spin against each other."""
+    torch.set_num_threads(config.run.threads or cores())
+
+
+def make_env(config: Config, game: str, *, lanes: int, seed: int) -> VectorEnv:
+    """The game's vector environment, under the run's protocol."""
+    if game == TOY_GAME:
+        return MemoryLanes(lanes, seed)
+    return make_atari(
+        game,
+        lanes,
+        seed,
+        PROTOCOLS[config.env.protocol],
+        action_set=config.env.action_set,
+        threads=config.env.threads or min(cores(), lanes),
+    )
+
+
+def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.device) -> R2D2Agent:
+    """The agent for an environment's frames and actions."""
+    network, learner, representation = config.network, config.learner, config.representation
+    return R2D2Agent(
+        network=NetworkShape(
+            actions=env.actions,
+            frame_stack=network.frame_stack,
+            frame_height=env.frame_height,
+            frame_width=env.frame_width,
+            channels=network.channels,
+            features=network.features,
+            lstm=network.lstm,
+            hidden=network.hidden,
+            previous_reward=network.previous_reward,
+            skip_core=network.skip_core,
+        ),
+        sequence=SequenceShape(learner.burn_in_steps, learner.unroll_steps, learner.n_steps),
+        reinforcement=ReinforcementOptions(
+            discount=learner.discount,
+            trace_lambda=learner.trace_lambda,
+            rescaling_epsilon=learner.rescaling_epsilon,
+            priority_mix=config.replay.priority_mix,
+            learning_rate=learner.learning_rate,
+            adam_epsilon=learner.adam_epsilon,
+            clip_norm=learner.clip_norm,
+            target_period_updates=learner.target_period_updates,
+        ),
+        representation=RepresentationOptions(
+            arm=representation.arm,
+            join=representation.encoder,
+            weight=representation.weight,
+            momentum=representation.momentum,
+            stacks_per_sequence=representation.stacks_per_sequence,
+            use_burn_in=representation.use_burn_in,
+            learning_rate=representation.learning_rate,
+            adam_epsilon=representation.adam_epsilon,
+            clip_norm=representation.clip_norm,
+            contrast=ContrastOptions(
+                temperature=representation.temperature,
+                alpha=representation.alpha,
+                normalize=representation.normalize,
+                kl_direction=representation.kl_direction,
+                kl_stop_gradient=representation.kl_stop_gradient,
+            ),
+        ),
+        diagnostics_every_updates=learner.diagnostics_every_updates,
+        device=device,
+        seed=named_seed(seed, "agent"),
+    )
+
+
+def make_replay(config: Config, *, seed: int) -> ReplayBuffer:
+    """An empty replay."""
+    learner, replay = config.learner, config.replay
+    return ReplayBuffer(
+        capacity_steps=replay.capacity_steps,
+        max_bytes=replay.max_bytes,
+        segment_steps=learner.segment_steps,
+        burn_in_steps=learner.burn_in_steps,
+        unroll_steps=learner.unroll_steps,
+        n_steps=learner.n_steps,
+        frame_stack=config.network.frame_stack,
+        rng=np.random.Generator(np.random.PCG64(named_seed(seed, "replay"))),
+        priority_exponent=replay.priority_exponent,
+        priority_mix=replay.priority_mix,
+        importance_exponent=replay.importance_exponent,
+    )
+
+
+def check_memory(config: Config) -> None:
+    """Refuses a replay that will not fit, before hours are spent on filling it.
+
+    Raises:
+      ResourceError: it will not.
+    """
+    needed, free = replay_bytes(config), psutil.virtual_memory().available
+    if needed > free:
+        raise ResourceError(
+            f"the replay needs about {needed / 2**30:.1f} GiB when full, {free / 2**30:.1f} GiB are "
+            "free: lower --replay.capacity_steps or --replay.max_bytes"
+        )
+
+
+def replay_bytes(config: Config) -> int:
+    """Bytes that the full replay is expected to take, its ceiling respected."""
+    state = 8 * config.network.lstm / config.learner.segment_steps
+    expected = config.replay.capacity_steps * (ESTIMATED_STEP_BYTES + state)
+    return int(min(expected, config.replay.max_bytes))
+
+
+def make_actor(
+    config: Config,
+    env: VectorEnv,
+    agent: R2D2Agent,
+    epsilons: torch.Tensor,
+    *,
+    seed: int,
+    stopwatch: Stopwatch,
+) -> Actor:
+    """The actor that owns all lanes of the run."""
+    return Actor(
+        env=env,
+        policy=agent.policy(),
+        epsilons=epsilons,
+        actor=0,
+        incarnation=0,
+        segment_steps=config.learner.segment_steps,
+        n_steps=config.learner.n_steps,
+        frame_stack=config.network.frame_stack,
+        discount=config.learner.discount,
+        rescaling_epsilon=config.learner.rescaling_epsilon,
+        seed=named_seed(seed, "exploration"),
+        device=agent.device,
+        stopwatch=stopwatch,
+    )
+
+
+def make_engine(config: Config, actor: Actor) -> InlineEngine:
+    """The engine that `run.engine` names."""
+    if config.run.engine != "inline":
+        raise ResourceError(f"run.engine {config.run.engine} is not available yet: use inline")
+    return InlineEngine(actor)
+
+
+def normalized_score(game: str, score: float) -> float | None:
+    """Human-normalized score as a fraction; None for a toy."""
+    return None if game == TOY_GAME else human_normalized(game, score)

@@ -1,0 +1,234 @@
+"""The command line: verbs, their arguments, and one clear line for everything that goes wrong.
+
+Settings are given as `--SECTION.FIELD VALUE` and belong to the configuration; everything else is
+the verb's own and parsed by tyro. Heavy imports wait until a verb runs.
+"""
+
+import contextlib
+import io
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from relic_rl import process
+from relic_rl.errors import UsageError, UserError
+
+_OVERRIDE = re.compile(r"--([a-z_]+\.[A-Za-z0-9_.-]+)(?:=(.*))?", re.DOTALL)
+
+Game = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")]
+RunDir = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an agent on one game.
+
+    Any setting can be given as --SECTION.FIELD VALUE; `relic-rl config` lists them all.
+    """
+
+    game: Game
+    """`pong`, `Pong`, `ms_pacman`, `MsPacman` or `ALE/Pong-v5`."""
+    preset: str | None = None
+    """A shipped preset or a .toml file; by default the one that fits the machine."""
+    seed: int = 0
+    """Of everything random."""
+    run_dir: Path | None = None
+    """Where to write; by default runs/GAME-PRESET-sSEED-TIME."""
+    frames: int | None = None
+    """Environment frames to train for; same as --run.frames."""
+    minutes: float | None = None
+    """Minutes to train for; same as --run.minutes."""
+    engine: Literal["inline", "threads", "ray"] | None = None
+    """Who acts where; same as --run.engine."""
+    track: Literal["off", "offline", "online"] | None = None
+    """Whether wandb mirrors the metrics; same as --run.track."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Trains."""
+        from relic_rl import session
+
+        flags = {f"run.{name}": getattr(self, name) for name in _RUN_FLAGS}
+        given = {name: value for name, value in flags.items() if value is not None}
+        session.train(self.game, self.preset, self.seed, self.run_dir, {**overrides, **given})
+
+
+_RUN_FLAGS = ("frames", "minutes", "engine", "track")
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its last checkpoint."""
+
+    run_dir: RunDir
+    """The run's folder."""
+    frames: int | None = None
+    """New total of environment frames."""
+    minutes: float | None = None
+    """New total of minutes."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Resumes."""
+        from relic_rl import session
+
+        _expect_no_settings(overrides)
+        session.resume(self.run_dir, self.frames, self.minutes)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play full episodes with a run's last checkpoint."""
+
+    run_dir: RunDir
+    """The run's folder."""
+    episodes: int = 10
+    """How many."""
+    seed: int = 0
+    """Of the episodes; the same seed gives the same episodes."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Evaluates."""
+        from relic_rl import session
+
+        _expect_no_settings(overrides)
+        if self.episodes < 1:
+            raise UsageError(f"--episodes is {self.episodes}, must be at least 1")
+        session.evaluate(self.run_dir, self.episodes, self.seed, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Show every setting: its value, where it comes from, and the source of its default."""
+
+    game: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[GAME]")] = "pong"
+    """Any of the 57."""
+    preset: str | None = None
+    """A shipped preset or a .toml file; by default the one that fits the machine."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Prints the resolved configuration."""
+        from relic_rl import session
+
+        session.show_config(self.game, self.preset, overrides)
+
+
+@dataclass(frozen=True)
+class Games:
+    """List the 57 games with their random and human scores."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Prints the table."""
+        from relic_rl import session
+
+        _expect_no_settings(overrides)
+        session.show_games()
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Show what this machine has and whether a preset fits it."""
+
+    preset: str | None = None
+    """A shipped preset or a .toml file; by default all shipped ones."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Prints the findings; fails if something needed is missing."""
+        from relic_rl import doctor
+
+        _expect_no_settings(overrides)
+        doctor.examine(self.preset)
+
+
+COMMANDS = {
+    "train": Train,
+    "resume": Resume,
+    "evaluate": Evaluate,
+    "config": Config,
+    "games": Games,
+    "doctor": Doctor,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command line; returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    process.prepare()
+    try:
+        overrides, rest = split_overrides(arguments)
+        _parsed(rest).run(overrides)
+    except UserError as error:
+        print(f"relic-rl: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        print(f"relic-rl: {error}", file=sys.stderr)
+        return 1
+    except MemoryError:
+        print("relic-rl: out of memory: lower --replay.max_bytes or --actor.lanes", file=sys.stderr)
+        return 1
+    return 0
+
+
+def split_overrides(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Separates `--SECTION.FIELD VALUE` from the verb's own arguments.
+
+    Raises:
+      UsageError: a setting without a value, or given twice.
+    """
+    overrides: dict[str, str] = {}
+    rest = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        match = _OVERRIDE.fullmatch(argument)
+        if match is None:
+            rest.append(argument)
+            continue
+        name = match[1].replace("-", "_")
+        value = match[2] if match[2] is not None else next(waiting, None)
+        if value is None:
+            raise UsageError(f"--{name} needs a value")
+        if name in overrides:
+            raise UsageError(f"--{name} is given twice")
+        overrides[name] = value
+    return overrides, rest
+
+
+def _parsed(arguments: list[str]) -> Train | Resume | Evaluate | Config | Games | Doctor:
+    """The command that the arguments spell; help goes out as tyro prints it."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.extras.subcommand_cli_from_dict(  # type: ignore[no-any-return]
+                COMMANDS,
+                args=arguments or ["--help"],
+                prog="relic-rl",
+                description="R2D2 agents with a ReLIC representation loss on the 57 Atari games.",
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        raise UsageError(_one_line(complaint.getvalue())) from None
+
+
+def _one_line(complaint: str) -> str:
+    """Tyro's framed complaint as one line: its words, without its frame and its help."""
+    text = re.sub(r"[│╭╮╰╯─]|-{3,}", " ", complaint)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    wanted = [line for line in lines[1:] if not line.startswith(("For full", "(default"))]
+    return " ".join(" ".join(wanted).split()) or "wrong arguments; see relic-rl --help"
+
+
+def _expect_no_settings(overrides: dict[str, str]) -> None:
+    if overrides:
+        raise UsageError(f"this command takes no settings, but --{next(iter(overrides))} is given")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""What a person sees of a run while it runs.
+
+On a terminal: two status lines that stay at the bottom, messages scrolling above them. Into a
+file or a pipe: plain lines, one status line per `plain_seconds` at most. The same call serves
+both; nothing a reader does to the terminal (close it, fill the disk behind it) stops a run.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TextIO
+
+import rich.console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_SECONDS = 30.0
+_LIVE_SECONDS = 0.25
+# From which value on, divided by what, with how many digits; 999,960 is 1.00M, not 1000.0k.
+_COUNT_UNITS = ((999.995e6, 1e9, "B", 2), (999.95e3, 1e6, "M", 2), (9999.5, 1e3, "k", 1))
+
+
+class Console:
+    """The run's voice.
+
+    Args:
+      target_frames: where the run ends, for the bar and the time left; None if nothing says.
+      target_minutes: the same in minutes; whichever comes first ends the run.
+      stream: where to write; stdout unless told.
+      plain_seconds: the shortest time between two status lines where there is no terminal.
+    """
+
+    def __init__(
+        self,
+        *,
+        target_frames: int | None = None,
+        target_minutes: float | None = None,
+        stream: TextIO | None = None,
+        plain_seconds: float = PLAIN_SECONDS,
+    ) -> None:
+        self._target_frames = target_frames
+        self._target_minutes = target_minutes
+        self._out = _Terminal(file=stream or sys.stdout, highlight=False)
+        self._is_terminal = self._out.is_terminal and not self._out.is_dumb_terminal
+        self._interval_seconds = _LIVE_SECONDS if self._is_terminal else plain_seconds
+        self._next_status = 0.0
+        self._live: Live | None = None
+
+    def say(self, text: str) -> None:
+        """Prints one message, at once."""
+        with suppress(OSError, ValueError):
+            # A log file must not be wrapped at some terminal's width.
+            self._out.print(Text(text), soft_wrap=not self._is_terminal)
+
+    def status(self, row: Mapping[str, object]) -> None:
+        """Shows how the run stands; called often, it writes rarely.
+
+        Args:
+          row: any of the keys of `_FIELDS`, and `env_frames`, `minutes`; what is absent or None
+            is not shown.
+        """
+        now = time.monotonic()
+        if now < self._next_status:
+            return
+        self._next_status = now + self._interval_seconds
+        head, parts = self._head(row), _parts(row)
+        with suppress(OSError, ValueError):
+            if not self._is_terminal:
+                self._out.print(Text("  ".join([head, *parts])), soft_wrap=True)
+                return
+            if self._live is None:
+                self._live = Live(console=self._out, auto_refresh=False)
+                self._live.start()
+            self._live.update(self._panel(head, parts, row), refresh=True)
+
+    def close(self) -> None:
+        """Leaves the last status standing and gives the terminal back."""
+        with suppress(OSError, ValueError):
+            if self._live is not None:
+                self._live.stop()
+        self._live = None
+
+    def _head(self, row: Mapping[str, object]) -> str:
+        frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
+        parts = []
+        if frames is not None:
+            of = f" of {count(self._target_frames)}" if self._target_frames else ""
+            parts.append(f"{count(frames)}{of} frames")
+        if minutes is not None:
+            parts.append(duration(60 * minutes))
+        left = self._seconds_left(row)
+        if left is not None:
+            parts.append(f"{duration(left)} left")
+        return "  ".join(parts)
+
+    def _seconds_left(self, row: Mapping[str, object]) -> float | None:
+        frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
+        per_second = _number(row, "frames_per_second")
+        left = []
+        if self._target_frames and frames is not None and per_second:
+            left.append((self._target_frames - frames) / per_second)
+        if self._target_minutes and minutes is not None:
+            left.append(60 * (self._target_minutes - minutes))
+        return max(0.0, min(left)) if left else None
+
+    def _fraction(self, row: Mapping[str, object]) -> float | None:
+        frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
+        fractions = []
+        if self._target_frames and frames is not None:
+            fractions.append(frames / self._target_frames)
+        if self._target_minutes and minutes is not None:
+            fractions.append(minutes / self._target_minutes)
+        return min(1.0, max(fractions)) if fractions else None
+
+    def _panel(self, head: str, parts: list[str], row: Mapping[str, object]) -> Table:
+        fraction = self._fraction(row)
+        first = Table.grid(padding=(0, 2))
+        if fraction is None:
+            first.add_row(Text(head, style="bold"))
+        else:
+            bar = ProgressBar(
+                total=1.0,
+                completed=fraction,
+                width=24,
+                complete_style="cyan",
+                finished_style="cyan",
+            )
+            first.add_row(bar, Text(f"{fraction:4.0%}"), Text(head, style="bold"))
+        panel = Table.grid()
+        panel.add_row(first)
+        panel.add_row(Text("  ".join(parts), style="dim"))
+        return panel
+
+
+def count(value: float) -> str:
+    """Returns a count a person can read at a glance: 950, 12.3k, 4.00M, 1.20B."""
+    for limit, scale, unit, digits in _COUNT_UNITS:
+        if value >= limit:
+            return f"{value / scale:.{digits}f}{unit}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Returns 45s, 12m, 3h 05m or 2d 04h."""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return f"{seconds:.0f}s"
+    if minutes < 60:
+        return f"{minutes}m"
+    hours = minutes // 60
+    if hours < 48:
+        return f"{hours}h {minutes % 60:02d}m"
+    return f"{hours // 24}d {hours % 24:02d}h"
+
+
+def _size(size_bytes: float) -> str:
+    if size_bytes >= 2**30:
+        return f"{size_bytes / 2**30:.2f} GiB"
+    return f"{size_bytes / 2**20:.0f} MiB"
+
+
+class _Terminal(rich.console.Console):
+    def on_broken_pipe(self) -> None:
+        """Falls silent: rich itself would end the process."""
+        self.quiet = True
+
+
+_FIELDS: tuple[tuple[str, Callable[[float], str]], ...] = (
+    ("mean_score", lambda value: f"score {value:,.1f}"),
+    ("evaluation_score", lambda value: f"evaluated {value:,.1f}"),
+    ("best_evaluation_score", lambda value: f"best {value:,.1f}"),
+    ("frames_per_second", lambda value: f"{value:,.0f} frames/s"),
+    ("steps_per_second", lambda value: f"{value:,.0f} steps/s"),
+    ("updates_per_second", lambda value: f"{value:,.2f} updates/s"),
+    ("replay_fill", lambda value: f"replay {value:.0%}"),
+    ("replay_bytes", _size),
+    ("rl_loss", lambda value: f"rl {value:.4g}"),
+    ("representation_loss", lambda value: f"representation {value:.4g}"),
+)
+
+
+def _parts(row: Mapping[str, object]) -> list[str]:
+    numbers = [(show, _number(row, name)) for name, show in _FIELDS]
+    return [show(value) for show, value in numbers if value is not None]
+
+
+def _number(row: Mapping[str, object], name: str) -> float | None:
+    value = row.get(name)
+    return float(value) if isinstance(value, int | float) else None

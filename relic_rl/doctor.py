@@ -1,0 +1,89 @@
+"""`relic-rl doctor`: what this machine has, and whether the presets fit it."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+
+import psutil
+import torch
+from ale_py import roms
+from envs.games import ATARI57
+from rich.console import Console
+from rich.table import Table
+
+from relic_rl import build
+from relic_rl import config as configuration
+from relic_rl.errors import UserError
+
+GIB = 2**30
+PROCESS_BYTES = GIB
+"""Python, torch, the network, its optimizer and a batch in work, at laptop size: measured 0.7."""
+
+
+class UnfitMachineError(UserError):
+    """Something that every run needs is missing."""
+
+
+def examine(preset: str | None) -> None:
+    """Prints the machine and the presets' needs.
+
+    Raises:
+      UnfitMachineError: no run can work here.
+      UsageError: no such preset.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    machine = Table(title="this machine", title_justify="left", box=None, show_header=False)
+    for name, value in _machine():
+        machine.add_row(name, value)
+    console.print(machine)
+    needs = Table(title="presets", title_justify="left", box=None)
+    for column in ("preset", "replay when full", "engine", "fits here"):
+        needs.add_column(column)
+    for name in [preset] if preset else list(configuration.preset_paths()):
+        needs.add_row(*_needs(name))
+    console.print(needs)
+    missing = _missing_roms()
+    if missing:
+        raise UnfitMachineError(
+            f"{len(missing)} ROMs are missing, first {missing[0]}: reinstall ale-py"
+        )
+
+
+def _machine() -> Iterator[tuple[str, str]]:
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(".")
+    yield "system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    yield "cores", f"{build.cores()} usable of {os.cpu_count()}"
+    yield "memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f}"
+    yield "disk here", f"{disk.free / GIB:.1f} GiB free"
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        yield "CUDA", f"{gpu.name}, {gpu.total_memory / GIB:.0f} GiB"
+    else:
+        yield "CUDA", "none: the laptop preset is the default"
+    yield (
+        "versions",
+        ", ".join(
+            f"{name} {importlib.metadata.version(name)}"
+            for name in ("relic-rl", "torch", "ale-py", "gymnasium", "numpy")
+        ),
+    )
+    yield "ROMs", f"{len(ATARI57) - len(_missing_roms())} of {len(ATARI57)}"
+
+
+def _needs(preset: str) -> tuple[str, str, str, str]:
+    config = configuration.resolve(preset, {}).config
+    needed, free = build.replay_bytes(config), psutil.virtual_memory().available
+    problems = []
+    if needed + PROCESS_BYTES > free:
+        problems.append(f"needs {(needed + PROCESS_BYTES) / GIB:.1f} GiB of memory")
+    if needed > shutil.disk_usage(".").free:
+        problems.append(f"checkpoints need {needed / GIB:.1f} GiB of disk")
+    if config.run.device == "cuda" and not torch.cuda.is_available():
+        problems.append("needs CUDA")
+    return preset, f"{needed / GIB:.1f} GiB", config.run.engine, "; ".join(problems) or "yes"
+
+
+def _missing_roms() -> list[str]:
+    return [game.name for game in ATARI57.values() if roms.get_rom_path(game.rom) is None]

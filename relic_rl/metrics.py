@@ -1,0 +1,309 @@
+"""What a run writes down about itself: three append-only tables in the run folder.
+
+`metrics.jsonl` (one strict JSON object a line), `episodes.csv` (one training episode a line) and
+`evaluations.csv` (one evaluation a line) are the truth of a run; trackers and plots only mirror
+them. Each line is in the file when the call returns, and on the disk after `MetricsLog.sync`,
+which belongs just before a checkpoint stores `MetricsLog.offsets`. On resume,
+`MetricsLog.truncate` drops what was logged after that checkpoint, so no line ever comes twice.
+
+A full disk does not stop a run: lines that cannot be written wait in memory and are tried again
+at the next write. One writer thread; the x-axis of all three files is environment frames.
+Two runs of one seed write the same bytes but for the columns that `is_time` names.
+"""
+
+import csv
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+METRICS_FILE = "metrics.jsonl"
+EPISODES_FILE = "episodes.csv"
+EVALUATIONS_FILE = "evaluations.csv"
+FILES = (METRICS_FILE, EPISODES_FILE, EVALUATIONS_FILE)
+
+_WAITING_LIMIT_BYTES = 16 * 2**20  # hours of logging; beyond that a line is lost, and counted
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One finished training episode; the fields are the columns of `episodes.csv`."""
+
+    env_frames: int
+    """Frames of the whole run, over all lanes, when the episode ended."""
+    minutes: float
+    lane: int
+    epsilon: float
+    score: float
+    """Undiscounted sum of raw rewards."""
+    episode_frames: int
+    terminated: bool
+    """False: cut off by the frame cap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One evaluation; the fields are the columns of `evaluations.csv`."""
+
+    env_frames: int
+    minutes: float
+    updates: int
+    episodes: int
+    mean_score: float
+    median_score: float
+    std_score: float
+    """Population standard deviation over episodes."""
+    min_score: float
+    max_score: float
+    human_normalized_score: float | None
+    """A fraction, 1 = human; None for games without human scores."""
+    epsilon: float
+    protocol: str
+    scores: tuple[float, ...]
+    """Of every episode; in the file separated by semicolons."""
+
+
+EPISODE_COLUMNS = tuple(field.name for field in fields(Episode))
+EVALUATION_COLUMNS = tuple(field.name for field in fields(Evaluation))
+
+
+class MetricsLog:
+    """The three tables of one run folder; resumes them where the folder has them already.
+
+    Args:
+      run_dir: an existing folder.
+
+    Raises:
+      OSError: if a table cannot be opened.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._tables = {
+            METRICS_FILE: _AppendOnlyFile(run_dir / METRICS_FILE, header=b""),
+            EPISODES_FILE: _AppendOnlyFile(run_dir / EPISODES_FILE, _csv_line(EPISODE_COLUMNS)),
+            EVALUATIONS_FILE: _AppendOnlyFile(
+                run_dir / EVALUATIONS_FILE, _csv_line(EVALUATION_COLUMNS)
+            ),
+        }
+
+    def write_metrics(self, row: Mapping[str, object]) -> None:
+        """Appends one line to `metrics.jsonl`, keys in the order given.
+
+        JSON has no NaN and no infinity: such a value is written as null, and named once more in
+        `"not_finite": {"loss": "nan"}` at the end of the line.
+
+        Args:
+          row: scalars: str, bool, int, float, None, or NumPy scalars.
+
+        Raises:
+          ValueError: if a value is not a scalar.
+        """
+        self._tables[METRICS_FILE].append(_json_line(row))
+
+    def write_episodes(self, episodes: Iterable[Episode]) -> None:
+        """Appends finished training episodes to `episodes.csv`, in one write."""
+        lines = b"".join(_csv_line(astuple(episode)) for episode in episodes)
+        if lines:
+            self._tables[EPISODES_FILE].append(lines)
+
+    def write_evaluation(
+        self,
+        *,
+        env_frames: int,
+        minutes: float,
+        updates: int,
+        scores: Sequence[float],
+        human_normalized_score: float | None,
+        epsilon: float,
+        protocol: str,
+    ) -> Evaluation:
+        """Appends one evaluation to `evaluations.csv` and returns it, with its statistics.
+
+        Args:
+          env_frames: trained frames of the run at the time of the evaluation.
+          minutes: since the run began, earlier sessions included.
+          updates: optimizer steps so far.
+          scores: of every evaluation episode, undiscounted raw returns.
+          human_normalized_score: of the mean score, as a fraction; None without human scores.
+          epsilon: of the evaluation's policy.
+          protocol: "noop" or "machado".
+
+        Raises:
+          ValueError: if there are no scores.
+        """
+        if len(scores) == 0:
+            raise ValueError("scores is empty: an evaluation needs at least one episode")
+        values = np.asarray(scores, np.float64)
+        evaluation = Evaluation(
+            env_frames=env_frames,
+            minutes=minutes,
+            updates=updates,
+            episodes=len(values),
+            mean_score=float(values.mean()),
+            median_score=float(np.median(values)),
+            std_score=float(values.std()),
+            min_score=float(values.min()),
+            max_score=float(values.max()),
+            human_normalized_score=human_normalized_score,
+            epsilon=epsilon,
+            protocol=protocol,
+            scores=tuple(values.tolist()),
+        )
+        self._tables[EVALUATIONS_FILE].append(_csv_line(astuple(evaluation)))
+        return evaluation
+
+    def sync(self) -> None:
+        """Puts on the disk what was written; call it before a checkpoint is named."""
+        for table in self._tables.values():
+            table.sync()
+
+    def offsets(self) -> dict[str, int]:
+        """Returns file name → bytes in the file, for the checkpoint."""
+        return {name: table.size_bytes for name, table in self._tables.items()}
+
+    def truncate(self, offsets: Mapping[str, int]) -> None:
+        """Drops what was logged after the checkpoint that stored these offsets.
+
+        A file that is shorter than its offset is left as it is, with a warning.
+
+        Raises:
+          ValueError: if a table of this log has no offset.
+        """
+        missing = self._tables.keys() - offsets.keys()
+        if missing:
+            raise ValueError(f"offsets lacks {sorted(missing)}: it has {sorted(offsets)}")
+        for name, table in self._tables.items():
+            table.truncate(offsets[name])
+
+    def close(self) -> None:
+        """Writes and syncs what is left, and closes the files; later writes raise, not closes."""
+        for table in self._tables.values():
+            table.close()
+
+
+def is_time(name: str) -> bool:
+    """Whether a column depends on the clock, and so differs between two equal runs."""
+    return name.endswith(("minutes", "_seconds", "_per_second"))
+
+
+def without_times(row: Mapping[str, object]) -> dict[str, object]:
+    """Returns the row without what the clock wrote: what two runs of one seed must share."""
+    return {name: value for name, value in row.items() if not is_time(name)}
+
+
+class _AppendOnlyFile:
+    """Lines appended whole or not at all; those a full disk refuses wait for the next try."""
+
+    def __init__(self, path: Path, header: bytes) -> None:
+        self._path = path
+        self._header = header
+        self._file = path.open("ab", buffering=0)
+        self.size_bytes = self._file.tell()
+        self._waiting = b""
+        self._failing = False
+        self._lost_writes = 0
+        if self.size_bytes == 0 and header:
+            self.append(header)
+
+    def append(self, lines: bytes) -> None:
+        if len(self._waiting) + len(lines) > _WAITING_LIMIT_BYTES:
+            self._lost_writes += 1
+        else:
+            self._waiting += lines
+        self._write_waiting()
+
+    def sync(self) -> None:
+        self._write_waiting()
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._report(error)
+
+    def truncate(self, size_bytes: int) -> None:
+        self._waiting = b""
+        if size_bytes > self.size_bytes:
+            _log.warning(
+                "%s has %d bytes, %d at the checkpoint: lines before the checkpoint are missing",
+                self._path,
+                self.size_bytes,
+                size_bytes,
+            )
+            return
+        self._file.truncate(size_bytes)
+        self.size_bytes = size_bytes
+        if size_bytes == 0 and self._header:
+            self.append(self._header)
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self.sync()
+            self._file.close()
+
+    def _write_waiting(self) -> None:
+        if not self._waiting:
+            return
+        try:
+            written = 0
+            while written < len(self._waiting):
+                written += self._file.write(self._waiting[written:])
+        except OSError as error:
+            self._report(error)
+            # Half a line would spoil the file for every reader.
+            try:
+                self._file.truncate(self.size_bytes)
+            except OSError as second_error:
+                self._report(second_error)
+            return
+        self.size_bytes += written
+        self._waiting = b""
+        if self._failing:
+            _log.warning("%s is written again; %d writes lost", self._path, self._lost_writes)
+            self._failing, self._lost_writes = False, 0
+
+    def _report(self, error: OSError) -> None:
+        if not self._failing:
+            _log.warning("%s cannot be written (%s): the run goes on", self._path, error)
+        self._failing = True
+
+
+def _json_line(row: Mapping[str, object]) -> bytes:
+    plain = {name: _plain(name, value) for name, value in row.items()}
+    not_finite = {
+        name: str(value)
+        for name, value in plain.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    }
+    if not_finite:
+        plain = {name: None if name in not_finite else value for name, value in plain.items()}
+        plain["not_finite"] = not_finite
+    return (json.dumps(plain, allow_nan=False) + "\n").encode()
+
+
+def _plain(name: str, value: object) -> object:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ValueError(f"{name} is a {type(value).__name__}: metrics are scalars; log its statistics")
+
+
+def _csv_line(values: Iterable[object]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow([_cell(value) for value in values])
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, tuple):
+        return ";".join(str(item) for item in value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    return int(value) if isinstance(value, bool) else value

@@ -1,0 +1,363 @@
+"""The replay buffer: segments in, sequences out, by priority.
+
+An episode's segments find each other by name, so they may arrive in any order. A sequence starts at
+every segment; it can be drawn as soon as everything it needs is present, and no longer when part of
+that is evicted; its burn-in segment is used if present. Its address is the first unrolled segment's
+slot and generation, so a priority that arrives late can never land on another sequence.
+
+All methods are thread-safe. `draw` is the only part of sampling under the lock; `decode` is pure.
+
+Source: Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement Learning"
+(R2D2), 2019, section 2.3 (priorities of sequences); Schaul et al., "Prioritized Experience Replay",
+2016, section 3.4 (weights). Deviation: neighbouring sequences share segments instead of copying.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from relic_rl.replay.segment import Segment, SegmentName
+from relic_rl.replay.sequences import Draw, SequenceBatch, SequenceShape, decode
+from relic_rl.replay.store import SegmentStore
+from relic_rl.replay.sum_tree import SumTree
+
+MIN_PRIORITY = 1e-6
+"""Ours: priorities are raised to this, so that no sequence is out of reach for ever."""
+
+
+class ReplayBuffer:
+    """Prioritised replay of sequences made of segments. Its length is what can be drawn.
+
+    Args:
+      capacity_steps: agent steps kept; beyond, the oldest segments are evicted.
+      max_bytes: resident bytes kept, as estimated by `Segment.resident_bytes`; likewise.
+      segment_steps: length of every segment but an episode's last.
+      burn_in_steps: 0, or segment_steps. R2D2: 40.
+      unroll_steps: steps trained on, a multiple of segment_steps. R2D2: 80.
+      n_steps: of the n-step targets, at most segment_steps. R2D2: 5.
+      frame_stack: frames of one observation. R2D2: 4.
+      rng: source of all draws. Its state is JSON-able for PCG64, numpy's default.
+      priority_exponent: of the priorities in the probabilities, in [0, 1]; 0 draws uniformly.
+      priority_mix: η in η·max|δ| + (1 - η)·mean|δ|, for a sequence's first priority.
+      importance_exponent: β of the weights, in [0, 1].
+
+    Raises:
+      ValueError: an argument is out of its range, or capacity_steps cannot hold one sequence.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity_steps: int,
+        max_bytes: int,
+        segment_steps: int,
+        burn_in_steps: int,
+        unroll_steps: int,
+        n_steps: int,
+        frame_stack: int,
+        rng: np.random.Generator,
+        priority_exponent: float = 0.9,
+        priority_mix: float = 0.9,
+        importance_exponent: float = 0.6,
+    ) -> None:
+        self.shape = SequenceShape(segment_steps, burn_in_steps, unroll_steps, n_steps, frame_stack)
+        needed_steps = burn_in_steps + unroll_steps + segment_steps
+        if capacity_steps < needed_steps:
+            raise ValueError(
+                f"capacity_steps is {capacity_steps}; one sequence's segments hold {needed_steps}"
+            )
+        for name, value in (
+            ("priority_exponent", priority_exponent),
+            ("priority_mix", priority_mix),
+            ("importance_exponent", importance_exponent),
+        ):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}, must be in [0, 1]")
+        self._priority_exponent = priority_exponent
+        self._priority_mix = priority_mix
+        self._importance_exponent = importance_exponent
+        self._rng = rng
+        self._lock = threading.RLock()
+        self._store = SegmentStore(capacity_steps, max_bytes)
+        self._tree = SumTree(capacity_steps // segment_steps)  # by slot; 0: cannot be drawn
+        self._layout: _Layout | None = None
+        self._sequences = 0
+        self._stale_priorities = 0
+        self._newest_env_steps = 0
+
+    def __len__(self) -> int:
+        return self._sequences
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that can be drawn."""
+        return self._sequences
+
+    @property
+    def segments(self) -> int:
+        """Resident segments."""
+        return len(self._store)
+
+    @property
+    def steps(self) -> int:
+        """Resident agent steps."""
+        return self._store.steps
+
+    @property
+    def bytes(self) -> int:
+        """Resident bytes, estimated."""
+        return self._store.bytes
+
+    @property
+    def evicted_segments(self) -> int:
+        """Segments evicted since the run began; also the oldest resident's serial number."""
+        return self._store.evicted_segments
+
+    @property
+    def evicted_steps(self) -> int:
+        """Agent steps evicted since the run began."""
+        return self._store.evicted_steps
+
+    @property
+    def stale_priorities(self) -> int:
+        """Priorities ignored since the run began, because their sequence was gone."""
+        return self._stale_priorities
+
+    @property
+    def oldest_serial(self) -> int:
+        """Serial number of the oldest resident segment; `next_serial` if there is none."""
+        return self._store.evicted_segments
+
+    @property
+    def next_serial(self) -> int:
+        """Serial number of the next segment to be inserted; they count insertions from 0."""
+        return self._store.next_serial
+
+    def insert(self, segment: Segment) -> bool:
+        """Adds a segment and evicts the oldest as needed; returns False if its name is present.
+
+        Takes constant time, but for the logarithmic priority.
+
+        Raises:
+          ValueError: the segment does not fit this replay: its length, history, frame size or
+            state size, or it alone exceeds max_bytes.
+        """
+        with self._lock:
+            if segment.name in self._store:
+                return False
+            self._check_fits(segment)
+            self._store.put(segment)
+            self._layout = _Layout.of(segment)
+            self._newest_env_steps = max(self._newest_env_steps, segment.created_env_steps)
+            self._refresh_sequences(segment.name)
+            self._evict_excess()
+            return True
+
+    def draw(self, batch_sequences: int) -> Draw:
+        """Draws sequences by priority, independently and with replacement; decodes nothing.
+
+        P(i) = pᵢ^exponent / Σ p^exponent; the weights are (N·P(i))^-β over the batch's largest.
+
+        Raises:
+          ValueError: batch_sequences is below 1.
+          RuntimeError: no sequence is complete yet.
+        """
+        if batch_sequences < 1:
+            raise ValueError(f"batch_sequences is {batch_sequences}, must be at least 1")
+        with self._lock:
+            if not self._sequences:
+                raise RuntimeError("the replay holds no complete sequence yet: insert more first")
+            slots = self._tree.sample(self._rng.random(batch_sequences))
+            probabilities = self._tree.get(slots) / self._tree.total
+            generations = self._store.generations(slots)
+            collected = [self._collect(slot) for slot in slots.tolist()]
+            sequences, newest_env_steps = self._sequences, self._newest_env_steps
+        weights = (sequences * probabilities) ** -self._importance_exponent
+        ages = [
+            newest_env_steps - segments[int(has_burn_in)].created_env_steps
+            for has_burn_in, segments in collected
+        ]
+        return Draw(
+            segments=tuple(segments for _, segments in collected),
+            has_burn_in=np.array([has_burn_in for has_burn_in, _ in collected]),
+            slots=slots,
+            generations=generations,
+            probabilities=probabilities,
+            weights=(weights / weights.max()).astype(np.float32),
+            age_steps=np.array(ages, np.int64),
+        )
+
+    def decode(self, draw: Draw) -> SequenceBatch:
+        """Decompresses a draw; takes no lock and may run in a background thread.
+
+        Raises:
+          SegmentError: a segment is damaged.
+        """
+        return decode(draw, self.shape)
+
+    def sample(self, batch_sequences: int) -> SequenceBatch:
+        """Draws and decodes; raises what these raise."""
+        return self.decode(self.draw(batch_sequences))
+
+    def update_priorities(
+        self, slots: ArrayLike, generations: ArrayLike, priorities: ArrayLike
+    ) -> int:
+        """Sets the priorities of sequences drawn before; returns how many were still there.
+
+        Args:
+          slots: integers [B], from the draw.
+          generations: integers [B], from the draw.
+          priorities: floats [B]: η·max|δ| + (1 - η)·mean|δ|, before the exponent. If a sequence
+            occurs twice, the last one counts.
+
+        Raises:
+          ValueError: shapes differ, or a priority is negative or not finite; none is set then.
+        """
+        values = np.asarray(priorities, np.float64)
+        slots, generations = np.asarray(slots, np.int64), np.asarray(generations, np.int64)
+        if not values.shape == slots.shape == generations.shape:
+            raise ValueError(
+                f"shapes differ: slots {slots.shape}, generations {generations.shape}, "
+                f"priorities {values.shape}"
+            )
+        if not (np.isfinite(values) & (values >= 0)).all():
+            raise ValueError(f"priorities must be finite and not negative: {values.tolist()}")
+        with self._lock:
+            is_fresh = (self._store.generations(slots) == generations) & (self._tree.get(slots) > 0)
+            self._tree.set(slots[is_fresh], self._leaf(values[is_fresh]))
+            self._stale_priorities += int((~is_fresh).sum())
+        return int(is_fresh.sum())
+
+    def segments_since(self, serial: int) -> list[Segment]:
+        """Returns the resident segments of that serial number or a later one, oldest first."""
+        with self._lock:
+            return self._store.since(serial)
+
+    def snapshot(self, serial: int) -> tuple[dict[str, Any], list[Segment]]:
+        """Returns `state()` and `segments_since(serial)` of one moment, as a checkpoint needs."""
+        with self._lock:
+            return self.state(), self.segments_since(serial)
+
+    def state(self) -> dict[str, Any]:
+        """Returns all but the segments: numpy arrays, integers, and the JSON-able `rng`.
+
+        Its keys are those of `SegmentStore.state`, and `leaves` float64[M], the sum tree's values.
+        """
+        with self._lock:
+            state = self._store.state()
+            return state | {
+                "leaves": self._tree.get(state["slots"]),
+                "stale_priorities": self._stale_priorities,
+                "newest_env_steps": self._newest_env_steps,
+                "rng": self._rng.bit_generator.state,
+            }
+
+    def load_state(self, state: dict[str, Any], segments: Iterable[Segment]) -> None:
+        """Restores `state()` into a fresh buffer: draws go on as if never interrupted.
+
+        If the limits are lower now, the oldest segments are evicted.
+
+        Args:
+          state: of a buffer with the same sequence shape.
+          segments: at least those that `state` names, in any order; others are skipped.
+
+        Raises:
+          RuntimeError: something was inserted before.
+          ValueError: a segment is missing, or does not fit: then the buffer is of no use.
+        """
+        with self._lock:
+            self._store.load(state, segments)
+            for segment in self._store.since(0):
+                self._check_fits(segment)
+                self._layout = _Layout.of(segment)
+            self._tree.set(state["slots"], state["leaves"])
+            self._sequences = int((np.asarray(state["leaves"]) > 0).sum())
+            self._stale_priorities = int(state["stale_priorities"])
+            self._newest_env_steps = int(state["newest_env_steps"])
+            self._rng.bit_generator.state = state["rng"]
+            self._evict_excess()
+
+    def _evict_excess(self) -> None:
+        while self._store.is_over_capacity:
+            slot, segment = self._store.evict_oldest()
+            self._set_leaf(slot, 0.0)
+            self._refresh_sequences(segment.name)
+
+    def _refresh_sequences(self, name: SegmentName) -> None:
+        """Opens or closes to draws the sequences that need this segment, just come or gone."""
+        reach = self.shape.unroll_segments
+        around = [self._store.find(name.shifted(offset)) for offset in range(-reach, reach + 1)]
+        for start in range(reach + 1):
+            first = around[start]
+            if first is None:
+                continue
+            needed = _until_end(around[start : start + reach + 1])
+            leaf = 0.0 if needed is None else self._first_leaf(needed[:reach])
+            self._set_leaf(self._store.slot_of(first.name), leaf)
+
+    def _first_leaf(self, unroll: list[Segment]) -> float:
+        td_max = max(segment.td_max for segment in unroll)
+        td_mean = sum(segment.td_sum for segment in unroll) / sum(s.steps for s in unroll)
+        priority = self._priority_mix * td_max + (1 - self._priority_mix) * td_mean
+        return float(self._leaf(np.array(priority)))
+
+    def _leaf(self, priorities: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(priorities, MIN_PRIORITY) ** self._priority_exponent
+
+    def _set_leaf(self, slot: int, leaf: float) -> None:
+        was_drawable = bool(self._tree.get(slot)[0] > 0)
+        if leaf > 0 or was_drawable:
+            self._sequences += int(leaf > 0) - int(was_drawable)
+            self._tree.set(slot, leaf)
+
+    def _collect(self, slot: int) -> tuple[bool, tuple[Segment, ...]]:
+        """Returns whether a burn-in is present, and all segments of the sequence at a slot."""
+        name = self._store.at(slot).name
+        reach = range(self.shape.unroll_segments + 1)
+        needed = _until_end(self._store.find(name.shifted(offset)) for offset in reach)
+        assert needed is not None, f"{name} can be drawn but is incomplete"
+        burn_in = self._store.find(name.shifted(-1)) if self.shape.burn_in_steps else None
+        return (False, tuple(needed)) if burn_in is None else (True, (burn_in, *needed))
+
+    def _check_fits(self, segment: Segment) -> None:
+        full_steps = self.shape.segment_steps
+        if segment.steps > full_steps or (segment.steps < full_steps and not segment.ended):
+            raise ValueError(
+                f"segment {segment.name} has {segment.steps} steps; segment_steps is {full_steps}, "
+                "and only an episode's last segment may be shorter"
+            )
+        if segment.history_frames != self.shape.history_frames:
+            raise ValueError(
+                f"segment {segment.name} has {segment.history_frames} history frames; frame_stack "
+                f"{self.shape.frame_stack} needs {self.shape.history_frames}"
+            )
+        layout = _Layout.of(segment)
+        if self._layout not in (None, layout):
+            raise ValueError(f"segment {segment.name} holds {layout}, the replay {self._layout}")
+
+
+class _Layout(NamedTuple):
+    """What all segments of a run must agree in, so that they fit one batch."""
+
+    frame_height: int
+    frame_width: int
+    state_size: int
+
+    @classmethod
+    def of(cls, segment: Segment) -> "_Layout":
+        return cls(segment.frame_height, segment.frame_width, segment.state_size)
+
+
+def _until_end(segments: Iterable[Segment | None]) -> list[Segment] | None:
+    """Returns the segments up to the episode's end, or None if one is missing before it."""
+    present: list[Segment] = []
+    for segment in segments:
+        if segment is None:
+            return None
+        present.append(segment)
+        if segment.ended:
+            break
+    return present

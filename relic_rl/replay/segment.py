@@ -1,0 +1,344 @@
+"""The segment: consecutive agent steps of one episode, compressed, immutable and self-contained.
+
+A segment in memory *is* its wire bytes, with the header's few scalars beside them; its arrays are
+read-only views. The same bytes cross threads, processes and machines and are appended to disk.
+They hold no pickle and are little-endian:
+
+    header | recurrent state float32[2, D] | rewards float32[steps] | actions uint8[steps]
+           | zstd(frames uint8[frame_count, H, W]) | CRC-32 of all before
+
+The frames are single, each stored once: `history_frames` before the first step (what the first
+step's frame stack needs; zeros before the episode's start, repeated from the predecessor elsewhere,
+so that a segment outlives its predecessor), then one per step, then, only in an episode's last
+segment, the observation after the last action: a truncated episode bootstraps from it.
+
+The CRC is against accidents. Against a peer that lies, every size is bounded before memory is
+taken for it.
+"""
+
+import struct
+import threading
+import zlib
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+MAX_DECODED_BYTES = 64 << 20
+"""Largest run of frames a segment may hold, decoded. Ours: 220 times 40 steps of 84x84."""
+
+_MAGIC = b"RLSG"
+_VERSION = 1
+# magic, version, flags, history_frames | steps, height, width, previous_action
+# | state_size, compressed_bytes | name (5), created_env_steps | previous_reward, td_max, td_sum
+_HEADER = struct.Struct("<4sHBB HHHh II 5qq fff")
+_CRC = struct.Struct("<I")
+_TERMINATED, _TRUNCATED = 1, 2
+# CPython's objects around the wire bytes (Segment, SegmentName, ints, floats, bytes header), as
+# tracemalloc sees them; a test keeps it honest.
+_OBJECT_BYTES = 520
+
+
+class SegmentError(ValueError):
+    """The bytes are not a sound segment, or a segment cannot be made of these values."""
+
+
+class SegmentName(NamedTuple):
+    """Who made the segment, and where in which episode it lies. Unique within a run."""
+
+    actor: int
+    incarnation: int
+    """Which start of this actor: a restarted actor never repeats a name."""
+    lane: int
+    episode: int
+    """Unique per (actor, incarnation, lane)."""
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks a name for
+    """Segments before this one in its episode."""
+
+    def shifted(self, segments: int) -> "SegmentName":
+        """Returns the name of the segment that many places later in the same episode."""
+        return SegmentName(*self[:4], self.index + segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment. Made by `encode_segment` or `Segment.from_bytes`, which keep it consistent."""
+
+    name: SegmentName
+    steps: int
+    """Agent steps; only an episode's last segment is shorter than the run's segment length."""
+    history_frames: int
+    """Frames before the first step: the frame stack's depth less one."""
+    frame_height: int
+    frame_width: int
+    terminated: bool
+    truncated: bool
+    previous_action: int
+    """Action before the first step, -1 at an episode's start."""
+    previous_reward: float
+    state_size: int
+    """D of the recurrent state; 0 for an agent without memory."""
+    td_max: float
+    """Largest absolute TD error over the steps, by the actor's own values."""
+    td_sum: float
+    created_env_steps: int
+    """The run's agent-step counter when the segment was closed."""
+    data: bytes
+    """The whole wire form."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether this is its episode's last segment."""
+        return self.terminated or self.truncated
+
+    @property
+    def frame_count(self) -> int:
+        """Frames stored: history, one per step, and the final one if the episode ended."""
+        return self.history_frames + self.steps + self.ended
+
+    @property
+    def resident_bytes(self) -> int:
+        """Resident bytes, with an estimate of the interpreter's own per object."""
+        return len(self.data) + _OBJECT_BYTES
+
+    @property
+    def recurrent_state(self) -> NDArray[np.float32]:
+        """float32[2, D], (h, c) before the first step; read-only."""
+        state = np.frombuffer(self.data, "<f4", 2 * self.state_size, _HEADER.size)
+        return state.reshape(2, self.state_size)
+
+    @property
+    def rewards(self) -> NDArray[np.float32]:
+        """float32[steps], unclipped; read-only."""
+        return np.frombuffer(self.data, "<f4", self.steps, _HEADER.size + 8 * self.state_size)
+
+    @property
+    def actions(self) -> NDArray[np.uint8]:
+        """uint8[steps]; read-only."""
+        offset = _HEADER.size + 8 * self.state_size + 4 * self.steps
+        return np.frombuffer(self.data, np.uint8, self.steps, offset)
+
+    def decode_frames(self, frames: int | None = None) -> NDArray[np.uint8]:
+        """Decompresses the first `frames` frames (default: all); a prefix costs less.
+
+        Returns:
+          uint8[frames, H, W], bit-equal to what was encoded.
+
+        Raises:
+          ValueError: `frames` is not in [0, frame_count].
+          SegmentError: the compressed frames are damaged.
+        """
+        frames = self.frame_count if frames is None else frames
+        if not 0 <= frames <= self.frame_count:
+            raise ValueError(f"frames is {frames}; the segment holds {self.frame_count}")
+        decoded = np.empty((frames, self.frame_height, self.frame_width), np.uint8)
+        compressed = memoryview(self.data)[_compressed_offset(self) : -_CRC.size]
+        if _content_bytes(compressed) != _decoded_bytes(self):
+            raise SegmentError(_at(self.name, "its frames do not have the announced size"))
+        try:
+            _fill(decoded.reshape(-1).data, compressed)
+        except (zstandard.ZstdError, EOFError) as error:
+            raise SegmentError(_at(self.name, f"its frames do not decompress: {error}")) from error
+        return decoded
+
+    def to_bytes(self) -> bytes:
+        """Returns the wire form."""
+        return self.data
+
+    @classmethod
+    def from_bytes(cls, buffer: bytes | bytearray | memoryview) -> "Segment":
+        """Reads the wire form. Frames stay compressed, but their announced size is checked.
+
+        Raises:
+          SegmentError: anything is out of place: magic, version, lengths, checksum, a field's
+            range, or frames that would decompress to another size than the header implies.
+        """
+        data = bytes(buffer)
+        segment = _parse(data)
+        expected = _compressed_offset(segment) + _compressed_bytes(data) + _CRC.size
+        if len(data) != expected:
+            raise SegmentError(_at(segment.name, f"{len(data)} bytes where {expected} belong"))
+        if zlib.crc32(memoryview(data)[: -_CRC.size]) != _CRC.unpack(data[-_CRC.size :])[0]:
+            raise SegmentError(_at(segment.name, "the checksum does not match: it was damaged"))
+        _check_ranges(segment)
+        content = _content_bytes(memoryview(data)[_compressed_offset(segment) : -_CRC.size])
+        if content != _decoded_bytes(segment):
+            raise SegmentError(
+                _at(segment.name, f"frames of {content} bytes, not {_decoded_bytes(segment)}")
+            )
+        return segment
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Segment.from_bytes, (self.data,)  # a segment that crosses a process is checked again
+
+
+def encode_segment(
+    *,
+    name: SegmentName,
+    frames: NDArray[np.uint8],
+    history_frames: int,
+    actions: NDArray[np.integer[Any]],
+    rewards: NDArray[np.float32],
+    terminated: bool,
+    truncated: bool,
+    previous_action: int,
+    previous_reward: float,
+    recurrent_state: NDArray[np.float32],
+    td_max: float,
+    td_sum: float,
+    created_env_steps: int,
+) -> Segment:
+    """Compresses steps into a segment. Arrays are copied; the other arguments are `Segment`'s.
+
+    Args:
+      name: who and where.
+      frames: uint8[history_frames + steps (+ 1 if terminated or truncated), H, W], single frames.
+      history_frames: how many of them precede the first step.
+      actions: integers in [0, 255], [steps].
+      rewards: float32[steps].
+      terminated: the environment ended the episode at the last step.
+      truncated: a time limit did.
+      previous_action: the action before the first step, -1 if none.
+      previous_reward: the reward before the first step, 0 if none.
+      recurrent_state: float32[2, D], before the first step.
+      td_max: largest absolute TD error over the steps.
+      td_sum: sum of the absolute TD errors.
+      created_env_steps: the run's agent-step counter.
+
+    Raises:
+      SegmentError: shapes disagree or a value is out of range.
+    """
+    steps = len(actions)
+    frame_count = history_frames + steps + (terminated or truncated)
+    if frames.dtype != np.uint8 or frames.ndim != 3 or len(frames) != frame_count:
+        raise SegmentError(
+            _at(
+                name, f"frames are {frames.dtype}{list(frames.shape)}, not uint8[{frame_count},H,W]"
+            )
+        )
+    if recurrent_state.ndim != 2 or len(recurrent_state) != 2:
+        raise SegmentError(_at(name, f"recurrent_state is {recurrent_state.shape}, not (2, D)"))
+    if rewards.shape != (steps,) or actions.shape != (steps,):
+        raise SegmentError(_at(name, f"{actions.shape} actions but {rewards.shape} rewards"))
+    if steps and not (actions.min() >= 0 and actions.max() <= 255):
+        raise SegmentError(_at(name, f"actions reach {actions.min()}..{actions.max()}, not 0..255"))
+
+    # The content size goes into the zstd header: that is what a reader checks before decoding.
+    compressed = _codecs.compressor.compress(np.ascontiguousarray(frames).data)
+    try:
+        header = _HEADER.pack(
+            *(_MAGIC, _VERSION, _TERMINATED * terminated | _TRUNCATED * truncated, history_frames),
+            *(steps, *frames.shape[1:], previous_action),
+            *(recurrent_state.shape[1], len(compressed)),
+            *(*name, created_env_steps),
+            *(previous_reward, td_max, td_sum),
+        )
+    except (struct.error, OverflowError) as error:
+        raise SegmentError(_at(name, f"a value does not fit the header: {error}")) from error
+    state_and_rewards = (
+        np.ascontiguousarray(recurrent_state, "<f4").tobytes() + rewards.astype("<f4").tobytes()
+    )
+    body = b"".join((header, state_and_rewards, actions.astype(np.uint8).tobytes(), compressed))
+    return Segment.from_bytes(body + _CRC.pack(zlib.crc32(body)))
+
+
+class _Codecs(threading.local):
+    """zstandard's objects are not thread-safe: each thread has its own."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=1)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_codecs = _Codecs()
+
+
+def _fill(target: memoryview, compressed: memoryview) -> None:
+    """Decompresses exactly as many bytes as `target` holds; zstd stops at the block after them."""
+    done = 0
+    with _codecs.decompressor.stream_reader(compressed) as reader:
+        while done < len(target):
+            count = reader.readinto(target[done:])
+            if count == 0:
+                raise EOFError(f"they end after {done} of {len(target)} bytes")
+            done += count
+
+
+def _parse(data: bytes) -> Segment:
+    if len(data) < _HEADER.size + _CRC.size:
+        raise SegmentError(f"not a segment: {len(data)} bytes are less than a header")
+    fields = _HEADER.unpack_from(data)
+    magic, version, flags, history_frames, steps, height, width, previous_action = fields[:8]
+    if magic != _MAGIC:
+        raise SegmentError(f"not a segment: it begins with {magic!r}, not {_MAGIC!r}")
+    if version != _VERSION:
+        raise SegmentError(f"segment format {version}; this version reads only {_VERSION}")
+    return Segment(
+        name=SegmentName(*fields[10:15]),
+        steps=steps,
+        history_frames=history_frames,
+        frame_height=height,
+        frame_width=width,
+        terminated=bool(flags & _TERMINATED),
+        truncated=bool(flags & _TRUNCATED),
+        previous_action=previous_action,
+        previous_reward=fields[16],
+        state_size=fields[8],
+        td_max=fields[17],
+        td_sum=fields[18],
+        created_env_steps=fields[15],
+        data=data,
+    )
+
+
+def _check_ranges(segment: Segment) -> None:
+    """Refuses fields that no actor can mean; the checks a checksum cannot make."""
+    if segment.steps < 1 or segment.frame_height < 1 or segment.frame_width < 1:
+        raise SegmentError(_at(segment.name, "it holds no steps or empty frames"))
+    if segment.terminated and segment.truncated:
+        raise SegmentError(_at(segment.name, "terminated and truncated exclude each other"))
+    if segment.name.index < 0:
+        raise SegmentError(_at(segment.name, "an index counts from 0"))
+    if not -1 <= segment.previous_action <= 255:
+        raise SegmentError(
+            _at(segment.name, f"previous_action is {segment.previous_action}, not in -1..255")
+        )
+    if not (0 <= segment.td_max < np.inf and 0 <= segment.td_sum < np.inf):
+        raise SegmentError(
+            _at(segment.name, f"td_max {segment.td_max}, td_sum {segment.td_sum}: not in [0, inf)")
+        )
+    if not (np.isfinite(segment.rewards).all() and np.isfinite(segment.previous_reward)):
+        raise SegmentError(_at(segment.name, "a reward is not finite"))
+    if _decoded_bytes(segment) > MAX_DECODED_BYTES:
+        raise SegmentError(
+            _at(
+                segment.name,
+                f"{_decoded_bytes(segment)} bytes of frames: above {MAX_DECODED_BYTES}",
+            )
+        )
+
+
+def _decoded_bytes(segment: Segment) -> int:
+    return segment.frame_count * segment.frame_height * segment.frame_width
+
+
+def _compressed_offset(segment: Segment) -> int:
+    return _HEADER.size + 8 * segment.state_size + 5 * segment.steps
+
+
+def _compressed_bytes(data: bytes) -> int:
+    return int(_HEADER.unpack_from(data)[9])
+
+
+def _content_bytes(compressed: memoryview) -> int:
+    """Returns what zstd announces that the frame decompresses to; -1 if it announces nothing."""
+    try:
+        return int(zstandard.frame_content_size(compressed))
+    except zstandard.ZstdError:
+        return -1
+
+
+def _at(name: SegmentName, problem: str) -> str:
+    return f"segment {'/'.join(map(str, name))}: {problem}"

@@ -1,0 +1,194 @@
+"""Sequences: what the learner trains on, as views over consecutive segments of one episode.
+
+A sequence has `burn_in_steps` + `unroll_steps` + `n_steps` rows: the burn-in segment, the unrolled
+segments, and the steps that the last n-step targets look ahead to. Nothing is invented at its ends:
+without a burn-in segment those rows are empty; after an episode's last step follows one row with
+the final observation, if there is room, and then empty rows. Rows are time, columns the batch.
+
+    row                0 ......... burn_in ............. burn_in + unroll ....... L
+    segments           | k - 1      | k, k + 1, ...       | the first n of the next |
+    frames       h,    | one per row: row t's frame stack is frames[t : t + h + 1], h = history
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relic_rl.replay.segment import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceShape:
+    """The geometry of all sequences of a run.
+
+    Raises:
+      ValueError: a length does not fit the segments.
+    """
+
+    segment_steps: int
+    burn_in_steps: int
+    """0, or one segment."""
+    unroll_steps: int
+    """A multiple of the segment's steps."""
+    n_steps: int
+    """What follows the unroll; at most one segment."""
+    frame_stack: int
+
+    def __post_init__(self) -> None:
+        if self.segment_steps < 1:
+            raise ValueError(f"segment_steps is {self.segment_steps}, must be at least 1")
+        if self.burn_in_steps not in (0, self.segment_steps):
+            raise ValueError(
+                f"burn_in_steps is {self.burn_in_steps}, must be 0 or segment_steps "
+                f"({self.segment_steps})"
+            )
+        if self.unroll_steps < 1 or self.unroll_steps % self.segment_steps:
+            raise ValueError(
+                f"unroll_steps is {self.unroll_steps}, must be a multiple of segment_steps "
+                f"({self.segment_steps})"
+            )
+        if not 1 <= self.n_steps <= self.segment_steps:
+            raise ValueError(
+                f"n_steps is {self.n_steps}, must be in 1..segment_steps ({self.segment_steps})"
+            )
+        if self.frame_stack < 1:
+            raise ValueError(f"frame_stack is {self.frame_stack}, must be at least 1")
+
+    @property
+    def unroll_segments(self) -> int:
+        """Segments that a sequence trains on."""
+        return self.unroll_steps // self.segment_steps
+
+    @property
+    def history_frames(self) -> int:
+        """Frames before the first row."""
+        return self.frame_stack - 1
+
+    @property
+    def rows(self) -> int:
+        """L: the rows of a sequence."""
+        return self.burn_in_steps + self.unroll_steps + self.n_steps
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """B sequences drawn, still compressed. Holds its segments: eviction does not touch it."""
+
+    segments: tuple[tuple[Segment, ...], ...]
+    """Of each sequence, consecutive; the first is the burn-in where `has_burn_in`."""
+    has_burn_in: NDArray[np.bool_]
+    """bool[B]."""
+    slots: NDArray[np.int64]
+    """int64[B]; with `generations` the address for `ReplayBuffer.update_priorities`."""
+    generations: NDArray[np.int64]
+    """int64[B]."""
+    probabilities: NDArray[np.float64]
+    """float64[B], that a draw gives this sequence."""
+    weights: NDArray[np.float32]
+    """float32[B], importance weights in (0, 1], the largest of the batch being 1."""
+    age_steps: NDArray[np.int64]
+    """int64[B], agent steps of the run since the unroll's first segment was closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceBatch:
+    """B sequences of L rows, decoded. Empty rows are zero, and -1 in `previous_actions`."""
+
+    frames: NDArray[np.uint8]
+    """uint8[L + frame_stack - 1, B, H, W]; row t's stack is [t : t + frame_stack], newest last."""
+    previous_actions: NDArray[np.int64]
+    """int64[L, B]; -1 at an episode's start and in empty rows."""
+    previous_rewards: NDArray[np.float32]
+    """float32[L, B]."""
+    actions: NDArray[np.int64]
+    """int64[L, B], taken in the row; 0 where `is_step` is False."""
+    rewards: NDArray[np.float32]
+    """float32[L, B], received for it."""
+    terminated: NDArray[np.bool_]
+    """bool[L, B]: the row's step ended the episode; a truncated one just has no further steps."""
+    is_step: NDArray[np.bool_]
+    """bool[L, B]: the row holds a step, not only an observation or nothing."""
+    has_burn_in: NDArray[np.bool_]
+    """bool[B]: whether the first `burn_in_steps` rows are filled."""
+    state: NDArray[np.float32]
+    """float32[2, B, D], stored recurrent state (h, c) before the first filled row."""
+    unroll_state: NDArray[np.float32]
+    """float32[2, B, D], stored recurrent state before the unroll's first row."""
+    weights: NDArray[np.float32]
+    """float32[B], as in `Draw`, like the rest."""
+    probabilities: NDArray[np.float64]
+    """float64[B]."""
+    slots: NDArray[np.int64]
+    """int64[B]."""
+    generations: NDArray[np.int64]
+    """int64[B]."""
+    age_steps: NDArray[np.int64]
+    """int64[B]."""
+
+
+def decode(draw: Draw, shape: SequenceShape) -> SequenceBatch:
+    """Decompresses and lays out a draw. Pure: needs no lock, and releases the GIL in zstd.
+
+    Each segment is decompressed once and only as far as its rows reach.
+
+    Raises:
+      SegmentError: a segment is damaged.
+    """
+    B, L = len(draw.segments), shape.rows
+    first = draw.segments[0][0]
+    D = first.state_size
+    batch = SequenceBatch(
+        frames=np.zeros(
+            (L + shape.history_frames, B, first.frame_height, first.frame_width), np.uint8
+        ),
+        previous_actions=np.full((L, B), -1, np.int64),
+        previous_rewards=np.zeros((L, B), np.float32),
+        actions=np.zeros((L, B), np.int64),
+        rewards=np.zeros((L, B), np.float32),
+        terminated=np.zeros((L, B), np.bool_),
+        is_step=np.zeros((L, B), np.bool_),
+        has_burn_in=draw.has_burn_in,
+        state=np.empty((2, B, D), np.float32),
+        unroll_state=np.empty((2, B, D), np.float32),
+        weights=draw.weights,
+        probabilities=draw.probabilities,
+        slots=draw.slots,
+        generations=draw.generations,
+        age_steps=draw.age_steps,
+    )
+    columns = zip(draw.segments, draw.has_burn_in.tolist(), strict=True)
+    for column, (segments, has_burn_in) in enumerate(columns):
+        batch.state[:, column] = segments[0].recurrent_state
+        batch.unroll_state[:, column] = segments[int(has_burn_in)].recurrent_state
+        row = 0 if has_burn_in else shape.burn_in_steps
+        for segment in segments:
+            # A later segment's history is the end of the one before: it is already in place.
+            known_frames = 0 if segment is segments[0] else shape.history_frames
+            row = _place(batch, column, row, segment, known_frames)
+    return batch
+
+
+def _place(batch: SequenceBatch, column: int, row: int, segment: Segment, known_frames: int) -> int:
+    """Writes a segment from `row` on, as far as the rows reach; returns the row after its steps."""
+    steps = min(segment.steps, len(batch.actions) - row)
+    end = row + steps
+    has_final_row = segment.ended and end < len(batch.actions)
+    observed_end = end + has_final_row
+
+    decoded = segment.decode_frames(segment.history_frames + observed_end - row)
+    last_frame = row + len(decoded)
+    batch.frames[row + known_frames : last_frame, column] = decoded[known_frames:]
+    batch.previous_actions[row, column] = segment.previous_action
+    batch.previous_rewards[row, column] = segment.previous_reward
+    batch.previous_actions[row + 1 : observed_end, column] = segment.actions[
+        : observed_end - row - 1
+    ]
+    batch.previous_rewards[row + 1 : observed_end, column] = segment.rewards[
+        : observed_end - row - 1
+    ]
+    batch.actions[row:end, column] = segment.actions[:steps]
+    batch.rewards[row:end, column] = segment.rewards[:steps]
+    batch.is_step[row:end, column] = True
+    batch.terminated[end - 1, column] = segment.terminated and steps == segment.steps
+    return end

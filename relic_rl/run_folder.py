@@ -1,0 +1,149 @@
+"""A run folder: its names, its one owner, and what is recorded of where the run came from.
+
+RUN/config.toml  metadata.json  metrics.jsonl  episodes.csv  evaluations.csv  log.txt
+    checkpoints/  segments/  lock
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from relic_rl.errors import UserError
+
+CONFIG_FILE = "config.toml"
+METADATA_FILE = "metadata.json"
+LOG_FILE = "log.txt"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+class RunFolderError(UserError):
+    """The run folder is not what the command needs."""
+
+
+class RunFolder:
+    """A locked run folder; the lock goes with the process, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _locked(path)
+
+    @classmethod
+    def create(cls, path: Path) -> "RunFolder":
+        """Makes a new run folder and takes it.
+
+        Raises:
+          RunFolderError: the name is unfit, a run is there already, or it cannot be written.
+        """
+        if not _NAME.fullmatch(path.name) or len(str(path)) > 1000:
+            raise RunFolderError(
+                f"run folder name {path.name[:60]!r} is unfit: use up to 100 letters, digits, "
+                "'.', '_' and '-', not beginning with '.' or '-'"
+            )
+        if (path / CONFIG_FILE).exists():
+            raise RunFolderError(
+                f"{path} holds a run already: `relic-rl resume {path}` goes on with it, or give "
+                "another --run-dir"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"cannot make run folder {path}: {error.strerror}") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Takes an existing run folder.
+
+        Raises:
+          RunFolderError: there is no run, or another process owns it.
+        """
+        expect_run(path)
+        return cls(path)
+
+    def close(self) -> None:
+        """Gives the folder back."""
+        os.close(self._lock)
+
+
+def expect_run(path: Path) -> None:
+    """Raises RunFolderError unless the folder holds a run."""
+    if not path.is_dir():
+        raise RunFolderError(f"run folder {path} does not exist")
+    if not (path / CONFIG_FILE).is_file():
+        raise RunFolderError(f"{path} is no run folder: it has no {CONFIG_FILE}")
+
+
+def default_path(game_slug: str, preset: str, seed: int) -> Path:
+    """`runs/pong-laptop-s0-20261123-004500`."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{game_slug}-{Path(preset).stem}-s{seed}-{stamp}"
+
+
+def write_metadata(
+    path: Path, *, game: str, rom: str, seed: int, protocol: str, action_set: str, preset: str
+) -> None:
+    """Records versions, ROM, commit and machine beside the configuration."""
+    metadata: dict[str, Any] = {
+        "game": game,
+        "seed": seed,
+        "preset": preset,
+        "protocol": protocol,
+        "action_set": action_set,
+        "rom_md5": _rom_md5(rom),
+        **{
+            name.replace("-", "_"): importlib.metadata.version(name)
+            for name in ("relic-rl", "torch", "numpy", "gymnasium", "ale-py")
+        },
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    (path / METADATA_FILE).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
+
+
+def _locked(path: Path) -> int:
+    handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(handle, 32).decode(errors="replace").strip()
+        os.close(handle)
+        raise RunFolderError(
+            f"run folder {path} is in use by process {owner or '(unknown)'}: stop it first, or "
+            "give another --run-dir"
+        ) from error
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
+    return handle
+
+
+def _rom_md5(rom: str) -> str | None:
+    from ale_py import roms
+
+    path = roms.get_rom_path(rom)
+    if path is None:  # a toy environment
+        return None
+    return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _commit() -> str | None:
+    """The checkout's commit, if the package runs from one."""
+    here = Path(__file__).parent.parent
+    if not (here / ".git").exists():
+        return None
+    result = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.stdout.strip() or None

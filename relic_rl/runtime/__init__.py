@@ -1,0 +1,1 @@
+"""Who acts, who learns, and what keeps the two in step."""

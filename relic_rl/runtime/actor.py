@@ -1,0 +1,280 @@
+"""The actor: steps its lanes, explores, and closes segments.
+
+The same actor serves every engine. One forward pass serves all lanes; recording is one indexed
+write for all lanes; only closing a segment is work per lane, once in `segment_steps` steps.
+
+A closed segment waits until its lane has seen n more steps (or the episode's end), so that the
+actor's own n-step TD errors, which give the segment its first priority, are complete.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from envs.interface import EpisodeRecord, StepResult, VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.agent import Policy
+from agents.exploration import epsilon_greedy
+from agents.interface import RecurrentState
+from agents.returns import n_step_double_q_targets
+from relic_rl.replay.segment import Segment
+from relic_rl.runtime.lane_runs import LaneRuns
+from relic_rl.runtime.stopwatch import Stopwatch
+
+
+class Collected(NamedTuple):
+    """What one step of all lanes brought."""
+
+    steps: int
+    """Agent steps taken: one a lane."""
+    segments: list[Segment]
+    episodes: list[EpisodeRecord]
+
+
+class Actor:
+    """Acts in a vector environment with a policy.
+
+    Args:
+      env: the lanes.
+      policy: acts; the learner's engine loads newer parameters into it.
+      epsilons: float32[N], each lane's exploration rate.
+      actor: this actor's number, part of each segment's name.
+      incarnation: how often this actor has been started.
+      segment_steps: K.
+      n_steps: of the TD errors that give first priorities; at most K.
+      frame_stack: S.
+      discount: γ.
+      rescaling_epsilon: ε of h.
+      seed: of exploration.
+      device: where the policy computes.
+      stopwatch: times "environment", "inference" and "recording".
+    """
+
+    def __init__(
+        self,
+        *,
+        env: VectorEnv,
+        policy: Policy,
+        epsilons: Tensor,
+        actor: int,
+        incarnation: int,
+        segment_steps: int,
+        n_steps: int,
+        frame_stack: int,
+        discount: float,
+        rescaling_epsilon: float,
+        seed: int,
+        device: torch.device,
+        stopwatch: Stopwatch,
+    ) -> None:
+        self.policy = policy
+        self.env_steps = 0
+        """Agent steps of this actor since the run began; stamps its segments."""
+        self._env = env
+        self._epsilons = epsilons.to(device)
+        self._name = {"actor": actor, "incarnation": incarnation}
+        self._segment_steps = segment_steps
+        self._n_steps = n_steps
+        self._history = frame_stack - 1
+        self._discount = discount
+        self._rescaling_epsilon = rescaling_epsilon
+        self._device = device
+        self._stopwatch = stopwatch
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._lanes = np.arange(env.lanes)
+        shape = (env.frame_height, env.frame_width)
+        # Channels last, so that the network reads the stacks as they lie.
+        self._stacks = np.zeros((env.lanes, *shape, frame_stack), np.uint8)
+        self._previous_action = np.full(env.lanes, -1, np.int64)
+        self._previous_reward = np.zeros(env.lanes, np.float32)
+        self._state = policy.initial_state(env.lanes)
+        runs: dict[str, Any] = {
+            "segment_steps": segment_steps,
+            "history_frames": self._history,
+            "frame_shape": shape,
+            "state_size": self._state.hidden.shape[1],
+        }
+        self._current = LaneRuns.empty(env.lanes, **runs)
+        self._waiting = LaneRuns.empty(env.lanes, **runs)
+        self._stacks[..., -1] = env.reset()
+
+    def step(self) -> Collected:
+        """Takes one step in every lane."""
+        with self._stopwatch.time("inference"):
+            q, state = self._policy_step()
+            actions = epsilon_greedy(q, self._epsilons, self._generator).cpu().numpy()
+            q_values = q.cpu().numpy()
+        with self._stopwatch.time("recording"):
+            self._record_before(actions, q_values)
+        self._state = state
+        with self._stopwatch.time("environment"):
+            result = self._env.step(actions)
+        self.env_steps += len(actions)
+        with self._stopwatch.time("recording"):
+            segments = self._record_after(actions, result)
+        return Collected(len(actions), segments, result.episodes)
+
+    def _policy_step(self) -> tuple[Tensor, RecurrentState]:
+        stacks = torch.from_numpy(self._stacks).permute(0, 3, 1, 2)
+        return self.policy.q_values(
+            stacks.to(self._device),
+            torch.from_numpy(self._previous_action).to(self._device),
+            torch.from_numpy(self._previous_reward).to(self._device),
+            self._state,
+        )
+
+    def _record_before(self, actions: NDArray[np.int64], q: NDArray[np.float32]) -> None:
+        """What is known before the environment answers: where a run begins, frame, action, Q."""
+        runs, lanes, at = self._current, self._lanes, self._current.steps
+        starting = lanes[at == 0]
+        if len(starting):
+            history = self._stacks[starting, :, :, : self._history]
+            runs.frames[starting, : self._history] = history.transpose(0, 3, 1, 2)
+            runs.recurrent_state[starting] = torch.stack(
+                [self._state.hidden, self._state.cell], dim=1
+            ).numpy(force=True)[starting]
+            runs.previous_action[starting] = self._previous_action[starting]
+            runs.previous_reward[starting] = self._previous_reward[starting]
+        runs.frames[lanes, self._history + at] = self._stacks[..., -1]
+        runs.actions[lanes, at] = actions
+        runs.chosen_q[lanes, at] = q[lanes, actions]
+        runs.greedy_q[lanes, at] = q.max(axis=1)
+
+    def _record_after(self, actions: NDArray[np.int64], result: StepResult) -> list[Segment]:
+        """Rewards, ends and frames; returns the segments that are complete now."""
+        runs, lanes = self._current, self._lanes
+        runs.rewards[lanes, runs.steps] = result.rewards
+        runs.steps += 1
+        runs.terminated[:], runs.truncated[:] = result.terminated, result.truncated
+        ended = result.terminated | result.truncated
+        over = lanes[ended]
+        runs.frames[over, self._history + runs.steps[over]] = result.final_frames[over]
+
+        segments = self._close(ended)
+        self._stacks[..., :-1] = self._stacks[..., 1:]
+        self._stacks[..., -1] = result.frames
+        self._previous_action[:], self._previous_reward[:] = actions, result.rewards
+        if len(over):
+            self._start_episodes(over)
+        return segments
+
+    def _start_episodes(self, over: NDArray[np.int64]) -> None:
+        self._stacks[over, :, :, :-1] = 0
+        self._previous_action[over] = -1
+        self._previous_reward[over] = 0.0
+        fresh = torch.zeros(len(self._lanes), dtype=torch.bool)
+        fresh[torch.from_numpy(over)] = True
+        zeros = self.policy.initial_state(len(self._lanes))
+        self._state = RecurrentState.where(fresh.to(self._device), zeros, self._state)
+
+    def _close(self, ended: NDArray[np.bool_]) -> list[Segment]:
+        """Moves full runs to the waiting side and encodes those whose TD errors are complete."""
+        current, waiting = self._current, self._waiting
+        followed = (waiting.steps > 0) & ((current.steps == self._n_steps) | ended)
+        segments = self._encode(self._lanes[followed])
+        full = self._lanes[(current.steps == self._segment_steps) & ~ended]
+        over = self._lanes[ended]
+        for closing in (full, over):
+            if len(closing):
+                waiting.take(current, closing)
+                current.steps[closing] = 0
+                current.index[closing] += 1
+        if len(over):
+            segments += self._encode(over)
+            current.episode[over] += 1
+            current.index[over] = 0
+        return segments
+
+    def _encode(self, ready: NDArray[np.int64]) -> list[Segment]:
+        """Segments of the waiting runs of those lanes, which are then free again."""
+        if len(ready) == 0:
+            return []
+        errors = self._td_errors(ready)
+        segments = [
+            self._waiting.segment(
+                lane,
+                **self._name,
+                history_frames=self._history,
+                td_errors=errors[: self._waiting.steps[lane], column],
+                created_env_steps=self.env_steps,
+            )
+            for column, lane in enumerate(ready.tolist())
+        ]
+        self._waiting.steps[ready] = 0
+        return segments
+
+    def _td_errors(self, ready: NDArray[np.int64]) -> NDArray[np.float32]:
+        """|TD errors| of the waiting runs, float32[K, len(ready)], by the actor's own values.
+
+        The value of a truncated episode's final observation, which no actor evaluates, is taken
+        to be the last step's: only a first priority rests on it.
+        """
+        waiting, current = self._waiting, self._current
+        K, n = self._segment_steps, self._n_steps
+        rows = np.arange(K + n)[:, None]
+        steps = waiting.steps[ready]
+        ended = waiting.terminated[ready] | waiting.truncated[ready]
+        following = np.where(ended, 0, np.minimum(current.steps[ready], n))
+        is_step = rows < steps + following
+        rewards, greedy_q = np.zeros((2, K + n, len(ready)), np.float32)
+        rewards[:K], greedy_q[:K] = waiting.rewards[ready].T, waiting.greedy_q[ready].T
+        rewards[K:], greedy_q[K:] = current.rewards[ready, :n].T, current.greedy_q[ready, :n].T
+        total = steps + following
+        last = np.maximum(total - 1, 0)
+        columns = np.arange(len(ready))
+        beyond = total < K + n
+        greedy_q[total[beyond], columns[beyond]] = greedy_q[last[beyond], columns[beyond]]
+        terminated = np.zeros((K + n, len(ready)), np.bool_)
+        is_over = np.where(ended, waiting.terminated[ready], current.terminated[ready])
+        terminated[last, columns] = is_over & (total > 0)
+        values = torch.from_numpy(greedy_q).unsqueeze(-1)
+        targets = n_step_double_q_targets(
+            rewards=torch.from_numpy(rewards),
+            terminated=torch.from_numpy(terminated),
+            is_step=torch.from_numpy(is_step),
+            online_q=values,
+            target_q=values,
+            discount=self._discount,
+            n_steps=n,
+            epsilon=self._rescaling_epsilon,
+        ).numpy()
+        errors = np.abs(targets - waiting.chosen_q[ready].T)
+        return np.where(is_step[:K], errors, 0.0).astype(np.float32)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that an exact resume needs: arrays, numbers and nested dicts of them."""
+        return {
+            "env": self._env.state(),
+            "policy": self.policy.state(),
+            "env_steps": self.env_steps,
+            "generator": self._generator.get_state().numpy(),
+            "stacks": self._stacks.copy(),
+            "previous_action": self._previous_action.copy(),
+            "previous_reward": self._previous_reward.copy(),
+            "hidden": self._state.hidden.cpu().numpy(),
+            "cell": self._state.cell.cpu().numpy(),
+            "current": self._current.state(),
+            "waiting": self._waiting.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes over what `state` gave; the emulators are rebuilt to the exact moment."""
+        self._env.restore(state["env"])
+        self.policy.load_state(state["policy"])
+        self.env_steps = int(state["env_steps"])
+        self._generator.set_state(torch.from_numpy(state["generator"]))
+        self._stacks[...] = state["stacks"]
+        self._previous_action[:] = state["previous_action"]
+        self._previous_reward[:] = state["previous_reward"]
+        self._state = RecurrentState(
+            torch.from_numpy(state["hidden"]).to(self._device),
+            torch.from_numpy(state["cell"]).to(self._device),
+        )
+        self._current.load_state(state["current"])
+        self._waiting.load_state(state["waiting"])
+
+    def close(self) -> None:
+        """Releases the emulators."""
+        self._env.close()

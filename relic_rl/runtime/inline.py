@@ -1,0 +1,52 @@
+"""The inline engine: acts and learns in turn, in one thread. Bit-reproducible."""
+
+from typing import Any, Protocol
+
+from agents.agent import R2D2Agent
+from relic_rl.runtime.actor import Actor, Collected
+
+
+class Engine(Protocol):
+    """Gathers experience; all that a training loop knows of how."""
+
+    def collect(self) -> Collected:
+        """Steps, segments and episodes that came in since the last call."""
+
+    def publish(self, agent: R2D2Agent) -> None:
+        """Makes the agent's parameters the ones that actors act with."""
+
+    def state(self) -> dict[str, Any]:
+        """What an exact resume needs."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes over what `state` gave."""
+
+    def close(self) -> None:
+        """Ends all acting and releases the emulators."""
+
+
+class InlineEngine:
+    """One actor, stepped by the caller."""
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+
+    def collect(self) -> Collected:
+        """Steps every lane once."""
+        return self._actor.step()
+
+    def publish(self, agent: R2D2Agent) -> None:
+        """Copies the parameters into the actor's policy."""
+        self._actor.policy.load(agent.parameters_for_policy(), agent.updates)
+
+    def state(self) -> dict[str, Any]:
+        """The actor's, exact to the emulators' moment."""
+        return {"actor": self._actor.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes over what `state` gave."""
+        self._actor.load_state(state["actor"])
+
+    def close(self) -> None:
+        """Releases the emulators."""
+        self._actor.close()

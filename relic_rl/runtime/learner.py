@@ -1,0 +1,134 @@
+"""The learner: samples sequences, updates the agent, writes priorities back."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from agents.agent import R2D2Agent
+from agents.interface import RecurrentState, TrainingBatch
+from relic_rl.errors import UserError
+from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.sequences import SequenceBatch
+from relic_rl.runtime.stopwatch import Stopwatch
+
+MAX_SKIPPED_UPDATES = 10
+"""Updates in a row without a finite loss and gradient, after which a run is stopped."""
+
+
+class DivergedError(UserError):
+    """Training cannot go on: losses or gradients are no numbers any more."""
+
+
+class Update(NamedTuple):
+    """One update's scalars, still on the device, and the age of what it was trained on."""
+
+    metrics: dict[str, Tensor]
+    mean_age_steps: float
+
+
+class Learner:
+    """Makes one update at a time.
+
+    Args:
+      agent: what learns.
+      replay: what it learns from.
+      batch_sequences: B.
+      stopwatch: times "sampling" and "learning".
+    """
+
+    def __init__(
+        self, *, agent: R2D2Agent, replay: ReplayBuffer, batch_sequences: int, stopwatch: Stopwatch
+    ) -> None:
+        self.skipped_updates = 0
+        self._agent = agent
+        self._replay = replay
+        self._batch_sequences = batch_sequences
+        self._stopwatch = stopwatch
+        self._skipped_in_a_row = 0
+
+    def update(self) -> Update:
+        """Samples, updates, and writes the new priorities back.
+
+        Raises:
+          DivergedError: the tenth update in a row had no finite loss and gradient.
+        """
+        with self._stopwatch.time("sampling"):
+            batch = self._replay.sample(self._batch_sequences)
+            tensors = training_batch(batch, self._agent.device)
+        with self._stopwatch.time("learning"):
+            report = self._agent.update(tensors)
+        if report.finite:
+            self._skipped_in_a_row = 0
+            with self._stopwatch.time("sampling"):
+                self._replay.update_priorities(
+                    batch.slots, batch.generations, report.priorities.numpy()
+                )
+        else:
+            self._skip(batch)
+        return Update(report.metrics, float(batch.age_steps.mean()))
+
+    def _skip(self, batch: SequenceBatch) -> None:
+        self.skipped_updates += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
+            raise DivergedError(
+                f"{MAX_SKIPPED_UPDATES} updates in a row had a loss or gradient that is not "
+                f"finite (last batch: slots {batch.slots.tolist()}): the run stops; lower "
+                "learner.learning_rate and resume from its last checkpoint"
+            )
+
+
+class RunningMeans:
+    """Means of updates' scalars, kept on the device until somebody reads them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Updates since the last `take`."""
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, update: Update) -> None:
+        """Adds one update."""
+        self.count += 1
+        scalars = update.metrics | {"sample_age_steps": torch.tensor(update.mean_age_steps)}
+        for name, value in scalars.items():
+            known = self._sums.get(name)
+            self._sums[name] = value if known is None else known + value
+
+    def take(self) -> dict[str, float]:
+        """Means since the last call; starts afresh."""
+        means = {name: total.item() / self.count for name, total in self._sums.items()}
+        self.count = 0
+        self._sums.clear()
+        return means
+
+    def state(self) -> dict[str, Any]:
+        """What an exact resume needs."""
+        sums = {name: total.cpu().numpy() for name, total in self._sums.items()}
+        return {"count": self.count, "sums": sums}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes over what `state` gave."""
+        self.count = state["count"]
+        self._sums = {name: torch.from_numpy(array) for name, array in state["sums"].items()}
+
+
+def training_batch(batch: SequenceBatch, device: torch.device) -> TrainingBatch:
+    """The arrays of a decoded batch as tensors on the learner's device."""
+
+    def move(array: object) -> Tensor:
+        return torch.as_tensor(array).to(device, non_blocking=True)
+
+    return TrainingBatch(
+        frames=move(batch.frames),
+        previous_actions=move(batch.previous_actions),
+        previous_rewards=move(batch.previous_rewards),
+        actions=move(batch.actions),
+        rewards=move(batch.rewards),
+        terminated=move(batch.terminated),
+        is_step=move(batch.is_step),
+        has_burn_in=move(batch.has_burn_in),
+        state=RecurrentState(*move(batch.state)),
+        unroll_state=RecurrentState(*move(batch.unroll_state)),
+        weights=move(batch.weights),
+    )

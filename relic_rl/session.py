@@ -1,0 +1,254 @@
+"""What each verb does around the work itself: folders, locks, signals, and what the user reads."""
+
+import json
+import logging
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from envs.games import ATARI57, UnknownGameError, find_game
+from rich.console import Console as RichConsole
+from rich.table import Table
+
+from relic_rl import build, run_folder
+from relic_rl import config as configuration
+from relic_rl.checkpoint import Checkpoint, CheckpointStore
+from relic_rl.config import Config, Resolved, UsageError
+from relic_rl.console import Console, count
+from relic_rl.metrics import Evaluation
+from relic_rl.run_folder import RunFolder
+from relic_rl.stop import StopRequest
+from relic_rl.train import Training, evaluate_agent
+
+
+def train(
+    game: str, preset: str | None, seed: int, run_dir: Path | None, overrides: dict[str, Any]
+) -> None:
+    """Trains an agent from the start, in a new run folder."""
+    name = game_name(game)
+    resolved = _resolved(preset, overrides)
+    _check_seed(seed)
+    slug = name if name == build.TOY_GAME else find_game(name).slug
+    path = run_dir or run_folder.default_path(slug, resolved.preset, seed)
+    build.check_memory(resolved.config)
+    folder = RunFolder.create(path)
+    try:
+        config = resolved.config
+        text = configuration.dump(config, game=name, seed=seed, preset=resolved.preset)
+        (path / run_folder.CONFIG_FILE).write_text(text, encoding="utf-8")
+        run_folder.write_metadata(
+            path,
+            game=name,
+            rom=slug,
+            seed=seed,
+            protocol=config.env.protocol,
+            action_set=config.env.action_set,
+            preset=resolved.preset,
+        )
+        _run(path, config, name, seed, _plan(path, resolved, name, seed))
+    finally:
+        folder.close()
+
+
+def resume(run_dir: Path, frames: int | None, minutes: float | None) -> None:
+    """Goes on with a run from its last sound checkpoint, to new totals if they are given."""
+    folder = RunFolder.open(run_dir)
+    try:
+        config, top = configuration.load(run_dir / run_folder.CONFIG_FILE)
+        config = _with_budget(config, frames, minutes)
+        checkpoint = CheckpointStore(run_dir).load()
+        text = configuration.dump(config, **top)
+        (run_dir / run_folder.CONFIG_FILE).write_text(text, encoding="utf-8")
+        progress = checkpoint.state["progress"]
+        plan = (
+            f"resuming {top['game']}, seed {top['seed']}, in {run_dir}: "
+            f"{4 * progress['env_steps']:,} frames, {progress['updates']:,} updates and "
+            f"{progress['minutes']:.1f} minutes are done"
+        )
+        _run(run_dir, config, top["game"], top["seed"], plan, checkpoint)
+    finally:
+        folder.close()
+
+
+def evaluate(run_dir: Path, episodes: int, seed: int, *, as_json: bool) -> None:
+    """Plays full episodes with a run's last sound checkpoint; changes nothing in the folder."""
+    run_folder.expect_run(run_dir)
+    config, top = configuration.load(run_dir / run_folder.CONFIG_FILE)
+    game = top["game"]
+    checkpoint = CheckpointStore(run_dir).load(read_only=True)
+    progress = checkpoint.state["progress"]
+    build.set_threads(config)
+    env = build.make_env(config, game, lanes=1, seed=0)
+    agent = build.make_agent(config, env, seed=0, device=build.learner_device(config))
+    env.close()
+    generator = torch.from_numpy(checkpoint.state["agent_generator"])
+    agent.load_state(checkpoint.model, checkpoint.optimizer, generator, progress["updates"])
+    scores = evaluate_agent(agent, config, game, seed=seed, episodes=episodes)
+    mean = sum(scores) / len(scores)
+    result = {
+        "game": game,
+        "env_frames": 4 * progress["env_steps"],
+        "episodes": episodes,
+        "scores": scores,
+        "mean_score": mean,
+        "human_normalized_score": build.normalized_score(game, mean),
+        "protocol": config.env.protocol,
+    }
+    if as_json:
+        print(json.dumps(result))
+        return
+    print(f"{game} after {result['env_frames']:,} frames, protocol {config.env.protocol}")
+    print(f"scores of {episodes} episodes: {', '.join(f'{score:.0f}' for score in scores)}")
+    print(f"mean score {mean:.1f}{_against_human(game, mean)}")
+
+
+def show_config(game: str, preset: str | None, overrides: dict[str, Any]) -> None:
+    """Prints every setting with its value, where that came from, and the default's source."""
+    name = game_name(game)
+    resolved = _resolved(preset, overrides)
+    docs = configuration.field_docs()
+    width = max(160, shutil.get_terminal_size().columns)
+    table = Table(title=f"{name}, preset {resolved.preset}", title_justify="left", box=None)
+    for column in ("setting", "value", "from", "meaning", "source of the default"):
+        table.add_column(column, overflow="fold")
+    for field, value in configuration.values(resolved.config).items():
+        meaning, source = docs[field]
+        table.add_row(field, _shown(value), resolved.origins[field], meaning, source)
+    RichConsole(width=width if not sys.stdout.isatty() else None, highlight=False).print(table)
+
+
+def show_games() -> None:
+    """Prints the 57 games."""
+    table = Table(box=None)
+    for column, justify in (("game", "left"), ("name here", "left"), ("random", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table.add_column("human", justify="right")
+    for game in ATARI57.values():
+        table.add_row(game.name, game.slug, f"{game.random:,.1f}", f"{game.human:,.1f}")
+    RichConsole(width=100 if not sys.stdout.isatty() else None, highlight=False).print(table)
+
+
+def game_name(text: str) -> str:
+    """The canonical name of a game; a toy's is itself.
+
+    Raises:
+      UsageError: no such game.
+    """
+    if text == build.TOY_GAME:
+        return text
+    try:
+        return find_game(text).name
+    except UnknownGameError as error:
+        raise UsageError(str(error)) from None
+
+
+def _run(
+    path: Path,
+    config: Config,
+    game: str,
+    seed: int,
+    plan: str,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    console = Console(
+        target_frames=config.run.frames,
+        target_minutes=config.run.minutes or None,
+        plain_seconds=config.run.log_every_seconds,
+    )
+    log = _log_to(path / run_folder.LOG_FILE)
+    try:
+        console.say(plan)
+        with StopRequest().listening() as stop:
+            training = Training(path, config, game, seed, console, checkpoint)
+            try:
+                evaluation = training.run(stop)
+            finally:
+                training.close()
+        console.say(_farewell(path, game, evaluation))
+    finally:
+        console.close()
+        logging.getLogger().removeHandler(log)
+        log.close()
+
+
+def _plan(path: Path, resolved: Resolved, game: str, seed: int) -> str:
+    """What a run is about to do, before it does it."""
+    config = resolved.config
+    device = build.learner_device(config)
+    limits = [f"{count(config.run.frames)} frames"]
+    if config.run.minutes:
+        limits.insert(0, f"{config.run.minutes:g} minutes")
+    free = psutil.virtual_memory().available / 2**30
+    return "\n".join(
+        [
+            f"training {game}, seed {seed}, preset {resolved.preset}, arm "
+            f"{config.representation.arm} ({config.representation.encoder} encoder)",
+            f"  engine {config.run.engine}, learner on {device.type}, {config.actor.lanes} lanes, "
+            f"protocol {config.env.protocol}, {config.env.action_set} action set",
+            f"  replay of {count(config.replay.capacity_steps)} steps, up to "
+            f"{build.replay_bytes(config) / 2**30:.1f} GiB when full ({free:.1f} GiB are free)",
+            f"  until {' or '.join(limits)}; writes to {path}; Ctrl-C stops with a checkpoint",
+        ]
+    )
+
+
+def _farewell(path: Path, game: str, evaluation: Evaluation | None) -> str:
+    if evaluation is None:
+        return f"stopped with a checkpoint; `relic-rl resume {path}` goes on"
+    score = evaluation.mean_score
+    return (
+        f"finished: mean score {score:.1f} over {evaluation.episodes} episodes"
+        f"{_against_human(game, score)}; curves in {path / 'curves.png'}"
+    )
+
+
+def _against_human(game: str, score: float) -> str:
+    normalized = build.normalized_score(game, score)
+    if normalized is None:
+        return ""
+    known = find_game(game)
+    return (
+        f" (random play {known.random:,.1f}, human {known.human:,.1f}: "
+        f"{100 * normalized:.1f} % human-normalized)"
+    )
+
+
+def _resolved(preset: str | None, overrides: dict[str, Any]) -> Resolved:
+    chosen = preset or configuration.default_preset(has_cuda=torch.cuda.is_available())
+    return configuration.resolve(chosen, overrides)
+
+
+def _with_budget(config: Config, frames: int | None, minutes: float | None) -> Config:
+    if frames is not None and frames < 1:
+        raise UsageError(f"--frames is {frames}, must be at least 1")
+    if minutes is not None and minutes < 0:
+        raise UsageError(f"--minutes is {minutes}, must be at least 0")
+    run = config.run
+    run = replace(
+        run,
+        frames=run.frames if frames is None else frames,
+        minutes=run.minutes if minutes is None else minutes,
+    )
+    return replace(config, run=run)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**31:
+        raise UsageError(f"--seed is {seed}, must be in [0, 2^31)")
+
+
+def _log_to(path: Path) -> logging.Handler:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    return handler
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:_}"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,390 @@
+"""Training: the page to read first. It builds the parts from the configuration and runs the loop.
+
+    while there is budget:   collect a step of all lanes -> replay
+                             update as often as the replay ratio allows -> publish
+                             metrics, evaluation and checkpoints when due
+    at the end:              evaluate, checkpoint, draw the curves
+
+`Training` is the composition root: the only class that sees the configuration.
+"""
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from envs.interface import VectorEnv
+
+from agents.agent import R2D2Agent
+from agents.exploration import epsilon_ladder
+from relic_rl import build
+from relic_rl import config as configuration
+from relic_rl.analysis.plots import learning_curve, save_figure
+from relic_rl.analysis.runs import read_run
+from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
+from relic_rl.config import Config
+from relic_rl.console import Console
+from relic_rl.evaluate import evaluation_lanes, play_episodes
+from relic_rl.metrics import Episode, Evaluation, MetricsLog
+from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.runtime.learner import Learner, RunningMeans
+from relic_rl.runtime.limiter import RateLimiter
+from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.stop import StopRequest
+from relic_rl.tracking import make_tracker
+
+RECENT_EPISODES = 20
+FRAMES_PER_STEP = 4
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """The run's counters, over all its sessions."""
+
+    env_steps: int = 0
+    updates: int = 0
+    episodes: int = 0
+    minutes: float = 0.0
+    evaluated_minutes: float = 0.0
+    """When the last evaluation was."""
+    best_evaluation_score: float | None = None
+    evaluation_score: float | None = None
+    tracker_id: str | None = None
+
+    @property
+    def env_frames(self) -> int:
+        """The x-axis of everything: agent steps times the frame skip."""
+        return self.env_steps * FRAMES_PER_STEP
+
+
+class Training:
+    """One session of a run, from its start or from a checkpoint.
+
+    Args:
+      folder: the run folder, locked by the caller.
+      config: the run's.
+      game: a game's name, or a toy's.
+      seed: of everything.
+      console: what the user sees.
+      checkpoint: where to go on from.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        game: str,
+        seed: int,
+        console: Console,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self.game = game
+        self.seed = seed
+        self.console = console
+        self.progress = Progress()
+        self.device = build.learner_device(config)
+        build.set_threads(config)
+        self.stopwatch = Stopwatch()
+        env = build.make_env(config, game, lanes=config.actor.lanes, seed=seed)
+        self.agent: R2D2Agent = build.make_agent(config, env, seed=seed, device=self.device)
+        self.replay: ReplayBuffer = build.make_replay(config, seed=seed)
+        self.learner = Learner(
+            agent=self.agent,
+            replay=self.replay,
+            batch_sequences=config.learner.batch_sequences,
+            stopwatch=self.stopwatch,
+        )
+        self.limiter = RateLimiter(
+            replay_ratio=config.replay.replay_ratio,
+            steps_per_update=config.learner.batch_sequences * config.learner.unroll_steps,
+        )
+        self.epsilons = epsilon_ladder(
+            config.actor.lanes, config.actor.epsilon_base, config.actor.epsilon_exponent
+        )
+        actor = build.make_actor(
+            config, env, self.agent, self.epsilons, seed=seed, stopwatch=self.stopwatch
+        )
+        self.engine = build.make_engine(config, actor)
+        self.checkpoints = CheckpointStore(folder)
+        self.metrics = MetricsLog(folder)
+        self._recent_scores: list[float] = []
+        self._means = RunningMeans()
+        self._latest_row: dict[str, Any] = {}
+        self._warned_about_checkpoint = False
+        if checkpoint is not None:
+            self._load(checkpoint)
+        self.tracker = make_tracker(
+            config.run.track,
+            folder,
+            {"game": game, "seed": seed, **configuration.values(config)},
+            name=folder.name,
+            tags=(game,),
+            run_id=self.progress.tracker_id,
+        )
+        self.progress.tracker_id = self.tracker.id
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def run(self, stop: StopRequest) -> Evaluation | None:
+        """Trains until the budget is spent or a stop is requested, then checkpoints.
+
+        Returns:
+          The evaluation at the end; None if the run was stopped.
+        """
+        self._session_started = time.perf_counter()
+        self._minutes_before = self.progress.minutes
+        self._lap_from = (self.progress.env_steps, self.progress.updates)
+        self._next_checkpoint_minutes = self.progress.minutes + self._checkpoint_period
+        while not stop.requested and not self._budget_spent():
+            self._collect()
+            while self.limiter.may_update and not stop.requested:
+                self._update()
+            self._tick()
+            self._evaluate_if_due()
+            if self.progress.minutes >= self._next_checkpoint_minutes:
+                self.save()
+        self._write_metrics()
+        if stop.requested:
+            self.save()
+            return None
+        evaluation = self.evaluate(self.config.evaluation.episodes)
+        self.save()
+        self._draw_curves()
+        return evaluation
+
+    def _collect(self) -> None:
+        collected = self.engine.collect()
+        learning = self.replay.steps >= self.config.replay.min_steps and len(self.replay) > 0
+        for segment in collected.segments:
+            self.replay.insert(segment)
+        self.progress.env_steps += collected.steps
+        if learning:
+            self.limiter.acted(collected.steps)
+        if collected.episodes:
+            self._write_episodes(collected.episodes)
+
+    def _update(self) -> None:
+        self._means.add(self.learner.update())
+        self.limiter.updated()
+        self.progress.updates = self.agent.updates
+        if self.agent.updates % self.config.actor.publish_every_updates == 0:
+            self.engine.publish(self.agent)
+        if self._means.count >= self.config.run.metrics_every_updates:
+            self._write_metrics()
+
+    def _tick(self) -> None:
+        elapsed = (time.perf_counter() - self._session_started) / 60.0
+        self.progress.minutes = self._minutes_before + elapsed
+        self.console.status(self._status())
+
+    def _budget_spent(self) -> bool:
+        run = self.config.run
+        out_of_time = 0.0 < run.minutes <= self.progress.minutes
+        return out_of_time or self.progress.env_frames >= run.frames
+
+    # --- evaluation -----------------------------------------------------------------------------
+
+    def _evaluate_if_due(self) -> None:
+        every = self.config.evaluation.every_minutes
+        if every and self.progress.minutes - self.progress.evaluated_minutes >= every:
+            self.evaluate(self.config.evaluation.interim_episodes)
+
+    def evaluate(self, episodes: int) -> Evaluation:
+        """Plays full episodes with the current parameters and records the scores."""
+        config, progress = self.config, self.progress
+        with self.stopwatch.time("evaluation"):
+            scores = evaluate_agent(
+                self.agent, config, self.game, seed=self.seed, episodes=episodes
+            )
+        evaluation = self.metrics.write_evaluation(
+            env_frames=progress.env_frames,
+            minutes=progress.minutes,
+            updates=progress.updates,
+            scores=scores,
+            human_normalized_score=build.normalized_score(self.game, float(np.mean(scores))),
+            epsilon=config.evaluation.epsilon,
+            protocol=config.env.protocol,
+        )
+        progress.evaluated_minutes = progress.minutes
+        progress.evaluation_score = evaluation.mean_score
+        best = progress.best_evaluation_score
+        progress.best_evaluation_score = max(evaluation.mean_score, best or evaluation.mean_score)
+        self.tracker.log(
+            {
+                "env_frames": progress.env_frames,
+                "evaluation_score": evaluation.mean_score,
+                "human_normalized_score": evaluation.human_normalized_score,
+            }
+        )
+        self.console.say(
+            f"evaluation at {progress.env_frames:,} frames, {progress.minutes:.1f} min: mean score "
+            f"{evaluation.mean_score:.1f} over {episodes} episodes "
+            f"({evaluation.min_score:.0f} to {evaluation.max_score:.0f})"
+        )
+        return evaluation
+
+    # --- what is written ------------------------------------------------------------------------
+
+    def _write_episodes(self, episodes: list[Any]) -> None:
+        progress = self.progress
+        progress.episodes += len(episodes)
+        self._recent_scores += [episode.score for episode in episodes]
+        del self._recent_scores[:-RECENT_EPISODES]
+        self.metrics.write_episodes(
+            Episode(
+                env_frames=progress.env_frames,
+                minutes=progress.minutes,
+                lane=episode.lane,
+                epsilon=float(self.epsilons[episode.lane]),
+                score=episode.score,
+                episode_frames=episode.frames,
+                terminated=episode.terminated,
+            )
+            for episode in episodes
+        )
+
+    def _write_metrics(self) -> None:
+        if not self._means.count:
+            return
+        row: dict[str, Any] = {
+            "env_frames": self.progress.env_frames,
+            "minutes": self.progress.minutes,
+            "updates": self.progress.updates,
+            "episodes": self.progress.episodes,
+            "mean_score": self._mean_score(),
+            **self._means.take(),
+            "skipped_updates": self.learner.skipped_updates,
+            "replay_steps": self.replay.steps,
+            "replay_bytes": self.replay.bytes,
+            "replay_ratio": self.limiter.replay_ratio,
+            "stale_priorities": self.replay.stale_priorities,
+            **self._rates(),
+        }
+        self._latest_row = row
+        self.metrics.write_metrics(row)
+        self.tracker.log(row)
+
+    def _rates(self) -> dict[str, float]:
+        """Where the time since the last row went, and how fast things were."""
+        lap = self.stopwatch.lap()
+        env_steps, updates = self._lap_from
+        self._lap_from = (self.progress.env_steps, self.progress.updates)
+        steps_per_second = (self.progress.env_steps - env_steps) / lap["window"]
+        return {
+            **{f"{name}_seconds": seconds for name, seconds in lap.items()},
+            "steps_per_second": steps_per_second,
+            "frames_per_second": steps_per_second * FRAMES_PER_STEP,
+            "updates_per_second": (self.progress.updates - updates) / lap["window"],
+        }
+
+    def _status(self) -> dict[str, Any]:
+        progress = self.progress
+        return {
+            **self._latest_row,
+            "env_frames": progress.env_frames,
+            "minutes": progress.minutes,
+            "mean_score": self._mean_score(),
+            "evaluation_score": progress.evaluation_score,
+            "best_evaluation_score": progress.best_evaluation_score,
+            "replay_fill": self.replay.steps / self.config.replay.capacity_steps,
+            "replay_bytes": self.replay.bytes,
+        }
+
+    def _mean_score(self) -> float | None:
+        return float(np.mean(self._recent_scores)) if self._recent_scores else None
+
+    def _draw_curves(self) -> None:
+        try:
+            png, _ = save_figure(learning_curve(read_run(self.folder)), self.folder / "curves")
+            self.tracker.file(png)
+        except (OSError, ValueError) as error:
+            _log.warning("no curves.png: %s", error)
+
+    # --- checkpoints ----------------------------------------------------------------------------
+
+    @property
+    def _checkpoint_period(self) -> float:
+        return self.config.run.checkpoint_every_minutes
+
+    def save(self) -> None:
+        """Writes a checkpoint; a full disk is warned about once, and the run goes on."""
+        self._next_checkpoint_minutes = self.progress.minutes + self._checkpoint_period
+        self.metrics.sync()
+        try:
+            with self.stopwatch.time("checkpoint"):
+                self.checkpoints.save(
+                    env_frames=self.progress.env_frames,
+                    model=self.agent.model_state(),
+                    optimizer=self.agent.optimizer_state(),
+                    state=self._state(),
+                    replay=self.replay,
+                )
+        except CheckpointError as error:
+            if not self._warned_about_checkpoint:
+                self.console.say(f"warning: {error}")
+            self._warned_about_checkpoint = True
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "progress": asdict(self.progress),
+            "recent_scores": list(self._recent_scores),
+            "metrics_offsets": self.metrics.offsets(),
+            "limiter": self.limiter.state(),
+            "agent_generator": self.agent.generator.get_state().cpu().numpy(),
+            "means": self._means.state(),
+            "engine": self.engine.state(),
+        }
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state
+        self.progress = Progress(**state["progress"])
+        self._recent_scores = list(state["recent_scores"])
+        self._means.load_state(state["means"])
+        self.metrics.truncate(state["metrics_offsets"])
+        self.limiter.load_state(state["limiter"])
+        self.agent.load_state(
+            checkpoint.model,
+            checkpoint.optimizer,
+            torch.from_numpy(state["agent_generator"]),
+            self.progress.updates,
+        )
+        self.replay.load_state(state["replay"], checkpoint.segments)
+        self.engine.load_state(state["engine"])
+
+    def close(self) -> None:
+        """Ends the engine and the records."""
+        self.engine.close()
+        self.metrics.close()
+        self.tracker.close()
+        self.console.close()
+
+
+def evaluate_agent(
+    agent: R2D2Agent, config: Config, game: str, *, seed: int, episodes: int
+) -> list[float]:
+    """Scores of full episodes with an agent's current parameters."""
+    env: VectorEnv = build.make_env(
+        config,
+        game,
+        lanes=evaluation_lanes(episodes),
+        seed=build.named_seed(seed, f"evaluation {agent.updates}"),
+    )
+    try:
+        return play_episodes(
+            agent.policy(),
+            env,
+            episodes=episodes,
+            epsilon=config.evaluation.epsilon,
+            frame_stack=config.network.frame_stack,
+            device=agent.device,
+            seed=build.named_seed(seed, "evaluation actions"),
+        )
+    finally:
+        env.close()

@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+import rliable.metrics
+from envs.games import ATARI57
+
+from relic_rl.analysis.published import METHODS, published_scores
+from relic_rl.analysis.scores import (
+    ROW_LABELS,
+    aggregate,
+    human_normalized,
+    performance_profile,
+    probability_of_improvement,
+)
+
+# Mitrovic et al., ICLR 2021, Table 4, as printed.
+TABLE_4_ROWS = (
+    "capped_mean",
+    "superhuman_games",
+    "mean",
+    "median",
+    "percentile_40",
+    "percentile_30",
+    "percentile_20",
+    "percentile_10",
+    "percentile_5",
+)
+TABLE_4 = {
+    "relic": (91.46, 51, 3003.73, 832.50, 356.27, 202.49, 133.93, 83.79, 20.87),
+    "simclr": (88.76, 49, 2086.16, 592.83, 266.07, 174.19, 120.84, 37.19, 12.74),
+    "curl": (90.72, 49, 2413.12, 819.56, 409.46, 190.96, 126.10, 59.09, 20.56),
+    "byol": (89.43, 49, 1769.43, 483.39, 224.80, 150.21, 118.36, 44.14, 7.75),
+    "augmentation": (80.60, 34, 503.15, 132.17, 94.35, 80.04, 57.95, 32.74, 2.85),
+}
+
+
+@pytest.fixture
+def three_seeds():
+    """Raw scores of four games with three seeds each, HNS about 0.2 to 3."""
+    generator = np.random.default_rng(7)
+    games = [ATARI57[name] for name in ("Pong", "Breakout", "Seaquest", "Hero")]
+    return {
+        game.name: list(game.random + (game.human - game.random) * generator.uniform(0.2, 3, 3))
+        for game in games
+    }
+
+
+def normalized_matrix(scores):
+    columns = [[human_normalized(game, score) for score in scores[game]] for game in scores]
+    return np.array(columns).T
+
+
+@pytest.mark.parametrize("method", TABLE_4)
+def test_published_table_10_gives_published_table_4(method):
+    rows = aggregate(published_scores(method)).rows()
+
+    # 0.01: two of the 45 numbers come from scores of more digits than Table 10 prints.
+    assert [rows[name] for name in TABLE_4_ROWS] == pytest.approx(TABLE_4[method], abs=0.01)
+
+
+def test_published_aggregates_of_the_r2d2_paper_come_out_of_its_table():
+    # Kapturowski et al., ICLR 2019, Table 1: mean 4024.9 %, median 1920.6 %; 52 of 57 games. The
+    # median is DoubleDunk, whose human is 2.2 above random: a rounded digit moves it by 2 %.
+    ours = aggregate(published_scores("r2d2"))
+
+    assert round(ours.mean, 1) == 4024.9
+    assert ours.median == pytest.approx(1920.6, abs=5)
+    assert ours.superhuman_games == 52
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_published_method_has_a_finite_score_for_each_of_the_57_games(method):
+    scores = published_scores(method)
+
+    assert scores.keys() == ATARI57.keys()
+    assert np.isfinite(list(scores.values())).all()
+
+
+def test_published_scores_of_an_unknown_method_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"'dqn'.*relic, simclr"):
+        published_scores("dqn")
+
+
+def test_human_normalized_score_of_pong_by_hand():
+    # Pong: random -20.7, human 14.6; (21 + 20.7) / (14.6 + 20.7) = 41.7 / 35.3.
+    assert human_normalized("Pong", 21.0) == pytest.approx(41.7 / 35.3, rel=1e-12)
+    assert human_normalized("ALE/Pong-v5", 14.6) == 1.0
+    assert human_normalized("pong", -20.7) == 0.0
+
+
+def test_aggregate_names_the_games_without_scores_and_counts_them_nowhere():
+    result = aggregate({"ms_pacman": 6951.6, "Pong": -20.7, "Hero": []})
+
+    assert result.games == ("MsPacman", "Pong")
+    assert len(result.missing) == 55
+    assert "Hero" in result.missing
+    assert result.mean == pytest.approx(50.0)
+
+
+def test_capped_mean_counts_worse_than_random_as_zero():
+    # HNS of Pong at -20.7 - 35.3 = -56 is -1; of Freeway at 29.6 it is 1.
+    result = aggregate({"Pong": -56.0, "Freeway": 29.6})
+
+    assert result.capped_mean == pytest.approx(50.0)
+    assert result.mean == pytest.approx(0.0, abs=1e-9)
+
+
+def test_one_seed_has_no_interval():
+    assert aggregate({"Pong": 21.0}).intervals is None
+    assert aggregate({"Pong": 21.0}).seeds == 1
+    assert performance_profile({"Pong": 21.0}, [0.5]).low is None
+
+
+def test_seeds_are_averaged_per_game_before_the_papers_rows(three_seeds):
+    means = {game: float(np.mean(scores)) for game, scores in three_seeds.items()}
+
+    with_seeds, with_means = aggregate(three_seeds).rows(), aggregate(means).rows()
+
+    for name in TABLE_4_ROWS:
+        assert with_seeds[name] == pytest.approx(with_means[name], rel=1e-12)
+
+
+def test_iqm_and_optimality_gap_equal_rliable(three_seeds):
+    matrix = normalized_matrix(three_seeds)
+
+    result = aggregate(three_seeds)
+
+    assert result.iqm == pytest.approx(100 * rliable.metrics.aggregate_iqm(matrix), rel=1e-12)
+    gap = rliable.metrics.aggregate_optimality_gap(matrix)
+    assert result.optimality_gap == pytest.approx(100 * gap, rel=1e-12)
+
+
+def test_probability_of_improvement_equals_rliable(three_seeds):
+    worse = {game: [score - 0.5 for score in scores[:2]] for game, scores in three_seeds.items()}
+
+    estimate = probability_of_improvement(three_seeds, worse)
+
+    expected = rliable.metrics.probability_of_improvement(
+        normalized_matrix(three_seeds), normalized_matrix(worse)
+    )
+    assert estimate.value == pytest.approx(expected, rel=1e-12)
+
+
+def test_probability_of_improvement_over_itself_is_one_half(three_seeds):
+    assert probability_of_improvement(three_seeds, three_seeds).value == pytest.approx(0.5)
+
+
+def test_probability_of_improvement_uses_the_common_games_only():
+    estimate = probability_of_improvement({"Pong": 21.0, "Hero": 0.0}, {"pong": 0.0})
+
+    assert estimate.value == 1.0
+    with pytest.raises(ValueError, match="no game"):
+        probability_of_improvement({"Pong": 21.0}, {"Hero": 0.0})
+
+
+def test_performance_profile_is_the_fraction_of_runs_above_each_threshold():
+    # Freeway: random 0, human 29.6: HNS 0.5, 1, 1.5 of three seeds.
+    profile = performance_profile({"Freeway": [14.8, 29.6, 44.4]}, [0.0, 0.75, 1.0, 2.0])
+
+    assert profile.value == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    assert (profile.low <= profile.value).all()
+    assert (profile.high >= profile.value).all()
+
+
+def test_same_scores_give_the_same_interval_whatever_the_global_generator_does(three_seeds):
+    np.random.seed(0)
+    first = aggregate(three_seeds).intervals
+    np.random.seed(1)
+    second = aggregate(three_seeds).intervals
+
+    assert first == second
+    assert first.keys() == ROW_LABELS.keys()
+
+
+def test_other_scores_give_another_interval(three_seeds):
+    other = {**three_seeds, "Pong": [score + 1 for score in three_seeds["Pong"]]}
+
+    assert aggregate(three_seeds).intervals["iqm"] != aggregate(other).intervals["iqm"]
+
+
+def test_interval_of_the_mean_equals_a_naive_stratified_bootstrap(three_seeds):
+    generator = np.random.default_rng(0)
+    matrix = normalized_matrix(three_seeds)
+    naive = []
+    for _ in range(4000):
+        games = [generator.choice(column, len(column)) for column in matrix.T]
+        naive.append(100 * np.mean([np.mean(game) for game in games]))
+    low, high = np.percentile(naive, [2.5, 97.5])
+
+    interval = aggregate(three_seeds, repetitions=4000).intervals["mean"]
+
+    # Two Monte Carlo quantiles of 4000 draws each: a few percent of the width apart.
+    assert interval == pytest.approx((low, high), abs=0.05 * (high - low))
+
+
+def test_unequal_seeds_use_as_many_of_each_game_as_the_poorest_has(three_seeds):
+    unequal = {**three_seeds, "Pong": three_seeds["Pong"][:2]}
+    cut = {game: scores[:2] for game, scores in three_seeds.items()}
+
+    assert aggregate(unequal).seeds == 2
+    assert aggregate(unequal).iqm == aggregate(cut).iqm
+    assert aggregate(unequal).mean != aggregate(cut).mean
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"Pong": float("nan")}, "Pong"),
+        ({"Pong": 1.0, "pong": 2.0}, "Pong twice"),
+        ({}, "no scores"),
+    ],
+)
+def test_scores_that_cannot_count_are_refused(scores, message):
+    with pytest.raises(ValueError, match=message):
+        aggregate(scores)

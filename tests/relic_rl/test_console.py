@@ -1,0 +1,139 @@
+import io
+
+import pytest
+
+from relic_rl.console import Console, count, duration
+
+ROW = {
+    "env_frames": 1_000_000,
+    "minutes": 10.0,
+    "frames_per_second": 1000.0,
+    "updates_per_second": 2.5,
+    "replay_fill": 0.25,
+    "replay_bytes": 3 * 2**20,
+    "rl_loss": 0.125,
+    "mean_score": None,
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class ClosedPipe(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError
+
+
+@pytest.fixture
+def a_terminal(monkeypatch):
+    for name in ("NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    return Terminal()
+
+
+def test_a_pipe_gets_plain_lines_without_escape_codes():
+    stream = io.StringIO()
+    console = Console(target_frames=4_000_000, stream=stream)
+
+    console.say("pong [seed 1]")
+    console.status(ROW)
+    console.close()
+
+    assert stream.getvalue() == (
+        "pong [seed 1]\n"
+        "1.00M of 4.00M frames  10m  50m left  "
+        "1,000 frames/s  2.50 updates/s  replay 25%  3 MiB  rl 0.125\n"
+    )
+
+
+def test_a_pipe_gets_one_status_line_per_interval():
+    stream = io.StringIO()
+    console = Console(stream=stream, plain_seconds=3600)
+
+    for _ in range(100):
+        console.status(ROW)
+
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_log_line_is_not_wrapped_at_a_terminals_width():
+    stream = io.StringIO()
+
+    Console(stream=stream).say("x" * 500)
+
+    assert stream.getvalue() == "x" * 500 + "\n"
+
+
+def test_a_terminal_shows_bar_and_numbers_and_keeps_messages_above(a_terminal):
+    console = Console(target_frames=4_000_000, stream=a_terminal)
+
+    console.status(ROW)
+    console.say("evaluated")
+    console.close()
+
+    shown = a_terminal.getvalue()
+    assert "\x1b[" in shown
+    assert " 25%" in shown
+    assert "1.00M of 4.00M frames" in shown
+    assert "evaluated" in shown
+    assert shown.endswith("\x1b[?25h")  # the cursor is given back
+
+
+@pytest.mark.parametrize(
+    ("targets", "left"),
+    [
+        ({"target_minutes": 15.0}, "5m left"),
+        ({"target_frames": 4_000_000}, "50m left"),
+        ({"target_frames": 4_000_000, "target_minutes": 15.0}, "5m left"),
+        ({"target_frames": 500_000}, "0s left"),
+    ],
+)
+def test_time_left_is_that_of_the_nearer_end(targets, left):
+    stream = io.StringIO()
+
+    Console(stream=stream, **targets).status(ROW)
+
+    assert f"  {left}  " in stream.getvalue()
+
+
+def test_without_an_end_no_time_is_promised():
+    stream = io.StringIO()
+
+    Console(stream=stream).status(ROW)
+
+    assert "left" not in stream.getvalue()
+
+
+def test_a_reader_who_is_gone_does_not_stop_the_run():
+    console = Console(stream=ClosedPipe(), plain_seconds=0)
+
+    console.say("hello")
+    console.status(ROW)
+    console.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (950, "950"),
+        (9999, "9,999"),
+        (12_345, "12.3k"),
+        (999_960, "1.00M"),
+        (4_000_000, "4.00M"),
+        (15e9, "15.00B"),
+    ],
+)
+def test_count_is_short_and_never_a_thousand_of_a_unit(value, text):
+    assert count(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(45, "45s"), (60, "1m"), (3599, "59m"), (11_100, "3h 05m"), (187_200, "2d 04h")],
+)
+def test_duration_has_at_most_two_units(seconds, text):
+    assert duration(seconds) == text
