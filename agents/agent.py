@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from agents.augmentation import random_shift_and_intensity
+from agents.diagnostics import delta_q, effective_rank, error_quantiles, gradient_cosine
 from agents.interface import RecurrentState, TrainingBatch, UpdateReport
 from agents.networks import ConvEncoder, RecurrentQNetwork, stacks_from_frames
 from agents.r2d2_loss import R2D2Loss, r2d2_loss
+from agents.representation.contrast_set import choose_contrast_set
 from agents.representation.objective import (
     LOSS_ARMS,
     Arm,
@@ -31,6 +33,9 @@ from agents.representation.objective import (
 )
 
 Join = Literal["shared", "separate"]
+ActingEncoder = Literal["online", "momentum"]
+DIAGNOSED_STACKS = 256
+"""At most so many, evenly spaced over the batch, give the effective rank."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ class RepresentationOptions:
     join: Join
     weight: float
     momentum: float
+    acting_encoder: ActingEncoder
+    """Which of f and h gives its features to the Q-network, where the join is separate."""
     stacks_per_sequence: int
     use_burn_in: bool
     learning_rate: float
@@ -109,6 +116,11 @@ class R2D2Agent:
         self.device = device
         self.updates = 0
         self._diagnostics_every_updates = diagnostics_every_updates
+        if representation.acting_encoder == "momentum" and representation.join == "shared":
+            raise ValueError(
+                "acting_encoder is 'momentum' and join 'shared', needs join 'separate': only a "
+                "separate encoder hands its features over"
+            )
         self.generator = torch.Generator(device).manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -159,6 +171,15 @@ class R2D2Agent:
         """f: the encoder that the representation loss trains."""
         return self.separate_encoder if self.separate_encoder is not None else self.online.encoder
 
+    @property
+    def given_encoder(self) -> ConvEncoder | None:
+        """The encoder whose features the Q-network is given, in learning and in acting."""
+        if self.separate_encoder is None or self.objective is None:
+            return None
+        if self.representation.acting_encoder == "momentum":
+            return self.objective.momentum_encoder
+        return self.separate_encoder
+
     def _build_optimizers(self) -> dict[str, torch.optim.Adam]:
         def adam(
             parameters: Iterable[nn.Parameter], rate: float, epsilon: float
@@ -180,15 +201,15 @@ class R2D2Agent:
 
     def policy(self) -> "Policy":
         """A copy of what acting needs; `load` brings it up to date."""
-        policy = Policy(copy.deepcopy(self.online), copy.deepcopy(self.separate_encoder))
+        policy = Policy(copy.deepcopy(self.online), copy.deepcopy(self.given_encoder))
         policy.version_updates = self.updates
         return policy
 
     def parameters_for_policy(self) -> dict[str, dict[str, Tensor]]:
         """State dicts, not copied, for `Policy.load`."""
         parts = {"online": self.online.state_dict()}
-        if self.separate_encoder is not None:
-            parts["separate_encoder"] = self.separate_encoder.state_dict()
+        if self.given_encoder is not None:
+            parts["given_encoder"] = self.given_encoder.state_dict()
         return parts
 
     # --- learning -------------------------------------------------------------------------------
@@ -201,6 +222,9 @@ class R2D2Agent:
         metrics = {"rl_loss": rl.loss.detach()}
         if rep is not None:
             metrics |= {"representation_loss": rep.loss.detach(), **rep.metrics}
+        every = self._diagnostics_every_updates
+        if every and self.updates % every == 0:
+            metrics |= self._diagnostics(batch, stacks, rl, rep)
         norms = self._backward(rl, rep)
         finite = bool(torch.isfinite(torch.stack([rl.loss.detach(), *norms.values()])).all())
         if finite:
@@ -248,10 +272,10 @@ class R2D2Agent:
         return random_shift_and_intensity(stacks, generator=self.generator)
 
     def _given_features(self, stacks: Tensor) -> Tensor | None:
-        if self.separate_encoder is None:
+        if self.given_encoder is None:
             return None
         with torch.no_grad():
-            features = self.separate_encoder(stacks.flatten(0, 1))
+            features = self.given_encoder(stacks.flatten(0, 1))
         return cast(Tensor, features.unflatten(0, stacks.shape[:2]))
 
     def _online_values(
@@ -312,24 +336,59 @@ class R2D2Agent:
         )
 
     def _contrast_stacks(self, batch: TrainingBatch) -> Tensor:
-        """The M stacks of the contrast set: k of each sequence, spread evenly over its rows.
-
-        The first of the k is placed at random, so that every row is chosen equally often. Rows that
-        hold no step are left out, so M is at most B x k.
-        """
+        """The M stacks of the contrast set: of the trained rows, and the burn-in's if asked for."""
         burn_in, T = self.sequence.burn_in_steps, self.sequence.unroll_steps
         first = 0 if self.representation.use_burn_in else burn_in
-        rows, B = burn_in + T - first, batch.actions.shape[1]
-        k = min(self.representation.stacks_per_sequence, rows)
-        offset = torch.rand(1, B, generator=self.generator, device=self.device) * (rows / k)
-        spread = torch.arange(k, device=self.device)[:, None] * (rows / k)
-        chosen = first + (spread + offset).long().clamp(max=rows - 1)
-        lanes = torch.arange(B, device=self.device).expand(k, B)
-        real = batch.is_step[chosen, lanes]
-        chosen, lanes = chosen[real], lanes[real]
+        rows, lanes = choose_contrast_set(
+            batch.is_step[first : burn_in + T],
+            self.representation.stacks_per_sequence,
+            self.generator,
+        )
+        return self._stacks_at(batch, first + rows, lanes)
+
+    def _stacks_at(self, batch: TrainingBatch, rows: Tensor, lanes: Tensor) -> Tensor:
+        """uint8[M, S, H, W] of M places in the batch, channels-last."""
         window = torch.arange(self.network.frame_stack, device=self.device)
-        stacks = batch.frames[chosen[:, None] + window, lanes[:, None]]
+        stacks = batch.frames[rows[:, None] + window, lanes[:, None]]
         return stacks.contiguous(memory_format=torch.channels_last)
+
+    def _diagnostics(
+        self, batch: TrainingBatch, stacks: Tensor, rl: R2D2Loss, rep: RepresentationLoss | None
+    ) -> dict[str, Tensor]:
+        """Costly metrics. Neither they nor their absence change what is learned."""
+        metrics = error_quantiles(rl.td_errors, rl.mask)
+        metrics["effective_rank"] = self._effective_rank(batch)
+        if rep is not None and self.separate_encoder is None:
+            shared = list(self.online.encoder.parameters())
+            metrics["gradient_cosine"] = gradient_cosine(
+                torch.autograd.grad(rl.loss, shared, retain_graph=True),
+                torch.autograd.grad(rep.loss, shared, retain_graph=True),
+            )
+        if self.sequence.burn_in_steps and batch.has_burn_in.any():
+            metrics["delta_q"] = self._delta_q(batch, stacks.unflatten(0, batch.actions.shape))
+        return metrics
+
+    @torch.no_grad()
+    def _effective_rank(self, batch: TrainingBatch) -> Tensor:
+        burn_in, T = self.sequence.burn_in_steps, self.sequence.unroll_steps
+        rows, lanes = batch.is_step[burn_in : burn_in + T].nonzero(as_tuple=True)
+        spread = torch.linspace(0, len(rows) - 1, DIAGNOSED_STACKS, device=self.device)
+        chosen = spread.long().unique()
+        stacks = self._stacks_at(batch, burn_in + rows[chosen], lanes[chosen])
+        return effective_rank(self.represented_encoder(stacks))
+
+    @torch.no_grad()
+    def _delta_q(self, batch: TrainingBatch, stacks: Tensor) -> Tensor:
+        burn_in = self.sequence.burn_in_steps
+        stacks = stacks[: burn_in + 1]
+        given = self._given_features(stacks)
+        before, first = slice(0, burn_in), slice(burn_in, burn_in + 1)
+        burned_in = self._burned_in(self.online, batch, stacks, given, before)
+        q, stored_q = (
+            self._unroll(self.online, batch, stacks, given, first, state)[0][0]
+            for state in (burned_in, batch.unroll_state)
+        )
+        return delta_q(q, stored_q, batch.has_burn_in)
 
     def _backward(self, rl: R2D2Loss, rep: RepresentationLoss | None) -> dict[str, Tensor]:
         """Gradients of both losses into .grad; returns the clipped optimizers' norms."""
@@ -399,13 +458,13 @@ class R2D2Agent:
 
 
 class Policy:
-    """What acting needs: the online network (and the separate encoder), frozen."""
+    """What acting needs: the online network (and the encoder that gives it features), frozen."""
 
-    def __init__(self, online: RecurrentQNetwork, separate_encoder: ConvEncoder | None) -> None:
+    def __init__(self, online: RecurrentQNetwork, given_encoder: ConvEncoder | None) -> None:
         self._online = online.requires_grad_(False).eval()
-        self._separate_encoder = separate_encoder
-        if separate_encoder is not None:
-            separate_encoder.requires_grad_(False).eval()
+        self._given_encoder = given_encoder
+        if given_encoder is not None:
+            given_encoder.requires_grad_(False).eval()
         self.version_updates = 0
 
     def initial_state(self, lanes: int) -> RecurrentState:
@@ -431,7 +490,7 @@ class Policy:
         Returns:
           Q-values float32[B, A] in rescaled space, and the state after this step.
         """
-        given = None if self._separate_encoder is None else self._separate_encoder(stacks)
+        given = None if self._given_encoder is None else self._given_encoder(stacks)
         features = self._online.encode(stacks, given)
         q, state = self._online.unroll(
             features[None], previous_actions[None], previous_rewards[None], state
@@ -441,15 +500,15 @@ class Policy:
     def load(self, parts: dict[str, dict[str, Tensor]], version_updates: int) -> None:
         """Takes over newer parameters, from `R2D2Agent.parameters_for_policy`."""
         self._online.load_state_dict(parts["online"])
-        if self._separate_encoder is not None:
-            self._separate_encoder.load_state_dict(parts["separate_encoder"])
+        if self._given_encoder is not None:
+            self._given_encoder.load_state_dict(parts["given_encoder"])
         self.version_updates = version_updates
 
     def state(self) -> dict[str, Any]:
         """Parameters as arrays, and their version: an actor may act with older ones than learned."""
         parts = {"online": self._online.state_dict()}
-        if self._separate_encoder is not None:
-            parts["separate_encoder"] = self._separate_encoder.state_dict()
+        if self._given_encoder is not None:
+            parts["given_encoder"] = self._given_encoder.state_dict()
         arrays = {
             part: {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
             for part, tensors in parts.items()
@@ -489,5 +548,6 @@ def _error_metrics(rl: R2D2Loss) -> dict[str, Tensor]:
     return {
         "td_error_mean": errors.sum() / trained,
         "td_error_max": errors.max(),
+        "largest_q": rl.largest_q,
         "masked_fraction": 1.0 - rl.mask.float().mean(),
     }

@@ -24,6 +24,8 @@ class R2D2Loss(NamedTuple):
     """bool[T, B]: rows that were trained on."""
     priorities: Tensor
     """float32[B]"""
+    largest_q: Tensor
+    """float32[]: the largest |Q| of all actions in the rows that were trained on, rescaled."""
 
 
 def r2d2_loss(
@@ -88,4 +90,6 @@ def r2d2_loss(
     td_errors = torch.where(mask, targets.detach() - chosen, 0.0)
     loss = (0.5 * td_errors.square().sum(dim=0) * weights).mean()
     errors = td_errors.detach()
-    return R2D2Loss(loss, errors, mask, sequence_priorities(errors, mask, mix=priority_mix))
+    priorities = sequence_priorities(errors, mask, mix=priority_mix)
+    sizes = torch.where(mask, online_q.detach().abs().amax(dim=-1), 0.0)
+    return R2D2Loss(loss, errors, mask, priorities, largest_q=sizes.max())

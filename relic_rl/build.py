@@ -113,6 +113,7 @@ def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.devic
             join=representation.encoder,
             weight=representation.weight,
             momentum=representation.momentum,
+            acting_encoder=representation.acting_encoder,
             stacks_per_sequence=representation.stacks_per_sequence,
             use_burn_in=representation.use_burn_in,
             learning_rate=representation.learning_rate,
@@ -159,8 +160,8 @@ def check_memory(config: Config) -> None:
     needed, free = replay_bytes(config), psutil.virtual_memory().available
     if needed > free:
         raise ResourceError(
-            f"the replay needs about {needed / 2**30:.1f} GiB when full, {free / 2**30:.1f} GiB are "
-            "free: lower --replay.capacity_steps or --replay.max_bytes"
+            f"the replay needs about {needed / 2**30:.1f} GiB when full, "
+            f"{free / 2**30:.1f} GiB are free: lower --replay.capacity_steps or --replay.max_bytes"
         )
 
 

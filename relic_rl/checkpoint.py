@@ -5,8 +5,8 @@
 
 A checkpoint is staged in a hidden folder, every file is fsynced, the manifest with all hashes comes
 last, and a rename makes it visible. Two are kept. Loading verifies every byte before it is used; a
-damaged checkpoint is set aside, named in the log, and the previous one is taken. Nothing pickled
-is read: tensors by `torch.load(weights_only=True)`, arrays by `allow_pickle=False`, the rest is JSON.
+damaged checkpoint is set aside, named in the log, and the previous one is taken. No pickle is read:
+tensors by `torch.load(weights_only=True)`, arrays with `allow_pickle=False`, the rest is JSON.
 """
 
 import hashlib

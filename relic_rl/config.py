@@ -36,7 +36,7 @@ class EnvConfig:
     action_set: Literal["full", "minimal"] = "full"
     """All 18 actions, or those that the game uses. [R2D2 app.]"""
     threads: NonNegativeInt = 0
-    """Emulator threads of an actor; 0: as many as cores."""
+    """Emulator threads of an actor; 0: as many as cores. [ours]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,8 @@ class RepresentationConfig:
     """Part of the KL that is held constant: see `relic_loss`. [ReLIC: not stated]"""
     momentum: Fraction = 0.99
     """Of the momentum encoder h. [ReLIC E.6]"""
+    acting_encoder: Literal["online", "momentum"] = "online"
+    """Whose features a separate encoder gives the Q-network: f's or h's. [ReLIC: not stated]"""
     stacks_per_sequence: PositiveInt = 1
     """Frame stacks of each sequence in the contrast set, spread over time. [ReLIC: not stated]"""
     use_burn_in: bool = False
@@ -155,8 +157,8 @@ class ActorConfig:
     """ε_i = base^(1 + exponent i / (lanes - 1)). [Ape-X]"""
     epsilon_exponent: NonNegativeFloat = 7.0
     """See epsilon_base. [Ape-X]"""
-    publish_every_updates: PositiveInt = 25
-    """Updates between fresh parameters. [ours; R2D2: every 400 environment steps]"""
+    publish_every_updates: PositiveInt = 16
+    """Updates between fresh parameters: 400 steps of a lane. [R2D2 table 2: actor update interval]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ class Config:
         Raises:
           UsageError: two fields do not fit together.
         """
-        learner, replay = self.learner, self.replay
+        learner, replay, representation = self.learner, self.replay, self.representation
         segment = learner.segment_steps
         if learner.burn_in_steps not in (0, segment):
             raise UsageError(
@@ -232,6 +234,11 @@ class Config:
             raise UsageError(
                 f"learner.n_steps is {learner.n_steps}: use at most learner.segment_steps "
                 f"({segment})"
+            )
+        if representation.acting_encoder == "momentum" and representation.encoder == "shared":
+            raise UsageError(
+                "representation.acting_encoder is momentum: use it with representation.encoder "
+                "separate, or leave it online"
             )
         if replay.min_steps >= replay.capacity_steps:
             raise UsageError(

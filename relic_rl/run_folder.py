@@ -5,7 +5,6 @@ RUN/config.toml  metadata.json  metrics.jsonl  episodes.csv  evaluations.csv  lo
 """
 
 import fcntl
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -88,7 +87,14 @@ def default_path(game_slug: str, preset: str, seed: int) -> Path:
 
 
 def write_metadata(
-    path: Path, *, game: str, rom: str, seed: int, protocol: str, action_set: str, preset: str
+    path: Path,
+    *,
+    game: str,
+    rom_md5: str | None,
+    seed: int,
+    protocol: str,
+    action_set: str,
+    preset: str,
 ) -> None:
     """Records versions, ROM, commit and machine beside the configuration."""
     metadata: dict[str, Any] = {
@@ -97,7 +103,7 @@ def write_metadata(
         "preset": preset,
         "protocol": protocol,
         "action_set": action_set,
-        "rom_md5": _rom_md5(rom),
+        "rom_md5": rom_md5,
         **{
             name.replace("-", "_"): importlib.metadata.version(name)
             for name in ("relic-rl", "torch", "numpy", "gymnasium", "ale-py")
@@ -124,15 +130,6 @@ def _locked(path: Path) -> int:
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
-
-
-def _rom_md5(rom: str) -> str | None:
-    from ale_py import roms
-
-    path = roms.get_rom_path(rom)
-    if path is None:  # a toy environment
-        return None
-    return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _commit() -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import torch
+from envs.atari import rom_md5
 from envs.games import ATARI57, UnknownGameError, find_game
 from rich.console import Console as RichConsole
 from rich.table import Table
@@ -17,8 +18,9 @@ from rich.table import Table
 from relic_rl import build, run_folder
 from relic_rl import config as configuration
 from relic_rl.checkpoint import Checkpoint, CheckpointStore
-from relic_rl.config import Config, Resolved, UsageError
+from relic_rl.config import Config, Resolved
 from relic_rl.console import Console, count
+from relic_rl.errors import UsageError
 from relic_rl.metrics import Evaluation
 from relic_rl.run_folder import RunFolder
 from relic_rl.stop import StopRequest
@@ -43,7 +45,7 @@ def train(
         run_folder.write_metadata(
             path,
             game=name,
-            rom=slug,
+            rom_md5=None if name == build.TOY_GAME else rom_md5(find_game(name)),
             seed=seed,
             protocol=config.env.protocol,
             action_set=config.env.action_set,

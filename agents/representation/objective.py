@@ -102,7 +102,7 @@ class RepresentationObjective(nn.Module):
         self, online_1: Tensor, online_2: Tensor, target_1: Tensor, target_2: Tensor
     ) -> RepresentationLoss:
         o = self.options
-        metrics = self._metrics(online_1, target_2)
+        metrics = self._metrics((online_1, target_2), (online_2, target_1))
         if self.arm == "simclr":
             loss = simclr_loss(
                 online_1,
@@ -131,7 +131,7 @@ class RepresentationObjective(nn.Module):
     def _curl(self, online: Tensor, target: Tensor) -> RepresentationLoss:
         assert self.critic is not None
         loss = curl_loss(online, target, self.critic.weight)
-        metrics = self._metrics(online, target @ self.critic.weight.detach().T)
+        metrics = self._metrics((online, target @ self.critic.weight.detach().T))
         return RepresentationLoss(loss, {"contrastive_loss": loss.detach(), **metrics})
 
     def _byol(
@@ -143,12 +143,15 @@ class RepresentationObjective(nn.Module):
             projection_1 = self.momentum_heads.projector(target_1)
             projection_2 = self.momentum_heads.projector(target_2)
         loss = byol_loss(self.heads(online_1), self.heads(online_2), projection_1, projection_2)
-        return RepresentationLoss(loss, self._metrics(online_1, target_2))
+        metrics = self._metrics((online_1, target_2), (online_2, target_1))
+        return RepresentationLoss(loss, metrics)
 
-    def _metrics(self, online: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Whether the positive is the closest, and how long the embeddings are."""
-        accuracy = contrastive_accuracy(online, target, normalize=self.options.normalize)
+    def _metrics(self, *pairs: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Whether the positive is the closest, and how long the embeddings are: mean of pairs."""
+        normalize = self.options.normalize
+        accuracies = [contrastive_accuracy(f, h, normalize=normalize) for f, h in pairs]
+        norms = [f.detach().norm(dim=-1).mean() for f, _ in pairs]
         return {
-            "contrastive_accuracy": accuracy,
-            "embedding_norm": online.detach().norm(dim=-1).mean(),
+            "contrastive_accuracy": torch.stack(accuracies).mean(),
+            "embedding_norm": torch.stack(norms).mean(),
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 from relic_rl.analysis.tables import Cell, Table
 
 _STYLE = """
-:root { --ink: #222; --soft: #666; --line: #ddd; --accent: #1b5e9e; }
+:root { --ink: #222; --soft: #666; --line: #ddd; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; background: #fff; }
@@ -29,16 +29,14 @@ th, td { padding: .22rem .7rem; text-align: right; white-space: nowrap;
 thead th { border-bottom: 2px solid var(--line); vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 tbody tr:hover td { background: #f6f9fc; }
-td small { color: var(--soft); display: block; }
+td small { color: var(--soft); display: block; font-weight: 400; }
 td.best { font-weight: 600; }
 figure { margin: .5rem 0 1.5rem; }
 figure img { width: 100%; height: auto; display: block; }
-details { margin: .6rem 0; }
-summary { cursor: pointer; color: var(--accent); }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; }
 @media (max-width: 36rem) { dl { grid-template-columns: 1fr; } dt { margin-top: .4rem; }
   figure { overflow-x: auto; } figure img { min-width: 34rem; } }
-@media print { .wide { overflow: visible; } details { display: block; } }
+@media print { .wide { overflow: visible; } }
 """
 
 

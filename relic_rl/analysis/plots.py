@@ -14,7 +14,6 @@ from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
-from envs.games import ATARI57, Game
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -22,6 +21,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from envs.games import ATARI57, Game
 from relic_rl.analysis.runs import Curve, Run, Series
 from relic_rl.analysis.scores import Estimate, aggregate, human_normalized
 
@@ -82,7 +82,7 @@ def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
 @_styled
 def learning_curve(run: Run) -> Figure:
     """One run: scores of evaluations and training episodes, against frames and minutes."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
     game = ATARI57[run.game]
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, unit in ((left, "frames"), (right, "minutes")):
@@ -108,7 +108,9 @@ def learning_curve(run: Run) -> Figure:
     left.yaxis.set_major_formatter(FuncFormatter(_short))
     left.set(xlabel="environment frames", ylabel="score", title=f"{run.game}, seed {run.seed}")
     right.set(xlabel="minutes of training")
-    left.legend(loc="upper left", fontsize=8)
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8.5
+    )
     return figure
 
 
@@ -166,12 +168,13 @@ def learning_grid(series: Sequence[Series]) -> Figure:
         for colour, one in zip(COLOURS, series, strict=False):
             runs = [run for run in one.runs if run.game == game]
             for run in runs:
+                curve = run.evaluations
                 thin = {"lw": 0.8, "alpha": 0.6} if len(runs) > 1 else {"lw": 1.5}
-                axis.plot(run.evaluations.frames, run.evaluations.scores, color=colour, **thin)
-                shown.append(run.evaluations.scores)
+                axis.plot(curve.frames, curve.scores, _dots(curve.frames), color=colour, **thin)
+                shown.append(curve.scores)
             if len(runs) > 1:
                 frames, mean = _mean_curve([run.evaluations for run in runs])
-                axis.plot(frames, mean, color=colour, lw=1.8)
+                axis.plot(frames, mean, _dots(frames), color=colour, lw=1.8)
         _reference_lines(axis, ATARI57[game], np.concatenate(shown), labels=False)
         axis.set_title(game, fontsize=8, fontweight="normal", pad=3)
         axis.tick_params(labelsize=6.5, length=2)
@@ -207,7 +210,7 @@ def profile(
       series: label → the profile at the thresholds, with a band where there are many seeds.
       published: the same of the methods to compare with; they have one score a game.
     """
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
     axis = figure.subplots()
     x = 100 * thresholds
     for i, (label, curve) in enumerate(published.items()):
@@ -241,7 +244,8 @@ def aggregate_curves(
     for colour, one in zip(COLOURS, series, strict=False):
         frames, points = _aggregates_over_frames(one)
         for axis, (row, _) in zip(axes, panels, strict=True):
-            axis.plot(frames, [point[row] for point in points], color=colour, label=one.label)
+            values = [point[row] for point in points]
+            axis.plot(frames, values, _dots(frames), color=colour, label=one.label)
     for i, (label, scores) in enumerate(published.items()):
         final = aggregate(scores).rows()
         for axis, (row, _) in zip(axes, panels, strict=True):
@@ -276,10 +280,10 @@ def _published_line(i: int) -> dict[str, Any]:
 
 
 def _aggregates_over_frames(series: Series) -> tuple[NDArray[np.float64], list[dict[str, float]]]:
-    """Returns 50 frame counts that all runs have passed, and the aggregate rows at each."""
+    """Returns up to 50 frame counts that all runs have passed, and the aggregate rows at each."""
     first = max(float(run.evaluations.frames[0]) for run in series.runs)
     last = min(float(run.evaluations.frames[-1]) for run in series.runs)
-    frames = np.linspace(first, last, 50) if last > first else np.array([])
+    frames = np.unique(np.linspace(first, last, 50)) if last >= first else np.array([])
     points = []
     for at in frames:
         scores: dict[str, list[float]] = {}
@@ -288,6 +292,11 @@ def _aggregates_over_frames(series: Series) -> tuple[NDArray[np.float64], list[d
             scores.setdefault(run.game, []).append(value)
         points.append(aggregate(scores, repetitions=1).rows())
     return frames, points
+
+
+def _dots(frames: NDArray[np.float64]) -> str:
+    """A line of one or two points would hardly be seen."""
+    return ".-" if len(frames) <= 3 else "-"
 
 
 def _mean_curve(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

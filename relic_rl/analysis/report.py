@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from envs.games import ATARI57
 
+from envs.games import ATARI57
 from relic_rl.analysis import plots
 from relic_rl.analysis.page import Picture, render_page
 from relic_rl.analysis.published import METHODS, published_scores
@@ -314,9 +314,10 @@ def _warnings(series: Sequence[Series], columns: Sequence[_Column]) -> list[str]
         games = {run.game for run in one.runs}
         missing = [game for game in ATARI57 if game not in games]
         if missing:
-            warnings.append(
-                f"{one.label}: {len(games)} of 57 games; missing: {', '.join(missing)}."
-            )
+            named = f"missing: {', '.join(missing)}"
+            if len(games) < len(missing):
+                named = f"all but {', '.join(sorted(games))} are missing"
+            warnings.append(f"{one.label}: {len(games)} of 57 games; {named}.")
         left_out = [game for game in ATARI57 if game in games and game not in common]
         if left_out:
             warnings.append(

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from envs.games import find_game
 from numpy.typing import NDArray
+
+from envs.games import find_game
 
 _DEPTH = 3
 
@@ -166,11 +167,11 @@ def _read_series(label: str, folders: Sequence[Path]) -> Series:
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    """Returns the whole lines; one that a crash cut short, or cut off, is left out."""
+    """Returns the whole lines; one that a crash cut short is left out."""
     if not path.exists():
         return []
     whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    return [row for row in csv.DictReader(whole.splitlines()) if None not in row.values()]
+    return list(csv.DictReader(whole.splitlines()))
 
 
 def _curve(rows: Sequence[dict[str, str]], score: str) -> Curve:

@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from envs.games import ATARI57, find_game
 from numpy.typing import ArrayLike, NDArray
+
+from envs.games import ATARI57, find_game
 
 Scores = Mapping[str, float | Sequence[float]]
 """Game, in any spelling → raw score, or one raw score per seed."""

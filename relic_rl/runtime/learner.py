@@ -80,12 +80,16 @@ class Learner:
 
 
 class RunningMeans:
-    """Means of updates' scalars, kept on the device until somebody reads them."""
+    """Means of updates' scalars, kept on the device until somebody reads them.
+
+    Each is the mean over the updates that had it: some are computed now and then only.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         """Updates since the last `take`."""
         self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
 
     def add(self, update: Update) -> None:
         """Adds one update."""
@@ -94,23 +98,26 @@ class RunningMeans:
         for name, value in scalars.items():
             known = self._sums.get(name)
             self._sums[name] = value if known is None else known + value
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
         """Means since the last call; starts afresh."""
-        means = {name: total.item() / self.count for name, total in self._sums.items()}
+        means = {name: total.item() / self._counts[name] for name, total in self._sums.items()}
         self.count = 0
         self._sums.clear()
+        self._counts.clear()
         return means
 
     def state(self) -> dict[str, Any]:
         """What an exact resume needs."""
         sums = {name: total.cpu().numpy() for name, total in self._sums.items()}
-        return {"count": self.count, "sums": sums}
+        return {"count": self.count, "sums": sums, "counts": dict(self._counts)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes over what `state` gave."""
         self.count = state["count"]
         self._sums = {name: torch.from_numpy(array) for name, array in state["sums"].items()}
+        self._counts = dict(state["counts"])
 
 
 def training_batch(batch: SequenceBatch, device: torch.device) -> TrainingBatch:

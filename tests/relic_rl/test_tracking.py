@@ -56,9 +56,15 @@ def run_session(run_dir, environment, limit_seconds):
     return slowest_log_seconds, close_seconds, time.monotonic() - begun, result.stderr
 
 
-def stored_bytes(run_dir):
-    """The offline run's data file: protocol buffers, whose strings are plain bytes."""
+def stored_bytes(run_dir, *, until):
+    """The offline run's data file, protocol buffers whose strings are plain bytes.
+
+    wandb's own process flushes it a moment after the run has finished.
+    """
     (path,) = run_dir.glob("wandb/offline-run-*/*.wandb")
+    give_up = time.monotonic() + 10
+    while until not in path.read_bytes() and time.monotonic() < give_up:
+        time.sleep(0.05)
     return path.read_bytes()
 
 
@@ -100,7 +106,7 @@ def test_offline_writes_rows_config_summary_and_files_without_a_network(tmp_path
     tracker.file(tmp_path / "evaluations.csv")
     tracker.close()
 
-    stored = stored_bytes(tmp_path)
+    stored = stored_bytes(tmp_path, until=b"last_score")
     for name in (b"env_frames", b"8000", b"rl_loss", b"last_score", b"pong-1", b"game"):
         assert name in stored
     assert b"hunter2" not in stored
@@ -143,7 +149,7 @@ def test_online_without_a_key_falls_back_to_offline_with_one_warning(tmp_path, c
 
     assert caplog.text.count("wandb runs offline") == 1
     assert "no API key" in caplog.text
-    assert b"4000" in stored_bytes(tmp_path)
+    assert b"4000" in stored_bytes(tmp_path, until=b"4000")
 
 
 def test_where_nothing_can_be_written_the_tracker_is_off_with_one_warning(tmp_path, caplog):

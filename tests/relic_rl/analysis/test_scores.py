@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import rliable.metrics
-from envs.games import ATARI57
 
+from envs.games import ATARI57
 from relic_rl.analysis.published import METHODS, published_scores
 from relic_rl.analysis.scores import (
     ROW_LABELS,

@@ -1,0 +1,46 @@
+"""The contrast set: which frame stacks of a batch the representation loss compares.
+
+ReLIC (Mitrovic et al., 2021) writes of M points "we use to construct the contrast set" and says
+nothing of their number or of which time steps they are in the Atari experiment. Ours: k of each
+sequence, spread evenly over its steps. Neighbouring frames are near duplicates, so that a row's
+hardest negatives are its own neighbours: k = 1 avoids them, a large k takes them all in.
+"""
+
+import torch
+from torch import Tensor
+
+
+def choose_contrast_set(
+    is_step: Tensor, stacks_per_sequence: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Returns M places (row, sequence) that hold a step, k of each sequence.
+
+    A sequence of n steps is cut into k equal stretches and one place is taken of each, all at the
+    same random offset: every step is chosen with probability min(k / n, 1), and with k >= n all
+    of them are. No place is chosen twice, so M is the sum over sequences of min(k, n).
+
+    Args:
+      is_step: bool[R, B], the rows to choose from; in each column one unbroken run.
+      stacks_per_sequence: k >= 1.
+      generator: the only source of randomness: B draws, whatever the rest.
+
+    Returns:
+      rows and sequences, int64[M] each.
+
+    Raises:
+      ValueError: if stacks_per_sequence < 1.
+    """
+    if stacks_per_sequence < 1:
+        raise ValueError(f"stacks_per_sequence is {stacks_per_sequence}, must be >= 1")
+    R, B = is_step.shape
+    k = min(stacks_per_sequence, R)
+    steps = is_step.sum(dim=0)
+    first_row = is_step.int().argmax(dim=0)
+    offset = torch.rand(B, generator=generator, device=is_step.device)
+    stretch = torch.arange(k, device=is_step.device)[:, None]
+    # Rounding may carry the last place to the end: minimum keeps it inside.
+    places = ((stretch + offset) * (steps / k)).long().minimum(steps - 1)
+    is_new = (steps > 0).expand(k, B).clone()
+    is_new[1:] &= places[1:] > places[:-1]
+    stretches, sequences = is_new.nonzero(as_tuple=True)
+    return (first_row + places)[stretches, sequences], sequences

@@ -1,0 +1,7 @@
+"""What is acted in: the 57 Atari games, their protocols, and a toy task with the same contract.
+
+Knows nothing of agents or learning, and imports numpy, gymnasium and ale-py only.
+Start with `envs.interface` (the contract), then `envs.atari`.
+"""
+
+__all__ = ["atari", "episodes", "games", "interface", "protocol", "reference", "toy"]

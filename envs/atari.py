@@ -1,0 +1,302 @@
+"""N Atari games at once, on ale-py's C++ vector environment with every option given.
+
+What the agent sees: the newest 84 x 84 gray frame of each lane, the maximum of the last two of the
+4 emulator frames that its action was held for, made smaller by area averaging. Rewards are raw, a
+lost life ends nothing, no FIRE is pressed for the agent. Frames are not stacked here.
+
+Where this differs from ale-py's own defaults, and why:
+- Episodes are started by us, with a partial reset right after the step that ended them. The
+  emulator's own automatic reset would insert a step whose action is ignored.
+- The frame cap is kept by us: the emulator leaves the frame skip before it takes the last picture,
+  and truncation, unlike termination, bootstraps from that picture. The last frame of a *terminated*
+  episode does lag by up to 3 emulator frames; nothing is ever computed from it.
+- ale-py draws its no-ops from [0, noop_max - 1]; we pass one more, so that the protocol's 30 means
+  0 to 30. Rewards during no-ops do not count.
+- An action out of range would make the emulator wait for ever: it is refused before.
+- `full` means the 18 joystick actions in all games but Skiing: its 9 without FIRE, all that ale-py
+  offers there.
+
+Randomness. A lane's emulator is seeded once with (seed, lane, episode), and goes on from its own
+random state at the episodes after that, until one ends with `reseed_steps` or more actions since:
+the next is seeded afresh. Seeding loads the cartridge anew, 80 ms against 4 ms for a plain reset
+(ale-py 0.12.1), hence not at every episode. `reseed_steps=0` does seed each one, for evaluation:
+an episode is then reproducible from (`EpisodeRecord.seed`, its actions) alone, elsewhere too. A
+plain reset is no clean start: in 8 of the 57 games (Berzerk, Solaris, ...) memory outlives it.
+
+State. The vector environment cannot copy an emulator's state. `state()` is therefore the list of
+actions since a lane was seeded, and `restore()` plays them again: it takes as long as the longest
+of them took to act, without the network. The emulator is deterministic; the scores are checked.
+"""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from ale_py import roms
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from envs.episodes import EpisodeLedger, episode_seed
+from envs.games import Game, find_game
+from envs.interface import Frames, State, StepResult, check_actions
+from envs.protocol import Protocol, find_protocol
+
+ACTION_SETS = ("full", "minimal")
+RESEED_STEPS = 20_000
+"""Seeding then costs 1.3 % of the emulator's time, and a restore on two cores a minute at most."""
+
+
+class RomError(OSError):
+    """A game's cartridge image is missing or damaged."""
+
+
+def make_atari(
+    game: Game | str,
+    lanes: int,
+    seed: int,
+    protocol: Protocol | str,
+    *,
+    action_set: str = "full",
+    threads: int = 1,
+    frame_height: int = 84,
+    frame_width: int = 84,
+    reseed_steps: int = RESEED_STEPS,
+) -> "AtariLanes":
+    """Returns `lanes` environments of one game, as an `envs.interface.VectorEnv`.
+
+    Args:
+      game: one of the 57, or any name that `find_game` knows.
+      lanes: N, 1 or more.
+      seed: 0 or more; lane i plays the same episodes whatever N and `threads` are.
+      protocol: how episodes start, stick and end, or the name of one in `PROTOCOLS`.
+      action_set: `full` (see above) or `minimal` (what the game uses, 3 to 18 actions).
+      threads: emulator threads of this environment, 1 or more.
+      frame_height: of the frames returned, in pixels.
+      frame_width: the same.
+      reseed_steps: a lane is seeded afresh at the first episode that ends this many steps or more
+        after the last seeding; 0 for every episode.
+
+    Raises:
+      ValueError: an argument is out of range (`UnknownGameError` for a game).
+      RomError: the cartridge image is missing or damaged.
+    """
+    for name, value, least in (
+        ("lanes", lanes, 1),
+        ("seed", seed, 0),
+        ("threads", threads, 1),
+        ("frame_height", frame_height, 1),
+        ("frame_width", frame_width, 1),
+        ("reseed_steps", reseed_steps, 0),
+    ):
+        if value < least:
+            raise ValueError(f"{name} is {value}; it must be {least} or more")
+    if action_set not in ACTION_SETS:
+        raise ValueError(
+            f"action_set is {action_set!r}; it must be one of {', '.join(ACTION_SETS)}"
+        )
+    game = find_game(game) if isinstance(game, str) else game
+    protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    rom_md5(game)
+    emulators = AtariVectorEnv(
+        game.rom,
+        lanes,
+        batch_size=lanes,
+        num_threads=threads,
+        thread_affinity_offset=-1,
+        # One step more than ours, which is therefore always the first to act.
+        max_num_frames_per_episode=protocol.max_episode_frames + protocol.frame_skip,
+        repeat_action_probability=protocol.sticky_probability,
+        full_action_space=action_set == "full",
+        continuous=False,
+        continuous_action_threshold=0.5,
+        # Its automatic reset never happens: see the module's docstring.
+        autoreset_mode=AutoresetMode.NEXT_STEP,
+        img_height=frame_height,
+        img_width=frame_width,
+        grayscale=True,
+        stack_num=1,
+        frameskip=protocol.frame_skip,
+        maxpool=True,
+        noop_max=protocol.noop_max_frames + 1,
+        episodic_life=False,
+        life_loss_info=False,
+        reward_clipping=False,
+        use_fire_reset=False,
+    )
+    return AtariLanes(emulators, seed, protocol, reseed_steps)
+
+
+def rom_md5(game: Game) -> str:
+    """Returns the MD5 sum of the cartridge image in use, which ale-py holds against its own list.
+
+    Raises:
+      RomError: it is missing or damaged.
+    """
+    try:
+        path = roms.get_rom_path(game.rom)
+        if path is None:
+            raise FileNotFoundError(f"ale-py has no cartridge called {game.rom!r}")
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    except OSError as error:
+        raise RomError(
+            f"cannot load the cartridge of {game.name}: {error}. All 57 are part of the ale-py "
+            "package: unset ALE_ROMS_DIR if it is set, or install ale-py again"
+        ) from error
+
+
+class AtariLanes:
+    """N lanes of one game; made by `make_atari`, used as described in `envs.interface`.
+
+    Attributes:
+      lanes: N.
+      actions: the number of actions.
+      action_meanings: ale-py's names for them, `NOOP` first.
+      frame_height: of the frames returned, in pixels.
+      frame_width: the same.
+      noop_frames: int64[N], the no-op frames that the running episodes started with.
+    """
+
+    def __init__(
+        self, emulators: AtariVectorEnv, seed: int, protocol: Protocol, reseed_steps: int
+    ) -> None:
+        self.lanes: int = emulators.num_envs
+        self.action_meanings: tuple[str, ...] = tuple(
+            action.name for action in emulators.ale.get_action_set()
+        )
+        self.actions = len(self.action_meanings)
+        _, self.frame_height, self.frame_width = emulators.ale.get_observation_shape()
+        self.noop_frames = np.zeros(self.lanes, np.int64)
+        self._emulators: AtariVectorEnv | None = emulators
+        self._seed = seed
+        self._protocol = protocol
+        self._reseed_steps = reseed_steps
+        self._ledger = EpisodeLedger(self.lanes)
+        self._started = False
+        # A lane's actions since it was seeded. The last episode begins before reseed_steps, so this
+        # is room for all of them; the system provides memory only where something is written.
+        self._history = np.empty((self.lanes, reseed_steps + protocol.max_episode_steps), np.uint8)
+        self._history_steps = np.zeros(self.lanes, np.int64)
+        self._seeds = np.zeros(self.lanes, np.int64)
+        self._seeded_episodes = np.zeros(self.lanes, np.int64)
+
+    def reset(self) -> Frames:
+        """See `VectorEnv.reset`: every lane begins its episode 0."""
+        everywhere = np.ones(self.lanes, np.bool_)
+        self._ledger.begin(everywhere, np.zeros(self.lanes, np.int64))
+        return self._start(everywhere, everywhere)
+
+    def step(self, actions: NDArray[np.integer[Any]]) -> StepResult:
+        """See `VectorEnv.step`."""
+        actions = check_actions(actions, self)
+        if self._emulators is None or not self._started:
+            raise RuntimeError("step() on an environment that was closed or never reset")
+        self._history[np.arange(self.lanes), self._history_steps] = actions
+        self._history_steps += 1
+        observations, points, terminated, _, _ = self._emulators.step(actions)
+        rewards = points.astype(np.float32)
+        self._ledger.add(rewards)
+        truncated = (self._ledger.steps >= self._protocol.max_episode_steps) & ~terminated
+        ended = terminated | truncated
+
+        frames = final_frames = observations[:, 0]
+        episodes = []
+        if ended.any():
+            episodes = self._ledger.finish(
+                ended, terminated, self._seeds, self._protocol.frame_skip
+            )
+            frames = self._start(ended, ended & (self._history_steps >= self._reseed_steps))
+        return StepResult(frames, rewards, terminated, truncated, final_frames, episodes)
+
+    def state(self) -> State:
+        """See `VectorEnv.state`.
+
+        Returns:
+          seeds: int64[N], what each lane was seeded with last.
+          seeded_episodes: int64[N], the index of the episode that began then.
+          history_steps: int64[N], the number of actions since.
+          actions: uint8[sum(history_steps)], those actions, lane after lane.
+          scores: float64[N] and steps: int64[N], of the running episodes.
+        """
+        kept = zip(self._history, self._history_steps, strict=True)
+        return {
+            "seeds": self._seeds.copy(),
+            "seeded_episodes": self._seeded_episodes.copy(),
+            "history_steps": self._history_steps.copy(),
+            "actions": np.concatenate([history[:steps] for history, steps in kept]),
+            "scores": self._ledger.scores.copy(),
+            "steps": self._ledger.steps.copy(),
+        }
+
+    def restore(self, state: State) -> Frames:
+        """See `VectorEnv.restore`: plays the recorded actions again."""
+        seeded_episodes, histories = self._check_state(state)
+        replayed_steps = max(map(len, histories))
+        padded = np.zeros((self.lanes, replayed_steps), np.uint8)
+        # A lane with a shorter history is seeded later, so that all arrive together. Whatever it
+        # does before that leaves no trace.
+        starts = np.array([replayed_steps - len(history) for history in histories])
+        for lane, history in enumerate(histories):
+            padded[lane, starts[lane] :] = history
+        frames = self.reset()
+        for step in range(replayed_steps + 1):
+            starting = starts == step
+            if starting.any():
+                self._ledger.begin(starting, seeded_episodes)
+                frames = self._start(starting, starting)
+            if step < replayed_steps:
+                frames = self.step(padded[:, step]).frames
+        for name, found in (("scores", self._ledger.scores), ("steps", self._ledger.steps)):
+            if not np.array_equal(found, state[name]):
+                raise RuntimeError(
+                    f"the recorded actions led to {name} of {found.tolist()}, they were "
+                    f"{np.asarray(state[name]).tolist()}: was ale-py, the game or the protocol "
+                    "another one then?"
+                )
+        return frames
+
+    def close(self) -> None:
+        """See `VectorEnv.close`."""
+        self._emulators = None
+
+    def _start(self, lanes: NDArray[np.bool_], seeded: NDArray[np.bool_]) -> Frames:
+        """Begins the ledger's episodes in the chosen lanes, and returns all lanes' frames.
+
+        Args:
+          lanes: bool[N], where an episode begins.
+          seeded: bool[N], where it is seeded too; among `lanes`.
+        """
+        if self._emulators is None:
+            raise RuntimeError("reset() or restore() on an environment that was closed")
+        for lane in np.flatnonzero(seeded):
+            episode = int(self._ledger.indices[lane])
+            self._seeds[lane] = episode_seed(self._seed, int(lane), episode)
+            self._seeded_episodes[lane] = episode
+            self._history_steps[lane] = 0
+        # To ale-py, -1 means "go on from the present random state".
+        observations, info = self._emulators.reset(
+            seed=np.where(seeded, self._seeds, -1)[lanes], options={"reset_mask": lanes}
+        )
+        self.noop_frames[lanes] = info["episode_frame_number"][lanes]
+        self._started = True
+        frames: Frames = observations[:, 0]
+        return frames
+
+    def _check_state(self, state: State) -> tuple[NDArray[np.int64], list[NDArray[np.uint8]]]:
+        """Returns the lanes' seeded episodes and histories, or raises ValueError."""
+        episodes = np.asarray(state["seeded_episodes"], np.int64)
+        steps = np.asarray(state["history_steps"], np.int64)
+        actions = np.asarray(state["actions"], np.uint8)
+        if not episodes.shape == steps.shape == (self.lanes,):
+            raise ValueError(f"the state has {steps.size} lanes, this environment {self.lanes}")
+        if steps.min() < 0 or steps.max() > self._history.shape[1] or steps.sum() != actions.size:
+            raise ValueError(
+                f"the state has {actions.size} actions for {steps.tolist()} steps; at most "
+                f"{self._history.shape[1]} a lane are expected"
+            )
+        if episodes.min() < 0:
+            raise ValueError(f"the state has a negative episode: {episodes.tolist()}")
+        seeds = [episode_seed(self._seed, lane, int(e)) for lane, e in enumerate(episodes)]
+        if not np.array_equal(seeds, state["seeds"]):
+            raise ValueError(f"the state was made with another seed than {self._seed}")
+        return episodes, np.split(actions, np.cumsum(steps)[:-1])

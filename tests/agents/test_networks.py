@@ -1,0 +1,177 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from agents.interface import RecurrentState
+from agents.networks import ConvEncoder, DuelingHead, RecurrentQNetwork, stacks_from_frames
+
+
+def make_network(**changes):
+    sizes = {
+        "actions": 5,
+        "frame_stack": 4,
+        "frame_height": 36,
+        "frame_width": 36,
+        "channels": (4, 8, 8),
+        "features": 16,
+        "lstm": 12,
+        "hidden": 10,
+    }
+    torch.manual_seed(0)
+    return RecurrentQNetwork(**(sizes | changes))
+
+
+def random_inputs(steps, lanes, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    stacks = torch.randint(0, 256, (steps * lanes, 4, 36, 36), generator=generator).to(torch.uint8)
+    actions = torch.randint(-1, 5, (steps, lanes), generator=generator)
+    rewards = torch.randn(steps, lanes, generator=generator)
+    return stacks, actions, rewards
+
+
+def test_encoder_equals_a_plain_one_that_divides_pixels_by_255():
+    torch.manual_seed(0)
+    encoder = ConvEncoder(
+        frame_stack=4, frame_height=84, frame_width=84, channels=(4, 8, 8), features=16
+    ).double()
+    stacks = torch.randint(0, 256, (3, 4, 84, 84), dtype=torch.uint8)
+
+    x = stacks.double() / 255.0
+    for layer in encoder.convolutions:
+        x = F.relu(F.conv2d(x, layer.weight, layer.bias, layer.stride))
+    weight = encoder.projection.weight.reshape(16, 7, 7, 8).permute(0, 3, 1, 2).flatten(1)
+    expected = F.relu(x.flatten(1) @ weight.T + encoder.projection.bias)
+
+    torch.testing.assert_close(encoder(stacks), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_encoder_gives_the_same_on_channels_last_and_contiguous_stacks():
+    encoder = make_network().encoder
+    stacks, _, _ = random_inputs(2, 3)
+
+    plain = encoder(stacks.contiguous())
+    last = encoder(stacks.contiguous(memory_format=torch.channels_last))
+
+    torch.testing.assert_close(plain, last, rtol=1e-5, atol=1e-6)
+
+
+def test_encoder_refuses_frames_smaller_than_its_kernels():
+    with pytest.raises(ValueError, match="20x20"):
+        make_network(frame_height=20, frame_width=20)
+
+
+def test_dueling_head_subtracts_the_mean_advantage():
+    # Hand-worked: V = 2 x; A = (x, 3 x, 5 x). For x = 1: V = 2, A = (1, 3, 5), mean 3.
+    # Q = 2 + A - 3 = (0, 2, 4).
+    head = DuelingHead(1, 1, 3)
+    with torch.no_grad():
+        for stream, outputs in ((head.value, [[2.0]]), (head.advantage, [[1.0], [3.0], [5.0]])):
+            stream[0].weight.fill_(1.0)
+            stream[0].bias.zero_()
+            stream[2].weight.copy_(torch.tensor(outputs))
+            stream[2].bias.zero_()
+
+    q = head(torch.tensor([[1.0]]))
+
+    assert q.tolist() == [[0.0, 2.0, 4.0]]
+
+
+@pytest.mark.parametrize("changes", [{}, {"skip_core": True}, {"encoders": 2}])
+def test_an_unroll_of_t_steps_equals_t_single_steps(changes):
+    network = make_network(**changes)
+    stacks, actions, rewards = random_inputs(steps=6, lanes=3)
+    features = network.encode(stacks).unflatten(0, (6, 3))
+
+    together, last = network.unroll(features, actions, rewards, network.initial_state(3))
+    state = network.initial_state(3)
+    singly = []
+    for t in range(6):
+        q, state = network.unroll(features[t : t + 1], actions[t : t + 1], rewards[t : t + 1], state)
+        singly.append(q)
+
+    torch.testing.assert_close(together, torch.cat(singly), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(last.hidden, state.hidden, rtol=1e-5, atol=1e-6)
+
+
+def test_a_lane_that_starts_an_episode_in_mid_batch_forgets_and_the_others_do_not():
+    network = make_network()
+    stacks, actions, rewards = random_inputs(steps=6, lanes=2)
+    features = network.encode(stacks).unflatten(0, (6, 2))
+    fresh = torch.tensor([True, False])
+
+    _, middle = network.unroll(features[:3], actions[:3], rewards[:3], network.initial_state(2))
+    restarted = RecurrentState.where(fresh, network.initial_state(2), middle)
+    q, _ = network.unroll(features[3:], actions[3:], rewards[3:], restarted)
+
+    alone, _ = network.unroll(
+        features[3:, :1], actions[3:, :1], rewards[3:, :1], network.initial_state(1)
+    )
+    through, _ = network.unroll(features, actions, rewards, network.initial_state(2))
+    torch.testing.assert_close(q[:, :1], alone, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(q[:, 1], through[3:, 1], rtol=1e-5, atol=1e-6)
+
+
+def test_the_core_sees_the_previous_action_and_reward():
+    network = make_network()
+    stacks, actions, rewards = random_inputs(steps=1, lanes=2)
+    features = network.encode(stacks).unflatten(0, (1, 2))
+    state = network.initial_state(2)
+
+    q, _ = network.unroll(features, actions, rewards, state)
+    other_action, _ = network.unroll(features, (actions + 2) % 5, rewards, state)
+    other_reward, _ = network.unroll(features, actions, rewards + 1.0, state)
+
+    assert not torch.allclose(q, other_action)
+    assert not torch.allclose(q, other_reward)
+
+
+def test_no_previous_action_is_all_zeros():
+    network = make_network()
+    none = torch.full((1, 1), -1)
+    features = torch.zeros(1, 1, 16)
+    with torch.no_grad():
+        network.core.weight_ih_l0[:, 17:] = 1e3  # any one-hot would show
+
+    q, _ = network.unroll(features, none, torch.zeros(1, 1), network.initial_state(1))
+    with torch.no_grad():
+        network.core.weight_ih_l0[:, 17:] = 0.0
+    silent, _ = network.unroll(features, none, torch.zeros(1, 1), network.initial_state(1))
+
+    assert torch.equal(q, silent)
+
+
+def test_tanh_squashes_the_previous_reward():
+    network = make_network(previous_reward="tanh")
+    features, actions = torch.zeros(1, 1, 16), torch.zeros(1, 1, dtype=torch.long)
+    state = network.initial_state(1)
+
+    large, _ = network.unroll(features, actions, torch.full((1, 1), 1e4), state)
+    larger, _ = network.unroll(features, actions, torch.full((1, 1), 1e5), state)
+    small, _ = network.unroll(features, actions, torch.full((1, 1), 0.1), state)
+
+    assert torch.equal(large, larger)
+    assert not torch.equal(large, small)
+
+
+def test_given_features_reach_the_q_values_and_get_no_gradient():
+    network = make_network(given_features=7)
+    stacks, _, _ = random_inputs(steps=1, lanes=2)
+    given = torch.randn(2, 7, requires_grad=True)
+
+    features = network.encode(stacks, given)
+    features.sum().backward()
+
+    assert features.shape == (2, 16 + 7)
+    assert torch.equal(features[:, 16:], given)
+    assert given.grad is None
+
+
+def test_stacks_from_frames_puts_the_newest_frame_last():
+    frames = torch.arange(6, dtype=torch.uint8).reshape(6, 1, 1, 1).expand(6, 2, 3, 3)
+
+    stacks = stacks_from_frames(frames, 4).unflatten(0, (3, 2))
+
+    assert stacks.shape == (3, 2, 4, 3, 3)
+    assert stacks[0, 0, :, 0, 0].tolist() == [0, 1, 2, 3]
+    assert stacks[2, 1, :, 0, 0].tolist() == [2, 3, 4, 5]
+    assert stacks.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)

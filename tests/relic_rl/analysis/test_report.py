@@ -1,0 +1,281 @@
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import relic_rl.analysis
+from envs.games import ATARI57
+from relic_rl.analysis import plots
+from relic_rl.analysis.published import published_scores
+from relic_rl.analysis.report import write_report
+from relic_rl.analysis.runs import find_series, read_run
+from relic_rl.analysis.scores import aggregate, human_normalized
+from relic_rl.metrics import Episode, MetricsLog
+
+ROOT = Path(relic_rl.analysis.__file__).parents[2]
+FILES = ("report.html", "scores.csv", "summary.json", "table.md", "table.tex")
+
+
+def write_run(folder, game="Pong", seed=1, scores=(-20.0, 15.0), *, frames=8000, **metadata):
+    """A run folder with one evaluation per score, evenly spread over the frames."""
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(f'game = "{game}"\nseed = {seed}\n')
+    known = {"game": game, "seed": seed, "protocol": "noop", "ale_py": "0.12.1", "commit": "abc123"}
+    (folder / "metadata.json").write_text(json.dumps({**known, **metadata}))
+    log = MetricsLog(folder)
+    log.write_episodes(
+        Episode(100 * i, 0.1 * i, 0, 0.1, float(scores[0]) + i, 400, True) for i in range(12)
+    )
+    for i, score in enumerate(scores, start=1):
+        at = frames * i // len(scores)
+        log.write_evaluation(
+            env_frames=at,
+            minutes=at / 4000,
+            updates=at // 100,
+            scores=[score - 1.0, score + 1.0],
+            human_normalized_score=human_normalized(game, score),
+            epsilon=0.001,
+            protocol=str({**known, **metadata}["protocol"]),
+        )
+    log.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Two games with two seeds; Breakout's last evaluation is worse than its best."""
+    folder = tmp_path_factory.mktemp("runs") / "ours <1>"
+    for seed in (1, 2):
+        write_run(folder / f"pong-{seed}", "Pong", seed, (-20.0, 10.0 + seed))
+        write_run(folder / f"breakout-{seed}", "Breakout", seed, (2.0, 400.0, 100.0 * seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(sweep, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    write_report([sweep], out, ["relic"])
+    return out
+
+
+def test_all_files_are_written_and_each_figure_twice(report):
+    names = {path.name for path in report.iterdir()}
+
+    assert names >= set(FILES)
+    for stem in ("games", "aggregates", "profile", "curves", "run_01", "run_04"):
+        assert {f"{stem}.png", f"{stem}.svg"} <= names
+
+
+def test_scores_are_those_of_the_last_evaluation_not_of_the_best(report):
+    with (report / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    scores = {(row["game"], row["seed"]): float(row["score"]) for row in rows}
+    assert scores == {
+        ("Breakout", "1"): 100.0,
+        ("Breakout", "2"): 200.0,
+        ("Pong", "1"): 11.0,
+        ("Pong", "2"): 12.0,
+    }
+    assert {row["episodes"] for row in rows} == {"2"}
+
+
+def test_summary_holds_the_aggregates_of_runs_and_published_scores_over_the_same_games(report):
+    summary = json.loads((report / "summary.json").read_text())
+
+    ours = aggregate({"Pong": [11.0, 12.0], "Breakout": [100.0, 200.0]})
+    assert summary["columns"]["ours <1>"]["median"] == ours.median
+    assert summary["columns"]["ours <1>"]["intervals"]["iqm"] == list(ours.intervals["iqm"])
+    published = {game: published_scores("relic")[game] for game in ("Pong", "Breakout")}
+    assert summary["columns"]["ReLIC (published)"]["mean"] == aggregate(published).mean
+    assert summary["common_games"] == ["Breakout", "Pong"]
+    assert summary["probability_of_improvement"]["ours <1>"]["ReLIC (published)"] == 0.0
+
+
+def test_the_page_holds_everything_itself_and_escapes_names(report):
+    page = (report / "report.html").read_text()
+
+    sources = re.findall(r"(?:src|href)\s*=\s*\"?([^\s\">]{1,30})", page)
+    assert sources
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert "<script" not in page
+    assert "ours <1>" not in page
+    assert "ours &lt;1&gt;" in page
+
+
+def test_the_page_names_protocol_versions_seeds_and_what_is_missing(report):
+    page = (report / "report.html").read_text()
+
+    for text in ("noop", "0.12.1", "abc123", "seeds 1, 2", "8,000 frames", "2 of 57 games"):
+        assert text in page
+    assert "all but Breakout, Pong are missing" in page
+    assert "wrap at 1,000,000" in page
+    assert "Table 10" in page
+
+
+def test_tables_have_the_same_numbers_as_the_summary(report):
+    rows = json.loads((report / "summary.json").read_text())["columns"]["ours <1>"]
+
+    for name in ("table.md", "table.tex"):
+        text = (report / name).read_text()
+        assert f"{rows['capped_mean']:,.2f}" in text
+        assert f"{rows['iqm']:,.2f}" in text
+    assert "40 \\% percentile" in (report / "table.tex").read_text()
+
+
+def test_the_same_runs_give_the_same_bytes(sweep, report, tmp_path):
+    write_report([sweep], tmp_path, ["relic"])
+
+    for path in sorted(report.iterdir()):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("difference", "message"),
+    [
+        ({"protocol": "machado"}, r"protocols differ: machado \(b\), noop \(a\)"),
+        ({"ale_py": "0.11.0"}, r"ale-py versions differ: 0.11.0 \(b\), 0.12.1 \(a\)"),
+    ],
+)
+def test_mixed_runs_are_refused_by_name_and_compared_only_on_demand(tmp_path, difference, message):
+    write_run(tmp_path / "runs" / "a", seed=1)
+    write_run(tmp_path / "runs" / "b", seed=2, **difference)
+
+    with pytest.raises(ValueError, match=message):
+        write_report([tmp_path / "runs"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+    page = write_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=True).read_text()
+    assert "differ:" in page
+
+
+def test_failed_and_short_runs_are_named_and_a_failed_one_counts_nowhere(tmp_path):
+    runs = tmp_path / "runs"
+    write_run(runs / "pong-1", seed=1)
+    write_run(runs / "pong-2", seed=2, frames=4000)
+    write_run(runs / "hero-1", "Hero")
+    header = (runs / "hero-1" / "evaluations.csv").read_text().splitlines()[0]
+    (runs / "hero-1" / "evaluations.csv").write_text(header + "\n")
+    write_run(runs / "freeway-1", "Freeway")
+    (runs / "freeway-1" / "metadata.json").unlink()
+
+    page = write_report([runs], tmp_path / "out", []).read_text()
+
+    assert "hero-1: no evaluation yet" in page
+    assert "freeway-1: cannot be read" in page
+    assert "shorter than its longest run (8,000): pong-2 (4,000)" in page
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["series"]["runs"]["scores"] == {"Pong": [15.0, 15.0]}
+
+
+def test_where_nothing_was_evaluated_the_reasons_are_given(tmp_path):
+    folder = write_run(tmp_path / "runs" / "pong-1")
+    (folder / "evaluations.csv").unlink()
+
+    with pytest.raises(ValueError, match="pong-1: no evaluation yet"):
+        write_report([tmp_path / "runs"], tmp_path / "out")
+
+
+def test_two_series_are_compared_over_the_games_both_have(tmp_path):
+    for game in ("Pong", "Hero"):
+        write_run(tmp_path / "relic" / game.lower(), game)
+    for game in ("Pong", "Freeway"):
+        write_run(tmp_path / "none" / game.lower(), game)
+
+    page = write_report([tmp_path / "relic", tmp_path / "none"], tmp_path / "out", []).read_text()
+
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["common_games"] == ["Pong"]
+    assert summary["columns"].keys() == {"relic", "none"}
+    assert "relic: not in the tables, for another series lacks them: Hero." in page
+    assert summary["series"]["relic"]["aggregate"]["games"] == ["Hero", "Pong"]
+
+
+def test_series_without_a_common_game_are_refused(tmp_path):
+    write_run(tmp_path / "a" / "pong", "Pong")
+    write_run(tmp_path / "b" / "hero", "Hero")
+
+    with pytest.raises(ValueError, match="a, b share no game"):
+        write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+
+
+def test_run_folders_given_one_by_one_are_seeds_of_one_series(tmp_path):
+    folders = [write_run(tmp_path / f"pong-{seed}", seed=seed) for seed in (1, 2)]
+
+    (series,) = find_series(folders)
+
+    assert series.label == "runs"
+    assert series.scores() == {"Pong": [15.0, 15.0]}
+
+
+def test_the_same_game_and_seed_twice_in_a_series_is_refused_with_both_folders(tmp_path):
+    write_run(tmp_path / "runs" / "a")
+    write_run(tmp_path / "runs" / "b")
+
+    with pytest.raises(ValueError, match=r"Pong with seed 1 twice.*a and .*b"):
+        find_series([tmp_path / "runs"])
+
+
+@pytest.mark.parametrize("make", [False, True])
+def test_a_folder_that_is_missing_or_empty_is_named(tmp_path, make):
+    if make:
+        (tmp_path / "nothing").mkdir()
+
+    with pytest.raises(ValueError, match="nothing"):
+        find_series([tmp_path / "nothing"])
+
+
+def test_an_unknown_method_is_refused(sweep, tmp_path):
+    with pytest.raises(ValueError, match="'dqn'"):
+        write_report([sweep], tmp_path, ["dqn"])
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path, kept):
+    folder = write_run(tmp_path / "pong-1")
+    line = "12000,3.0,120,2,99.0,99.0,1.0,98.0,100.0,3.3,0.001,noop,98.0;100.0"
+    with (folder / "evaluations.csv").open("a") as file:
+        file.write(line[: int(kept * len(line))])
+
+    assert read_run(folder).score == 15.0
+
+
+def test_bars_are_as_long_as_the_scores_and_the_human_is_marked():
+    scores = {"Pong": -3.05, "Freeway": 59.2}  # 50 % and 200 % of human
+
+    (axis,) = plots.score_bars({"ours": scores}, {"R2D2": {"Pong": 21.0}}).axes
+
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    widths = [bar.get_width() for bar in axis.patches]
+    assert names == ["Pong", "Freeway"]
+    assert widths == pytest.approx([50.0, 200.0])
+    assert any(np.allclose(line.get_xdata(), 100) for line in axis.lines)
+
+
+def test_learning_curve_shows_evaluations_human_and_random(tmp_path):
+    run = read_run(write_run(tmp_path / "pong-1"))
+
+    figure = plots.learning_curve(run)
+
+    for axis, x in zip(figure.axes, ([4000, 8000], [1.0, 2.0]), strict=True):
+        levels = [tuple(line.get_ydata()) for line in axis.lines]
+        assert (ATARI57["Pong"].human,) * 2 in levels
+        assert (ATARI57["Pong"].random,) * 2 in levels
+        (curve,) = [line for line in axis.lines if line.get_label() == "evaluation"]
+        assert list(curve.get_xdata()) == x
+        assert list(curve.get_ydata()) == [-20.0, 15.0]
+
+
+def test_analysis_needs_no_torch():
+    code = "import sys, relic_rl.analysis.report; print('torch' in sys.modules)"
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout.strip() == "False"

@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import pytest
+
+from relic_rl import config as configuration
+from relic_rl.errors import UsageError
+
+
+@pytest.fixture
+def preset(tmp_path):
+    """Writes a preset's text to a file and returns its path as the command line takes it."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "mine.toml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("name", list(configuration.preset_paths()))
+def test_every_shipped_preset_resolves_and_opens_with_its_purpose(name):
+    resolved = configuration.resolve(name, {})
+
+    text = configuration.preset_paths()[name].read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert "relic-rl train" in text.splitlines()[1]
+    assert set(resolved.origins) == set(configuration.field_types())
+
+
+def test_a_flag_beats_the_preset_and_the_preset_beats_the_default(preset):
+    path = preset("[learner]\nbatch_sequences = 3\nn_steps = 2\n")
+
+    resolved = configuration.resolve(path, {"learner.n_steps": "4"})
+
+    assert resolved.config.learner.batch_sequences == 3
+    assert resolved.config.learner.n_steps == 4
+    assert resolved.config.learner.unroll_steps == 80
+    assert resolved.origins["learner.batch_sequences"] == f"preset {path}"
+    assert resolved.origins["learner.n_steps"] == "flag"
+    assert resolved.origins["learner.unroll_steps"] == "default"
+
+
+def test_a_preset_inherits_from_its_base_and_says_so(preset):
+    path = preset('base = "laptop"\n[actor]\nlanes = 3\n')
+
+    resolved = configuration.resolve(path, {})
+
+    laptop = configuration.resolve("laptop", {}).config
+    assert resolved.config.actor.lanes == 3
+    assert resolved.config.learner == laptop.learner
+    assert resolved.origins["learner.batch_sequences"] == "preset laptop"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[learner]\nbatch_sise = 3\n", "unknown field 'learner.batch_sise'.*batch_sequences"),
+        ("[learnr]\nn_steps = 3\n", "unknown section 'learnr'.*'learner'"),
+        ("n_steps = 3\n", "unknown section 'n_steps'"),
+        ("[learner]\nn_steps = 'x'\n", "learner.n_steps is 'x'.*integer"),
+        ("[learner]\nn_steps = 0\n", "learner.n_steps is 0.*greater than 0"),
+        ("[learner]\ndiscount = 1.5\n", "learner.discount is 1.5.*less than or equal to 1"),
+        ("[env]\nprotocol = 'sticky'\n", "env.protocol is 'sticky'.*'noop' or 'machado'"),
+        ("[learner\n", "not valid TOML"),
+        ('base = "latpop"\n', "base is 'latpop'"),
+    ],
+)
+def test_a_wrong_preset_gets_one_line_that_names_the_place(preset, text, complaint):
+    with pytest.raises(UsageError, match=complaint) as caught:
+        configuration.resolve(preset(text), {})
+
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(UsageError, match="unknown preset 'latpop', nearest is 'laptop'"):
+        configuration.resolve("latpop", {})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        ({"learner.burn_in_steps": "7"}, "burn_in_steps is 7: use 0 or .*40"),
+        ({"learner.unroll_steps": "50"}, "unroll_steps is 50: use a multiple of .*40"),
+        ({"learner.n_steps": "41"}, "n_steps is 41: use at most .*40"),
+        ({"replay.min_steps": "4000000"}, "learning would never start"),
+    ],
+)
+def test_fields_that_do_not_fit_together_are_refused(overrides, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        configuration.resolve("paper", overrides)
+
+
+def test_what_is_dumped_loads_to_the_same(tmp_path):
+    path = tmp_path / "config.toml"
+    config = configuration.resolve("laptop", {"network.channels": "8,16,16"}).config
+
+    path.write_text(configuration.dump(config, game="Pong", seed=3), encoding="utf-8")
+    loaded, top = configuration.load(path)
+
+    assert loaded == config
+    assert loaded.network.channels == (8, 16, 16)
+    assert top == {"game": "Pong", "seed": 3}
+
+
+def test_a_config_file_that_lacks_a_field_is_refused(tmp_path):
+    path = tmp_path / "config.toml"
+    text = configuration.dump(configuration.Config(), game="Pong", seed=3)
+    path.write_text(text.replace("n_steps = 5\n", "", 1), encoding="utf-8")
+
+    with pytest.raises(UsageError, match="lacks learner.n_steps"):
+        configuration.load(path)
+
+
+def test_differences_are_the_changed_fields():
+    old = configuration.resolve("laptop", {}).config
+    new = configuration.resolve("laptop", {"learner.n_steps": "1"}).config
+
+    assert configuration.differences(old, new) == {
+        "learner.n_steps": (old.learner.n_steps, 1),
+    }
+
+
+def test_every_field_is_documented_with_a_source():
+    docs = configuration.field_docs()
+
+    assert docs.keys() == configuration.field_types().keys()
+    assert all(meaning and source for meaning, source in docs.values())
+
+
+def test_every_field_is_read_by_the_code():
+    package = Path(configuration.__file__).parent
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for path in package.rglob("*.py")
+        if path.name != "config.py"
+    )
+
+    for name in configuration.field_types():
+        assert f".{name.partition('.')[2]}" in code, f"nobody reads {name}"
