@@ -52,6 +52,7 @@ class NetworkShape:
     hidden: int
     previous_reward: Literal["raw", "tanh"]
     skip_core: bool
+    recurrent: bool
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ class R2D2Agent:
             hidden=network.hidden,
             previous_reward=network.previous_reward,
             skip_core=network.skip_core,
+            recurrent=network.recurrent,
             encoders=2 if separate and arm == "augmentation" else 1,
             given_features=network.features if separate and has_loss else 0,
         ).to(self.device)
@@ -505,7 +507,7 @@ class Policy:
         self.version_updates = version_updates
 
     def state(self) -> dict[str, Any]:
-        """Parameters as arrays, and their version: an actor may act with older ones than learned."""
+        """Parameters as arrays, and their version: an actor may act with older ones."""
         parts = {"online": self._online.state_dict()}
         if self._given_encoder is not None:
             parts["given_encoder"] = self._given_encoder.state_dict()

@@ -77,4 +77,5 @@ def delta_q(recomputed_q: Tensor, stored_q: Tensor, has_burn_in: Tensor) -> Tens
     difference = (recomputed_q - stored_q).norm(dim=-1)
     largest = recomputed_q.abs().amax(dim=-1)
     ratio = difference / largest.clamp(min=torch.finfo(largest.dtype).tiny)
-    return ratio[has_burn_in].mean()
+    mean: Tensor = ratio[has_burn_in].mean()
+    return mean

@@ -94,6 +94,7 @@ class RecurrentQNetwork(nn.Module):
     `encoders` is 2 only for the paper's augmentation baseline, where two identical encoders are
     trained end to end. `given_features` is the width of features that another encoder provides
     (the separate representation encoder of ReLIC's appendix E.6); no gradient goes through them.
+    Without `recurrent` the state is zero at every step: the feed-forward agent of R2D2's table 1.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class RecurrentQNetwork(nn.Module):
         given_features: int = 0,
         previous_reward: Literal["raw", "tanh"] = "raw",
         skip_core: bool = False,
+        recurrent: bool = True,
     ) -> None:
         super().__init__()
         self.actions = actions
@@ -118,6 +120,7 @@ class RecurrentQNetwork(nn.Module):
         self.given_features = given_features
         self._squash_reward = previous_reward == "tanh"
         self._skip_core = skip_core
+        self._recurrent = recurrent
         self.encoders = nn.ModuleList(
             ConvEncoder(
                 frame_stack=frame_stack,
@@ -173,7 +176,12 @@ class RecurrentQNetwork(nn.Module):
         rewards = torch.tanh(previous_rewards) if self._squash_reward else previous_rewards
         one_hot = F.one_hot(previous_actions + 1, self.actions + 1)[..., 1:]
         inputs = torch.cat([features, rewards.unsqueeze(-1), one_hot.to(features.dtype)], dim=-1)
-        outputs, (hidden, cell) = self.core(inputs, (state.hidden[None], state.cell[None]))
+        if self._recurrent:
+            outputs, (hidden, cell) = self.core(inputs, (state.hidden[None], state.cell[None]))
+        else:  # every row on its own, from a state of zeros
+            outputs, _ = self.core(inputs.flatten(0, 1)[None])
+            outputs = outputs[0].unflatten(0, inputs.shape[:2])
+            hidden, cell = torch.zeros_like(state.hidden[None]), torch.zeros_like(state.cell[None])
         if self._skip_core:
             outputs = torch.cat([outputs, features], dim=-1)
         return self.head(outputs), RecurrentState(hidden[0], cell[0])

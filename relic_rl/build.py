@@ -6,10 +6,6 @@ import zlib
 import numpy as np
 import psutil
 import torch
-from envs.atari import make_atari
-from envs.interface import VectorEnv
-from envs.protocol import PROTOCOLS
-from envs.toy import MemoryLanes
 
 from agents.agent import (
     NetworkShape,
@@ -19,6 +15,10 @@ from agents.agent import (
     SequenceShape,
 )
 from agents.representation.objective import ContrastOptions
+from envs.atari import make_atari
+from envs.interface import VectorEnv
+from envs.protocol import PROTOCOLS
+from envs.toy import MemoryLanes
 from relic_rl.analysis.scores import human_normalized
 from relic_rl.config import Config
 from relic_rl.errors import UserError
@@ -96,6 +96,7 @@ def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.devic
             hidden=network.hidden,
             previous_reward=network.previous_reward,
             skip_core=network.skip_core,
+            recurrent=network.recurrent,
         ),
         sequence=SequenceShape(learner.burn_in_steps, learner.unroll_steps, learner.n_steps),
         reinforcement=ReinforcementOptions(

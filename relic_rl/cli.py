@@ -5,7 +5,9 @@ the verb's own and parsed by tyro. Heavy imports wait until a verb runs.
 """
 
 import contextlib
+import difflib
 import io
+import itertools
 import re
 import sys
 from collections.abc import Callable
@@ -145,14 +147,43 @@ class Doctor:
         doctor.examine(self.preset)
 
 
+@dataclass(frozen=True)
+class Report:
+    """Tables, pictures and one HTML page over runs and sweeps, against published numbers."""
+
+    dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR [DIR ...]")]
+    """Run folders, and folders that hold some; each folder of runs is a column."""
+    out: Path
+    """Where to write report.html and the rest."""
+    against: tuple[str, ...] = ("relic", "r2d2")
+    """Published methods to compare with."""
+    allow_mixed: bool = False
+    """Accept runs of different protocols or emulator versions, and say so in the report."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Writes the report."""
+        from relic_rl.analysis.report import write_report
+
+        _expect_no_settings(overrides)
+        try:
+            page = write_report(self.dirs, self.out, self.against, allow_mixed=self.allow_mixed)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        print(f"report in {page}")
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "resume": Resume,
     "evaluate": Evaluate,
     "config": Config,
+    "report": Report,
     "games": Games,
     "doctor": Doctor,
 }
+
+
+DESCRIPTION = "R2D2 agents with a ReLIC representation loss on the 57 Atari games."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -200,30 +231,37 @@ def split_overrides(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     return overrides, rest
 
 
-def _parsed(arguments: list[str]) -> Train | Resume | Evaluate | Config | Games | Doctor:
+def _parsed(arguments: list[str]) -> Any:
     """The command that the arguments spell; help goes out as tyro prints it."""
+    verb = arguments[0] if arguments else "--help"
+    options: dict[str, Any] = {
+        "config": (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    }
+    if verb in ("-h", "--help"):
+        return tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, args=["--help"], prog="relic-rl", description=DESCRIPTION, **options
+        )
+    if verb not in COMMANDS:
+        near = difflib.get_close_matches(verb, COMMANDS, n=1)
+        hint = f", nearest is {near[0]!r}" if near else ""
+        raise UsageError(f"unknown command {verb!r}{hint}; there are {', '.join(COMMANDS)}")
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.extras.subcommand_cli_from_dict(  # type: ignore[no-any-return]
-                COMMANDS,
-                args=arguments or ["--help"],
-                prog="relic-rl",
-                description="R2D2 agents with a ReLIC representation loss on the 57 Atari games.",
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-            )
+            return tyro.cli(COMMANDS[verb], args=arguments[1:], prog=f"relic-rl {verb}", **options)
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        raise UsageError(_one_line(complaint.getvalue())) from None
+        raise UsageError(f"{verb}: {_one_line(complaint.getvalue())}") from None
 
 
 def _one_line(complaint: str) -> str:
-    """Tyro's framed complaint as one line: its words, without its frame and its help."""
-    text = re.sub(r"[│╭╮╰╯─]|-{3,}", " ", complaint)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    wanted = [line for line in lines[1:] if not line.startswith(("For full", "(default"))]
-    return " ".join(" ".join(wanted).split()) or "wrong arguments; see relic-rl --help"
+    """Tyro's framed complaint as one line: its words, without its frame, title and help."""
+    lines = [re.sub(r"[│╭╮╰╯─]|-{3,}", " ", line).strip() for line in complaint.splitlines()]
+    words = [line for line in lines if line][1:]
+    wanted = itertools.takewhile(lambda line: not line.startswith(("For full", "Argument")), words)
+    text = " ".join(line for line in wanted if not line.startswith("(default"))
+    return text[:1].lower() + text[1:]
 
 
 def _expect_no_settings(overrides: dict[str, str]) -> None:

@@ -57,6 +57,8 @@ class NetworkConfig:
     """How the previous reward enters the LSTM. [R2D2 app. gives no transformation]"""
     skip_core: bool = False
     """The head sees the encoder's features beside the LSTM's output. [ours; R2D2 does not]"""
+    recurrent: bool = True
+    """False: the state is zero at every step, R2D2's feed-forward comparison. [R2D2 table 1]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class ActorConfig:
     epsilon_exponent: NonNegativeFloat = 7.0
     """See epsilon_base. [Ape-X]"""
     publish_every_updates: PositiveInt = 16
-    """Updates between fresh parameters: 400 steps of a lane. [R2D2 table 2: actor update interval]"""
+    """Updates between fresh parameters: 400 steps of each lane. [R2D2 table 2, in updates]"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import psutil
 import torch
 from ale_py import roms
-from envs.games import ATARI57
 from rich.console import Console
 from rich.table import Table
 
+from envs.games import ATARI57
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.errors import UserError

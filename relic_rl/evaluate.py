@@ -6,12 +6,12 @@ ones.
 
 import numpy as np
 import torch
-from envs.interface import VectorEnv
 from torch import Tensor
 
 from agents.agent import Policy
 from agents.exploration import epsilon_greedy
 from agents.interface import RecurrentState
+from envs.interface import VectorEnv
 
 MAX_LANES = 16
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import psutil
 import torch
-from envs.atari import rom_md5
-from envs.games import ATARI57, UnknownGameError, find_game
 from rich.console import Console as RichConsole
 from rich.table import Table
 
+from envs.atari import rom_md5
+from envs.games import ATARI57, UnknownGameError, find_game
 from relic_rl import build, run_folder
 from relic_rl import config as configuration
 from relic_rl.checkpoint import Checkpoint, CheckpointStore

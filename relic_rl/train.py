@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from envs.interface import VectorEnv
 
 from agents.agent import R2D2Agent
 from agents.exploration import epsilon_ladder
+from envs.interface import VectorEnv
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.analysis.plots import learning_curve, save_figure
@@ -150,7 +150,6 @@ class Training:
             self._evaluate_if_due()
             if self.progress.minutes >= self._next_checkpoint_minutes:
                 self.save()
-        self._write_metrics()
         if stop.requested:
             self.save()
             return None

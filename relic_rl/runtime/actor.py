@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from envs.interface import EpisodeRecord, StepResult, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from agents.agent import Policy
 from agents.exploration import epsilon_greedy
 from agents.interface import RecurrentState
 from agents.returns import n_step_double_q_targets
+from envs.interface import EpisodeRecord, StepResult, VectorEnv
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.lane_runs import LaneRuns
 from relic_rl.runtime.stopwatch import Stopwatch

@@ -1,0 +1,163 @@
+"""A small agent and made-up batches: 36x36 frames, 5 actions, burn-in 4, unroll 6, n = 2."""
+
+from dataclasses import fields, replace
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+import torch
+from torch import Tensor
+
+from agents.agent import (
+    NetworkShape,
+    R2D2Agent,
+    ReinforcementOptions,
+    RepresentationOptions,
+    SequenceShape,
+)
+from agents.interface import RecurrentState, TrainingBatch
+from agents.representation.objective import ContrastOptions
+
+ACTIONS, STACK, SIZE, LSTM = 5, 4, 36, 12
+BURN_IN, UNROLL, N_STEPS = 4, 6, 2
+ROWS = BURN_IN + UNROLL + N_STEPS
+
+
+class Column(NamedTuple):
+    """One sequence of a batch."""
+
+    has_burn_in: bool = True
+    steps: int = UNROLL + N_STEPS
+    """Steps after the burn-in; fewer than `UNROLL + N_STEPS`: the episode ended there."""
+    terminated: bool = False
+
+
+COLUMNS = (
+    Column(),
+    Column(has_burn_in=False),
+    Column(steps=3, terminated=True),
+    Column(steps=3),  # truncated
+    Column(steps=UNROLL + 1, terminated=True),
+    Column(has_burn_in=False, steps=1),
+)
+
+
+class MakeAgent(Protocol):
+    def __call__(self, *, seed: int = 0, diagnostics_every_updates: int = 0, **changes: Any) -> Any:
+        """An agent; `changes` are fields of any of its option records."""
+
+
+class MakeBatch(Protocol):
+    def __call__(self, columns: tuple[Column, ...] = COLUMNS, seed: int = 0) -> TrainingBatch:
+        """A batch of random sequences of those kinds."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def make_agent() -> MakeAgent:
+    return _make_agent
+
+
+@pytest.fixture
+def make_batch() -> MakeBatch:
+    return _make_batch
+
+
+def _make_agent(*, seed: int = 0, diagnostics_every_updates: int = 0, **changes: Any) -> R2D2Agent:
+    options: dict[str, Any] = {
+        "network": NetworkShape(
+            actions=ACTIONS,
+            frame_stack=STACK,
+            frame_height=SIZE,
+            frame_width=SIZE,
+            channels=(4, 8, 8),
+            features=16,
+            lstm=LSTM,
+            hidden=10,
+            previous_reward="raw",
+            skip_core=False,
+        ),
+        "sequence": SequenceShape(burn_in_steps=BURN_IN, unroll_steps=UNROLL, n_steps=N_STEPS),
+        "reinforcement": ReinforcementOptions(
+            discount=0.9,
+            trace_lambda=0.0,
+            rescaling_epsilon=1e-3,
+            priority_mix=0.9,
+            learning_rate=1e-3,
+            adam_epsilon=1e-5,
+            clip_norm=40.0,
+            target_period_updates=1000,
+        ),
+        "representation": RepresentationOptions(
+            arm="none",
+            join="shared",
+            weight=1.0,
+            momentum=0.99,
+            acting_encoder="online",
+            stacks_per_sequence=2,
+            use_burn_in=False,
+            learning_rate=2e-3,
+            adam_epsilon=1e-4,
+            clip_norm=40.0,
+            contrast=ContrastOptions(
+                temperature=0.1,
+                alpha=1.0,
+                normalize=True,
+                kl_direction="forward",
+                kl_stop_gradient="none",
+            ),
+        ),
+    }
+    unused = set(changes)
+    for name, record in options.items():
+        mine = {item.name for item in fields(record)} & set(changes)
+        options[name] = replace(record, **{key: changes[key] for key in mine})
+        unused -= mine
+    assert not unused, unused
+    return R2D2Agent(
+        **options,
+        diagnostics_every_updates=diagnostics_every_updates,
+        device=torch.device("cpu"),
+        seed=seed,
+    )
+
+
+def _make_batch(columns: tuple[Column, ...] = COLUMNS, seed: int = 0) -> TrainingBatch:
+    generator = torch.Generator().manual_seed(seed)
+    B = len(columns)
+
+    def integers(low: int, high: int, *shape: int) -> Tensor:
+        return torch.randint(low, high, shape, generator=generator)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    is_step = torch.zeros(ROWS, B, dtype=torch.bool)
+    terminated = torch.zeros(ROWS, B, dtype=torch.bool)
+    is_row = torch.zeros(ROWS, B, dtype=torch.bool)  # a step, or an episode's final observation
+    for b, column in enumerate(columns):
+        first, end = 0 if column.has_burn_in else BURN_IN, BURN_IN + column.steps
+        is_step[first:end, b] = True
+        terminated[end - 1, b] = column.terminated
+        is_row[first : end + 1, b] = True
+    frames = integers(0, 256, ROWS + STACK - 1, B, SIZE, SIZE).to(torch.uint8)
+    frames[STACK - 1 :] *= is_row[..., None, None]
+    state = RecurrentState(0.5 * normal(B, LSTM), normal(B, LSTM))
+    has_burn_in = torch.tensor([column.has_burn_in for column in columns])
+    unroll_state = RecurrentState(0.5 * normal(B, LSTM), normal(B, LSTM))
+    return TrainingBatch(
+        frames=frames,
+        previous_actions=torch.where(is_row, integers(-1, ACTIONS, ROWS, B), -1),
+        previous_rewards=normal(ROWS, B) * is_row,
+        actions=integers(0, ACTIONS, ROWS, B) * is_step,
+        rewards=3.0 * normal(ROWS, B) * is_step,
+        terminated=terminated,
+        is_step=is_step,
+        has_burn_in=has_burn_in,
+        state=RecurrentState.where(has_burn_in, state, unroll_state),
+        unroll_state=unroll_state,
+        weights=torch.rand(B, generator=generator) * 0.8 + 0.2,
+    )
