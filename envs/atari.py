@@ -173,6 +173,8 @@ class AtariLanes:
         self._reseed_steps = reseed_steps
         self._ledger = EpisodeLedger(self.lanes)
         self._started = False
+        # Frames that ale-py itself plays to get some games going: 134 in NameThisGame, mostly none.
+        self._opening_frames = 0
         # A lane's actions since it was seeded. The last episode begins before reseed_steps, so this
         # is room for all of them; the system provides memory only where something is written.
         self._history = np.empty((self.lanes, reseed_steps + protocol.max_episode_steps), np.uint8)
@@ -277,7 +279,13 @@ class AtariLanes:
         observations, info = self._emulators.reset(
             seed=np.where(seeded, self._seeds, -1)[lanes], options={"reset_mask": lanes}
         )
-        self.noop_frames[lanes] = info["episode_frame_number"][lanes]
+        if seeded.any():
+            # Loading the cartridge starts the game once before the reset does.
+            lane = int(seeded.argmax())
+            self._opening_frames = int(
+                info["frame_number"][lane] - info["episode_frame_number"][lane]
+            )
+        self.noop_frames[lanes] = info["episode_frame_number"][lanes] - self._opening_frames
         self._started = True
         frames: Frames = observations[:, 0]
         return frames

@@ -135,7 +135,8 @@ class MemoryLanes:
         pictures = np.select(
             [steps == 0, steps == self._episode_steps - 1], [self._cues, QUESTION], default=BLANK
         )
-        return self._pictures[pictures]
+        frames: Frames = self._pictures[pictures]
+        return frames
 
 
 def _draw_pictures(height: int, width: int) -> Frames:

@@ -260,7 +260,7 @@ def _one_line(complaint: str) -> str:
     lines = [re.sub(r"[│╭╮╰╯─]|-{3,}", " ", line).strip() for line in complaint.splitlines()]
     words = [line for line in lines if line][1:]
     wanted = itertools.takewhile(lambda line: not line.startswith(("For full", "Argument")), words)
-    text = " ".join(line for line in wanted if not line.startswith("(default"))
+    text = re.sub(r" ?\((default|required)[^)]*\)", "", " ".join(wanted))
     return text[:1].lower() + text[1:]
 
 

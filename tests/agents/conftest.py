@@ -43,7 +43,7 @@ COLUMNS = (
 
 class MakeAgent(Protocol):
     def __call__(self, *, seed: int = 0, diagnostics_every_updates: int = 0, **changes: Any) -> Any:
-        """An agent; `changes` are fields of any of its option records."""
+        """An agent; `changes` are fields of its option records, set in each that has them."""
 
 
 class MakeBatch(Protocol):
@@ -79,6 +79,7 @@ def _make_agent(*, seed: int = 0, diagnostics_every_updates: int = 0, **changes:
             hidden=10,
             previous_reward="raw",
             skip_core=False,
+            recurrent=True,
         ),
         "sequence": SequenceShape(burn_in_steps=BURN_IN, unroll_steps=UNROLL, n_steps=N_STEPS),
         "reinforcement": ReinforcementOptions(
@@ -143,7 +144,9 @@ def _make_batch(columns: tuple[Column, ...] = COLUMNS, seed: int = 0) -> Trainin
         is_step[first:end, b] = True
         terminated[end - 1, b] = column.terminated
         is_row[first : end + 1, b] = True
-    frames = integers(0, 256, ROWS + STACK - 1, B, SIZE, SIZE).to(torch.uint8)
+    # Blocks of 6x6 equal pixels: a shift by up to 4 leaves them alike, as it does with games.
+    blocks = integers(0, 256, ROWS + STACK - 1, B, SIZE // 6, SIZE // 6).to(torch.uint8)
+    frames = blocks.repeat_interleave(6, dim=2).repeat_interleave(6, dim=3)
     frames[STACK - 1 :] *= is_row[..., None, None]
     state = RecurrentState(0.5 * normal(B, LSTM), normal(B, LSTM))
     has_burn_in = torch.tensor([column.has_burn_in for column in columns])

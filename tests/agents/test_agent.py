@@ -1,0 +1,540 @@
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from agents.agent import R2D2Agent
+from agents.interface import TrainingBatch
+from agents.networks import stacks_from_frames
+
+BURN_IN, UNROLL = 4, 6
+ARMS = ("relic", "simclr", "curl", "byol", "augmentation", "none")
+LOSS_ARMS = ARMS[:4]
+JOINS = ("shared", "separate")
+
+
+def parameters(agent: R2D2Agent) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers of all networks."""
+    return {
+        f"{part}.{name}": tensor.clone()
+        for part, tensors in agent.model_state().items()
+        for name, tensor in tensors.items()
+    }
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    assert first.keys() == second.keys()
+    return all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def gradient_size(module: Any) -> float:
+    return sum(float(p.grad.abs().sum()) for p in module.parameters() if p.grad is not None)
+
+
+def stacks(batch: TrainingBatch) -> Tensor:
+    return stacks_from_frames(batch.frames, 4)
+
+
+# Arms and joins
+
+
+@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_and_join_builds_and_learns(
+    make_agent: Any, make_batch: Any, arm: str, join: str
+) -> None:
+    agent, batch = make_agent(arm=arm, join=join), make_batch()
+    before = copy.deepcopy(agent.online.state_dict())
+    represented = copy.deepcopy(agent.represented_encoder.state_dict())
+
+    reports = [agent.update(batch) for _ in range(2)]
+
+    assert all(report.finite for report in reports)
+    assert agent.updates == 2
+    assert all(torch.isfinite(value) for value in reports[1].metrics.values())
+    assert ("representation_loss" in reports[1].metrics) == (arm in LOSS_ARMS)
+    assert (agent.separate_encoder is not None) == (join == "separate" and arm in LOSS_ARMS)
+    assert len(agent.optimizers) == (2 if agent.separate_encoder is not None else 1)
+    after = agent.online.state_dict()
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+    after = agent.represented_encoder.state_dict()
+    assert not any(torch.equal(represented[name], after[name]) for name in represented)
+
+
+def test_the_separate_augmentation_arm_has_two_encoders_trained_end_to_end(
+    make_agent: Any, make_batch: Any
+) -> None:
+    agent, batch = make_agent(arm="augmentation", join="separate"), make_batch()
+
+    agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
+
+    assert [gradient_size(encoder) > 0 for encoder in agent.online.encoders] == [True, True]
+
+
+def test_the_augmentation_arm_augments_what_the_q_network_learns_from(
+    make_agent: Any, make_batch: Any
+) -> None:
+    plain, augmented, batch = make_agent(), make_agent(arm="augmentation"), make_batch()
+    same_start = same(parameters(plain), parameters(augmented))
+
+    losses = [agent.update(batch).metrics["rl_loss"] for agent in (plain, augmented)]
+
+    assert same_start
+    assert not torch.equal(*losses)
+
+
+@pytest.mark.parametrize("arm", LOSS_ARMS)
+def test_both_losses_reach_the_shared_encoder(make_agent: Any, make_batch: Any, arm: str) -> None:
+    agent, batch = make_agent(arm=arm), make_batch()
+
+    agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
+    of_reinforcement = gradient_size(agent.online.encoder)
+    agent.online.zero_grad()
+    agent.representation_loss(batch).loss.backward()
+
+    assert of_reinforcement > 0
+    assert gradient_size(agent.online.encoder) > 0
+    assert gradient_size(agent.online.core) == gradient_size(agent.online.head) == 0
+    assert gradient_size(agent.objective.momentum_encoder) == 0
+
+
+@pytest.mark.parametrize("arm", LOSS_ARMS)
+@pytest.mark.parametrize("acting_encoder", ["online", "momentum"])
+def test_with_a_separate_encoder_each_loss_keeps_to_its_own(
+    make_agent: Any, make_batch: Any, arm: str, acting_encoder: str
+) -> None:
+    agent = make_agent(arm=arm, join="separate", acting_encoder=acting_encoder)
+    batch = make_batch()
+
+    agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
+    into_separate = gradient_size(agent.separate_encoder) + gradient_size(agent.objective)
+    into_online = gradient_size(agent.online)
+    agent.online.zero_grad()
+    agent.representation_loss(batch).loss.backward()
+
+    assert into_separate == 0
+    assert into_online > 0
+    assert gradient_size(agent.online) == 0
+    assert gradient_size(agent.separate_encoder) > 0
+    assert gradient_size(agent.objective.momentum_encoder) == 0
+
+
+def test_each_optimizer_has_its_own_settings_and_parameters(make_agent: Any) -> None:
+    agent = make_agent(arm="curl", join="separate")
+
+    main, apart = agent.optimizers["main"], agent.optimizers["representation"]
+
+    assert (main.defaults["lr"], main.defaults["eps"]) == (1e-3, 1e-5)
+    assert (apart.defaults["lr"], apart.defaults["eps"]) == (2e-3, 1e-4)
+    assert main.defaults["betas"] == apart.defaults["betas"] == (0.9, 0.999)
+    assert {id(p) for p in main.param_groups[0]["params"]} == {
+        id(p) for p in agent.online.parameters()
+    }
+    assert {id(p) for p in apart.param_groups[0]["params"]} == {
+        id(p) for p in (*agent.separate_encoder.parameters(), agent.objective.critic.weight)
+    }
+
+
+def test_each_optimizer_clips_by_its_own_norm(make_agent: Any, make_batch: Any) -> None:
+    # Both records have a `clip_norm`: the factory sets both to the same value.
+    agent = make_agent(arm="relic", join="separate", clip_norm=1e-3)
+
+    metrics = agent.update(make_batch()).metrics
+
+    for name, optimizer in agent.optimizers.items():
+        gradients = [p.grad.flatten() for p in optimizer.param_groups[0]["params"]]
+        assert metrics[f"{name}_gradient_norm"] > 1e-3  # before clipping
+        assert float(torch.cat(gradients).norm()) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_weight_scales_the_representation_gradient_of_a_shared_encoder(
+    make_agent: Any, make_batch: Any
+) -> None:
+    batch, gradients = make_batch(), {}
+    for weight in (0.0, 1.0, 3.0):
+        agent = make_agent(arm="relic", weight=weight, clip_norm=1e9)
+        agent.update(batch)
+        gradients[weight] = agent.online.encoder.projection.weight.grad.clone()
+
+    one, three = gradients[1.0] - gradients[0.0], gradients[3.0] - gradients[0.0]
+
+    assert float(one.abs().sum()) > 0
+    torch.testing.assert_close(three, 3 * one, rtol=1e-3, atol=1e-6)
+
+
+# Learning
+
+
+def test_the_learner_overfits_a_fixed_batch(make_agent: Any, make_batch: Any) -> None:
+    agent, batch = make_agent(learning_rate=3e-3), make_batch()
+
+    losses = [float(agent.update(batch).metrics["rl_loss"]) for _ in range(400)]
+
+    assert min(losses[-20:]) < losses[0] / 100
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_with_relic_both_losses_fall_on_a_fixed_batch(
+    make_agent: Any, make_batch: Any, join: str
+) -> None:
+    agent, batch = make_agent(arm="relic", join=join, learning_rate=3e-3), make_batch()
+
+    reports = [agent.update(batch) for _ in range(250)]
+
+    assert all(report.finite for report in reports)
+    for name, factor in (("rl_loss", 10.0), ("representation_loss", 2.0)):
+        values = torch.stack([report.metrics[name] for report in reports])
+        assert values[-20:].mean() < values[:5].mean() / factor, name
+
+
+# Target and momentum
+
+
+def test_the_target_is_copied_exactly_every_period_and_not_before(
+    make_agent: Any, make_batch: Any
+) -> None:
+    agent, batch = make_agent(target_period_updates=3), make_batch()
+    first = copy.deepcopy(agent.target.state_dict())
+    assert same(first, agent.online.state_dict())
+
+    copied = []
+    for _ in range(6):
+        agent.update(batch)
+        copied.append(same(dict(agent.target.state_dict()), dict(agent.online.state_dict())))
+        if len(copied) == 2:
+            assert same(dict(agent.target.state_dict()), first)
+
+    assert copied == [False, False, True, False, False, True]
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_the_momentum_encoder_follows_the_updated_one(
+    make_agent: Any, make_batch: Any, join: str
+) -> None:
+    agent, batch = make_agent(arm="byol", join=join, momentum=0.9), make_batch()
+    pairs = [(agent.objective.momentum_encoder, agent.represented_encoder)]
+    pairs += [(agent.objective.momentum_heads, agent.objective.heads)]
+    before = [copy.deepcopy(momentum) for momentum, _ in pairs]
+
+    agent.update(batch)
+
+    for (momentum, online), old in zip(pairs, before, strict=True):
+        for h, f, was in zip(*(m.parameters() for m in (momentum, online, old)), strict=True):
+            expected = 0.9 * was.double() + 0.1 * f.double()
+            torch.testing.assert_close(h.double(), expected, rtol=1e-6, atol=1e-7)
+            assert not h.requires_grad
+
+
+def test_the_momentum_encoder_starts_as_a_copy(make_agent: Any) -> None:
+    for join in JOINS:
+        agent = make_agent(arm="relic", join=join)
+        assert same(
+            dict(agent.objective.momentum_encoder.state_dict()),
+            dict(agent.represented_encoder.state_dict()),
+        )
+
+
+# Acting
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arm": "none"},
+        {"arm": "relic", "join": "separate"},
+        {"arm": "relic", "join": "separate", "acting_encoder": "momentum"},
+        {"arm": "augmentation", "join": "separate"},
+    ],
+    ids=str,
+)
+def test_the_policy_step_by_step_equals_the_learners_unroll(
+    make_agent: Any, make_batch: Any, changes: dict[str, str]
+) -> None:
+    agent, batch = make_agent(**changes), make_batch()
+    agent.update(batch)  # so that f and h differ
+    batch = batch._replace(
+        has_burn_in=torch.zeros_like(batch.has_burn_in), state=batch.unroll_state
+    )
+    L, B = batch.actions.shape
+    policy, state, values = agent.policy(), batch.unroll_state, []
+
+    rl = agent.reinforcement_loss(batch, stacks(batch))
+    for row in range(BURN_IN, BURN_IN + UNROLL):
+        q, state = policy.q_values(
+            stacks(batch).unflatten(0, (L, B))[row],
+            batch.previous_actions[row],
+            batch.previous_rewards[row],
+            state,
+        )
+        values.append(q)
+
+    # The learner's Q-values: from the errors, with the targets of an agent that takes reward 0
+    # and ends at every step: then target = h(0) = 0 and the error is -Q(s, a).
+    silent = batch._replace(
+        rewards=torch.zeros_like(batch.rewards), terminated=torch.ones_like(batch.terminated)
+    )
+    errors = agent.reinforcement_loss(silent, stacks(batch)).td_errors
+    actions = batch.actions[BURN_IN : BURN_IN + UNROLL]
+    chosen = torch.stack(values).gather(-1, actions[..., None]).squeeze(-1)
+    torch.testing.assert_close(-errors[rl.mask], chosen[rl.mask], rtol=1e-5, atol=1e-6)
+    largest = torch.stack(values).abs().amax(-1)[rl.mask].max()
+    torch.testing.assert_close(rl.largest_q, largest, rtol=1e-5, atol=1e-6)
+
+
+def acted(agent: R2D2Agent, batch: TrainingBatch) -> Tensor:
+    L, B = batch.actions.shape
+    row = stacks(batch).unflatten(0, (L, B))[BURN_IN]
+    q, _ = agent.policy().q_values(
+        row, batch.previous_actions[BURN_IN], batch.previous_rewards[BURN_IN], batch.unroll_state
+    )
+    return q
+
+
+@pytest.mark.parametrize("acting_encoder", ["online", "momentum"])
+def test_acting_and_learning_use_the_encoder_that_the_option_names_and_no_other(
+    make_agent: Any, make_batch: Any, acting_encoder: str
+) -> None:
+    agent = make_agent(arm="relic", join="separate", acting_encoder=acting_encoder)
+    batch = make_batch()
+    encoders = {"online": agent.separate_encoder, "momentum": agent.objective.momentum_encoder}
+    used = encoders.pop(acting_encoder)
+    (other,) = encoders.values()
+
+    def values() -> tuple[Tensor, Tensor]:
+        return acted(agent, batch), agent.reinforcement_loss(batch, stacks(batch)).td_errors
+
+    def shift(encoder: Any) -> None:
+        with torch.no_grad():
+            encoder.projection.bias += 1.0
+
+    first = values()
+    shift(other)
+    unmoved = values()
+    shift(used)
+    moved = values()
+
+    assert all(torch.equal(a, b) for a, b in zip(first, unmoved, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, moved, strict=True))
+
+
+def test_acting_with_the_momentum_encoder_is_refused_for_a_shared_one(make_agent: Any) -> None:
+    with pytest.raises(ValueError, match="needs join 'separate'"):
+        make_agent(arm="relic", acting_encoder="momentum")
+
+
+@pytest.mark.parametrize("acting_encoder", ["online", "momentum"])
+def test_a_policy_takes_over_newer_parameters(
+    make_agent: Any, make_batch: Any, acting_encoder: str
+) -> None:
+    agent = make_agent(arm="relic", join="separate", acting_encoder=acting_encoder)
+    batch, policy, old = make_batch(), agent.policy(), agent.policy()
+    for _ in range(3):
+        agent.update(batch)
+
+    policy.load(agent.parameters_for_policy(), agent.updates)
+
+    restored = agent.policy()
+    restored.load_state(policy.state())
+    inputs = (
+        stacks(batch)[:2],
+        torch.tensor([1, -1]),
+        torch.tensor([0.5, 0.0]),
+        policy.initial_state(2),
+    )
+    fresh = agent.policy().q_values(*inputs)[0]
+    assert torch.equal(policy.q_values(*inputs)[0], fresh)
+    assert torch.equal(restored.q_values(*inputs)[0], fresh)
+    assert not torch.equal(old.q_values(*inputs)[0], fresh)
+    assert (old.version_updates, policy.version_updates, restored.version_updates) == (0, 3, 3)
+
+
+# State
+
+
+def stored(agent: R2D2Agent) -> dict[str, Any]:
+    """The agent's state after a trip through a file."""
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "model": agent.model_state(),
+            "optimizer": agent.optimizer_state(),
+            "generator": agent.generator.get_state(),
+            "updates": agent.updates,
+        },
+        buffer,
+    )
+    buffer.seek(0)
+    state: dict[str, Any] = torch.load(buffer, weights_only=True)
+    return state
+
+
+@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("arm", ARMS)
+def test_state_round_trip_is_bit_equal_and_so_is_the_next_update(
+    make_agent: Any, make_batch: Any, arm: str, join: str
+) -> None:
+    agent, batch = make_agent(arm=arm, join=join), make_batch()
+    for _ in range(2):
+        agent.update(batch)
+    other = make_agent(arm=arm, join=join, seed=1)
+    assert not same(parameters(agent), parameters(other))
+
+    other.load_state(**stored(agent))
+
+    assert same(parameters(agent), parameters(other))
+    first, second = agent.update(batch), other.update(batch)
+    assert same(parameters(agent), parameters(other))
+    assert same(first.metrics, second.metrics)
+    assert torch.equal(first.priorities, second.priorities)
+    assert agent.updates == other.updates == 3
+
+
+def test_load_state_refuses_another_shape_and_names_it(make_agent: Any) -> None:
+    agent, wider = make_agent(), make_agent(features=20)
+    before = parameters(agent)
+
+    with pytest.raises(ValueError, match=r"online\.\S+ is torch\.float32\[20, \d+\], needs"):
+        agent.load_state(**stored(wider))
+
+    assert same(before, parameters(agent))
+
+
+def test_load_state_refuses_another_arm_and_says_what_is_there(make_agent: Any) -> None:
+    with pytest.raises(ValueError, match=r"holds \['objective', 'online', 'target'\].*needs"):
+        make_agent().load_state(**stored(make_agent(arm="relic")))
+
+
+def test_load_state_refuses_another_network_of_the_same_parts(make_agent: Any) -> None:
+    with pytest.raises(ValueError, match=r"objective: parameters .*critic\.weight"):
+        make_agent(arm="relic").load_state(**stored(make_agent(arm="curl")))
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_a_batch_that_is_not_finite_leaves_the_agent_as_it_was(
+    make_agent: Any, make_batch: Any, join: str
+) -> None:
+    agent, batch = make_agent(arm="relic", join=join, target_period_updates=2), make_batch()
+    agent.update(batch)
+    before, optimizers = parameters(agent), copy.deepcopy(agent.optimizer_state())
+    rewards = batch.rewards.clone()
+    rewards[BURN_IN + 1, 0] = torch.nan
+
+    report = agent.update(batch._replace(rewards=rewards))
+
+    assert not report.finite
+    assert agent.updates == 1
+    assert same(before, parameters(agent))
+    for name, optimizer in agent.optimizer_state().items():
+        for index, moments in optimizer["state"].items():
+            assert same(moments, optimizers[name]["state"][index])
+    assert agent.update(batch).finite
+
+
+def test_same_seed_same_agent_other_seed_another(make_agent: Any, make_batch: Any) -> None:
+    batch = make_batch()
+    agents = [make_agent(arm="relic", seed=seed) for seed in (0, 0, 1)]
+    for agent in agents:
+        agent.update(batch)
+
+    first, again, other = (parameters(agent) for agent in agents)
+
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_building_an_agent_leaves_torchs_global_generator_alone(make_agent: Any) -> None:
+    before = torch.get_rng_state()
+
+    make_agent(arm="byol", join="separate")
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# Contrast set and diagnostics
+
+
+@pytest.mark.parametrize("use_burn_in", [False, True])
+def test_the_contrast_set_holds_stacks_of_steps_and_of_the_burn_in_only_when_asked(
+    make_agent: Any, make_batch: Any, use_burn_in: bool
+) -> None:
+    agent = make_agent(arm="relic", stacks_per_sequence=100, use_burn_in=use_burn_in)
+    batch = make_batch()
+    seen: list[Tensor] = []
+    agent.objective.loss = lambda encoder, stacks, generator: seen.append(stacks)
+
+    agent.representation_loss(batch)
+
+    usable = batch.is_step[: BURN_IN + UNROLL].clone()
+    usable[:BURN_IN] &= use_burn_in
+    expected = stacks(batch).unflatten(0, batch.actions.shape)[: BURN_IN + UNROLL][usable]
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert sorted(seen[0].flatten(1).tolist()) == sorted(expected.flatten(1).tolist())
+
+
+@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("arm", ARMS)
+def test_diagnostics_change_nothing_that_is_learned(
+    make_agent: Any, make_batch: Any, arm: str, join: str
+) -> None:
+    batch = make_batch()
+    agents = [make_agent(arm=arm, join=join, diagnostics_every_updates=every) for every in (0, 2)]
+
+    metrics = [[agent.update(batch).metrics for _ in range(4)] for agent in agents]
+
+    assert same(parameters(agents[0]), parameters(agents[1]))
+    assert torch.equal(*(agent.generator.get_state() for agent in agents))
+    diagnosed = {"effective_rank", "delta_q"} | {f"td_error_{q}th" for q in (50, 90, 99)}
+    if arm in LOSS_ARMS and join == "shared":
+        diagnosed.add("gradient_cosine")
+    without, with_diagnostics = metrics
+    for update, (plain, more) in enumerate(zip(without, with_diagnostics, strict=True)):
+        assert more.keys() - plain.keys() == (diagnosed if update % 2 == 0 else set())
+        assert all(torch.isfinite(value) for value in more.values())
+
+
+def test_the_diagnosed_cosine_is_that_of_separately_computed_gradients(
+    make_agent: Any, make_batch: Any
+) -> None:
+    agent, batch = make_agent(arm="relic", diagnostics_every_updates=1), make_batch()
+    twin = make_agent(arm="relic")
+    gradients = []
+    for loss in (twin.reinforcement_loss(batch, stacks(batch)), twin.representation_loss(batch)):
+        twin.online.zero_grad()
+        loss.loss.backward()
+        encoder = twin.online.encoder.parameters()
+        gradients.append(torch.cat([p.grad.flatten() for p in encoder]).double())
+
+    found = agent.update(batch).metrics["gradient_cosine"]
+
+    expected = gradients[0] @ gradients[1] / (gradients[0].norm() * gradients[1].norm())
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_delta_q_is_0_when_the_burn_in_reproduces_the_stored_state(
+    make_agent: Any, make_batch: Any
+) -> None:
+    agent, batch = make_agent(diagnostics_every_updates=1), make_batch()
+    policy, state = agent.policy(), batch.state
+    rows = stacks(batch).unflatten(0, batch.actions.shape)
+    for row in range(BURN_IN):
+        _, state = policy.q_values(
+            rows[row], batch.previous_actions[row], batch.previous_rewards[row], state
+        )
+    true_state = type(state)(*(part.clone() for part in state))
+
+    stale = make_agent(diagnostics_every_updates=1).update(batch).metrics["delta_q"]
+    exact = agent.update(batch._replace(unroll_state=true_state)).metrics["delta_q"]
+
+    assert float(exact) == pytest.approx(0.0, abs=1e-5)
+    assert float(stale) > 1e-3
+
+
+def test_without_any_burn_in_there_is_no_delta_q(make_agent: Any, make_batch: Any) -> None:
+    agent, batch = make_agent(diagnostics_every_updates=1), make_batch()
+
+    metrics = agent.update(batch._replace(has_burn_in=torch.zeros_like(batch.has_burn_in))).metrics
+
+    assert "delta_q" not in metrics
