@@ -281,10 +281,8 @@ class AtariLanes:
         )
         if seeded.any():
             # Loading the cartridge starts the game once before the reset does.
-            lane = int(seeded.argmax())
-            self._opening_frames = int(
-                info["frame_number"][lane] - info["episode_frame_number"][lane]
-            )
+            opening_frames = info["frame_number"] - info["episode_frame_number"]
+            self._opening_frames = int(opening_frames[seeded.argmax()])
         self.noop_frames[lanes] = info["episode_frame_number"][lanes] - self._opening_frames
         self._started = True
         frames: Frames = observations[:, 0]

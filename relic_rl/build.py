@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import psutil
@@ -24,8 +25,10 @@ from relic_rl.config import Config
 from relic_rl.errors import UserError
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.runtime.actor import Actor
+from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.inline import InlineEngine
 from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.runtime.threads import ThreadsEngine
 
 TOY_GAME = "toy_memory"
 """A game of ours for tests and for debugging: solved only by an agent with memory."""
@@ -79,6 +82,30 @@ def make_env(config: Config, game: str, *, lanes: int, seed: int) -> VectorEnv:
         action_set=config.env.action_set,
         threads=config.env.threads or min(cores(), lanes),
     )
+
+
+def make_actor_envs(config: Config, game: str, *, seed: int, incarnation: int) -> list[VectorEnv]:
+    """Each actor's environments: the run's lanes, split evenly.
+
+    Args:
+      config: the run's.
+      game: a game's or a toy's name.
+      seed: the run's.
+      incarnation: how often the run's episodes were started anew; the first actor of a run that
+        never was gets the run's own seed.
+    """
+    actors, lanes = config.actor.actors, config.actor.lanes
+    return [
+        make_env(
+            config,
+            game,
+            lanes=lanes // actors,
+            seed=seed
+            if number == incarnation == 0
+            else named_seed(seed, f"{number} {incarnation}"),
+        )
+        for number in range(actors)
+    ]
 
 
 def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.device) -> R2D2Agent:
@@ -173,38 +200,49 @@ def replay_bytes(config: Config) -> int:
     return int(min(expected, config.replay.max_bytes))
 
 
-def make_actor(
+def make_engine(
     config: Config,
-    env: VectorEnv,
+    envs: Sequence[VectorEnv],
     agent: R2D2Agent,
     epsilons: torch.Tensor,
     *,
     seed: int,
+    incarnation: int,
     stopwatch: Stopwatch,
-) -> Actor:
-    """The actor that owns all lanes of the run."""
-    return Actor(
-        env=env,
-        policy=agent.policy(),
-        epsilons=epsilons,
-        actor=0,
-        incarnation=0,
-        segment_steps=config.learner.segment_steps,
-        n_steps=config.learner.n_steps,
-        frame_stack=config.network.frame_stack,
-        discount=config.learner.discount,
-        rescaling_epsilon=config.learner.rescaling_epsilon,
-        seed=named_seed(seed, "exploration"),
-        device=agent.device,
-        stopwatch=stopwatch,
+) -> Engine:
+    """The engine that `run.engine` names, with an actor for each of `envs`.
+
+    Raises:
+      ResourceError: the engine is not installed.
+    """
+    engine, lanes = config.run.engine, envs[0].lanes
+    if engine == "ray":
+        raise ResourceError("run.engine ray is not part of this version: use inline or threads")
+    actors = [
+        Actor(
+            env=env,
+            policy=agent.policy(),
+            epsilons=epsilons[number * lanes : (number + 1) * lanes],
+            actor=number,
+            incarnation=incarnation,
+            first_lane=number * lanes,
+            run_lanes=config.actor.lanes,
+            segment_steps=config.learner.segment_steps,
+            n_steps=config.learner.n_steps,
+            frame_stack=config.network.frame_stack,
+            discount=config.learner.discount,
+            rescaling_epsilon=config.learner.rescaling_epsilon,
+            seed=named_seed(seed, f"exploration {number} {incarnation}"),
+            device=agent.device,
+            stopwatch=stopwatch if engine == "inline" else Stopwatch(),
+        )
+        for number, env in enumerate(envs)
+    ]
+    if engine == "inline":
+        return InlineEngine(actors[0])
+    return ThreadsEngine(
+        actors, waiting_steps=2 * len(actors), torch_threads=1, stopwatch=stopwatch
     )
-
-
-def make_engine(config: Config, actor: Actor) -> InlineEngine:
-    """The engine that `run.engine` names."""
-    if config.run.engine != "inline":
-        raise ResourceError(f"run.engine {config.run.engine} is not available yet: use inline")
-    return InlineEngine(actor)
 
 
 def normalized_score(game: str, score: float) -> float | None:

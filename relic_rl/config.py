@@ -155,6 +155,8 @@ class ActorConfig:
 
     lanes: PositiveInt = 256
     """Environments, each at its own place on the ladder of epsilons. [R2D2 table 2: actors]"""
+    actors: PositiveInt = 1
+    """Actors that share the lanes evenly; more than one needs the threads engine. [ours]"""
     epsilon_base: Fraction = 0.4
     """ε_i = base^(1 + exponent i / (lanes - 1)). [Ape-X]"""
     epsilon_exponent: NonNegativeFloat = 7.0
@@ -241,6 +243,12 @@ class Config:
             raise UsageError(
                 "representation.acting_encoder is momentum: use it with representation.encoder "
                 "separate, or leave it online"
+            )
+        actor, engine = self.actor, self.run.engine
+        if actor.lanes % actor.actors or (engine == "inline" and actor.actors > 1):
+            raise UsageError(
+                f"actor.actors is {actor.actors}: use a divisor of actor.lanes ({actor.lanes}), "
+                "and 1 with the inline engine"
             )
         if replay.min_steps >= replay.capacity_steps:
             raise UsageError(

@@ -92,8 +92,11 @@ class Training:
         self.device = build.learner_device(config)
         build.set_threads(config)
         self.stopwatch = Stopwatch()
-        env = build.make_env(config, game, lanes=config.actor.lanes, seed=seed)
-        self.agent: R2D2Agent = build.make_agent(config, env, seed=seed, device=self.device)
+        # Engines that cannot keep the emulators' moment start all episodes anew on resume.
+        restarts = checkpoint is not None and config.run.engine != "inline"
+        self.incarnation = checkpoint.state["incarnation"] + restarts if checkpoint else 0
+        envs = build.make_actor_envs(config, game, seed=seed, incarnation=self.incarnation)
+        self.agent: R2D2Agent = build.make_agent(config, envs[0], seed=seed, device=self.device)
         self.replay: ReplayBuffer = build.make_replay(config, seed=seed)
         self.learner = Learner(
             agent=self.agent,
@@ -108,10 +111,15 @@ class Training:
         self.epsilons = epsilon_ladder(
             config.actor.lanes, config.actor.epsilon_base, config.actor.epsilon_exponent
         )
-        actor = build.make_actor(
-            config, env, self.agent, self.epsilons, seed=seed, stopwatch=self.stopwatch
+        self.engine = build.make_engine(
+            config,
+            envs,
+            self.agent,
+            self.epsilons,
+            seed=seed,
+            incarnation=self.incarnation,
+            stopwatch=self.stopwatch,
         )
-        self.engine = build.make_engine(config, actor)
         self.checkpoints = CheckpointStore(folder)
         self.metrics = MetricsLog(folder)
         self._recent_scores: list[float] = []
@@ -333,6 +341,7 @@ class Training:
     def _state(self) -> dict[str, Any]:
         return {
             "progress": asdict(self.progress),
+            "incarnation": self.incarnation,
             "recent_scores": list(self._recent_scores),
             "metrics_offsets": self.metrics.offsets(),
             "limiter": self.limiter.state(),

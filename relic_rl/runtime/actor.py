@@ -42,6 +42,8 @@ class Actor:
       epsilons: float32[N], each lane's exploration rate.
       actor: this actor's number, part of each segment's name.
       incarnation: how often this actor has been started.
+      first_lane: where its lanes begin among the run's, in what it reports of episodes.
+      run_lanes: lanes of all actors together.
       segment_steps: K.
       n_steps: of the TD errors that give first priorities; at most K.
       frame_stack: S.
@@ -60,6 +62,8 @@ class Actor:
         epsilons: Tensor,
         actor: int,
         incarnation: int,
+        first_lane: int,
+        run_lanes: int,
         segment_steps: int,
         n_steps: int,
         frame_stack: int,
@@ -71,9 +75,11 @@ class Actor:
     ) -> None:
         self.policy = policy
         self.env_steps = 0
-        """Agent steps of this actor since the run began; stamps its segments."""
+        """The run's agent steps, as if all actors kept pace with this one; stamps its segments."""
         self._env = env
         self._epsilons = epsilons.to(device)
+        self._first_lane = first_lane
+        self._run_lanes = run_lanes
         self._name = {"actor": actor, "incarnation": incarnation}
         self._segment_steps = segment_steps
         self._n_steps = n_steps
@@ -111,10 +117,11 @@ class Actor:
         self._state = state
         with self._stopwatch.time("environment"):
             result = self._env.step(actions)
-        self.env_steps += len(actions)
+        self.env_steps += self._run_lanes
         with self._stopwatch.time("recording"):
             segments = self._record_after(actions, result)
-        return Collected(len(actions), segments, result.episodes)
+        episodes = [e._replace(lane=e.lane + self._first_lane) for e in result.episodes]
+        return Collected(len(actions), segments, episodes)
 
     def _policy_step(self) -> tuple[Tensor, RecurrentState]:
         stacks = torch.from_numpy(self._stacks).permute(0, 3, 1, 2)

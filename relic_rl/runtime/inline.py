@@ -1,28 +1,9 @@
 """The inline engine: acts and learns in turn, in one thread. Bit-reproducible."""
 
-from typing import Any, Protocol
+from typing import Any
 
 from agents.agent import R2D2Agent
 from relic_rl.runtime.actor import Actor, Collected
-
-
-class Engine(Protocol):
-    """Gathers experience; all that a training loop knows of how."""
-
-    def collect(self) -> Collected:
-        """Steps, segments and episodes that came in since the last call."""
-
-    def publish(self, agent: R2D2Agent) -> None:
-        """Makes the agent's parameters the ones that actors act with."""
-
-    def state(self) -> dict[str, Any]:
-        """What an exact resume needs."""
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Takes over what `state` gave."""
-
-    def close(self) -> None:
-        """Ends all acting and releases the emulators."""
 
 
 class InlineEngine:

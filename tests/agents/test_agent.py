@@ -171,7 +171,7 @@ def test_the_weight_scales_the_representation_gradient_of_a_shared_encoder(
 def test_the_learner_overfits_a_fixed_batch(make_agent: Any, make_batch: Any) -> None:
     agent, batch = make_agent(learning_rate=3e-3), make_batch()
 
-    losses = [float(agent.update(batch).metrics["rl_loss"]) for _ in range(400)]
+    losses = [float(agent.update(batch).metrics["rl_loss"]) for _ in range(250)]
 
     assert min(losses[-20:]) < losses[0] / 100
 
@@ -185,7 +185,7 @@ def test_with_relic_both_losses_fall_on_a_fixed_batch(
     reports = [agent.update(batch) for _ in range(250)]
 
     assert all(report.finite for report in reports)
-    for name, factor in (("rl_loss", 10.0), ("representation_loss", 2.0)):
+    for name, factor in (("rl_loss", 10.0), ("representation_loss", 1.5)):
         values = torch.stack([report.metrics[name] for report in reports])
         assert values[-20:].mean() < values[:5].mean() / factor, name
 

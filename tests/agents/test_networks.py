@@ -86,7 +86,9 @@ def test_an_unroll_of_t_steps_equals_t_single_steps(changes):
     state = network.initial_state(3)
     singly = []
     for t in range(6):
-        q, state = network.unroll(features[t : t + 1], actions[t : t + 1], rewards[t : t + 1], state)
+        q, state = network.unroll(
+            features[t : t + 1], actions[t : t + 1], rewards[t : t + 1], state
+        )
         singly.append(q)
 
     torch.testing.assert_close(together, torch.cat(singly), rtol=1e-5, atol=1e-6)

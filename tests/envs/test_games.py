@@ -1,0 +1,63 @@
+import pytest
+
+from envs.games import ATARI57, Game, UnknownGameError, find_game
+
+
+def test_there_are_57_games_in_alphabetical_order():
+    assert len(ATARI57) == 57
+    assert list(ATARI57) == sorted(ATARI57)
+    assert all(name == game.name for name, game in ATARI57.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "human", "random"),
+    [
+        ("Alien", 7127.7, 227.8),
+        ("DoubleDunk", -16.4, -18.6),
+        ("MontezumaRevenge", 4753.3, 0.0),
+        ("Pong", 14.6, -20.7),
+        ("Skiing", -4336.9, -17098.1),
+        ("VideoPinball", 17667.9, 0.0),
+        ("Zaxxon", 9173.3, 32.5),
+    ],
+)
+def test_scores_are_those_of_the_published_table(name, human, random):
+    assert ATARI57[name] == Game(name, human=human, random=random)
+
+
+def test_a_human_beats_a_random_player_in_every_game():
+    assert all(game.human > game.random for game in ATARI57.values())
+
+
+def test_names_of_a_game_follow_from_its_camel_case_name():
+    game = ATARI57["UpNDown"]
+
+    assert (game.slug, game.env_id, game.rom) == ("up_n_down", "ALE/UpNDown-v5", "up_n_down")
+
+
+@pytest.mark.parametrize(
+    "text", ["MsPacman", "ms_pacman", "ms-pacman", "ALE/MsPacman-v5", "mspacman", " MS PACMAN "]
+)
+def test_a_game_is_found_under_all_its_names(text):
+    assert find_game(text) is ATARI57["MsPacman"]
+
+
+@pytest.mark.parametrize("game", ATARI57.values(), ids=lambda game: game.slug)
+def test_every_game_is_found_by_its_own_slug_and_id(game):
+    assert find_game(game.slug) is game
+    assert find_game(game.env_id) is game
+
+
+@pytest.mark.parametrize(("text", "nearest"), [("pnog", "Pong"), ("Pacman", "MsPacman")])
+def test_an_unknown_game_is_an_error_that_names_the_nearest_in_one_line(text, nearest):
+    with pytest.raises(UnknownGameError, match=f"{text!r}: nearest is {nearest!r}") as error:
+        find_game(text)
+
+    assert "relic-rl games lists all 57" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "ALE/Tetris-v5"])
+def test_a_name_that_resembles_none_is_an_error_too(text):
+    with pytest.raises(UnknownGameError, match="nearest is"):
+        find_game(text)

@@ -1,0 +1,85 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from envs.atari import make_atari
+from envs.games import find_game
+from envs.protocol import PROTOCOLS
+from envs.reference import make_emulator, make_reference
+
+pytest.importorskip("cv2", reason="Gymnasium's AtariPreprocessing resizes with opencv")
+
+
+def assert_lanes_equal_reference(game, protocol, episodes, reseed_steps, action_set="full"):
+    """Plays whole episodes in one lane and in the reference, and compares everything."""
+    lanes = make_atari(game, 1, 3, protocol, action_set=action_set, reseed_steps=reseed_steps)
+    reference = make_reference(find_game(game), protocol, action_set)
+    rng = np.random.default_rng(0)
+    frame = lanes.reset()[0]
+    for _ in range(episodes):
+        state = lanes.state()
+        seeded_now = state["history_steps"][0] == 0
+        expected, _ = reference.reset(
+            seed=int(state["seeds"][0]) if seeded_now else None,
+            options={"noop_frames": int(lanes.noop_frames[0])},
+        )
+        assert (frame == expected).all()
+        score, ended = 0.0, False
+        while not ended:
+            action = int(rng.integers(lanes.actions))
+            result = lanes.step(np.array([action]))
+            expected, reward, terminated, truncated, _ = reference.step(action)
+            assert (result.final_frames[0] == expected).all()
+            assert result.rewards[0] == reward
+            assert (result.terminated[0], result.truncated[0]) == (terminated, truncated)
+            score, ended = score + reward, terminated or truncated
+        assert result.episodes[0].score == score
+        frame = result.frames[0]
+
+
+@pytest.mark.parametrize("protocol", ["noop", "machado"])
+@pytest.mark.parametrize("game", ["pong", "breakout", "seaquest", "boxing", "berzerk", "skiing"])
+def test_lanes_equal_the_reference_frame_by_frame(game, protocol):
+    capped = dataclasses.replace(PROTOCOLS[protocol], max_episode_frames=800)
+
+    assert_lanes_equal_reference(game, capped, episodes=3, reseed_steps=300)
+
+
+def test_lanes_equal_the_reference_with_minimal_actions_and_a_seed_for_each_episode():
+    assert_lanes_equal_reference(
+        "breakout", PROTOCOLS["noop"], episodes=2, reseed_steps=0, action_set="minimal"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize(
+    "game", ["pong", "breakout", "seaquest", "boxing", "ms_pacman", "name_this_game", "solaris"]
+)
+def test_lanes_equal_the_reference_over_full_episodes(game, protocol):
+    assert_lanes_equal_reference(game, protocol, episodes=2, reseed_steps=1_000)
+
+
+def test_the_emulator_films_what_a_lane_does():
+    protocol, game = PROTOCOLS["machado"], find_game("seaquest")
+    lanes = make_atari(game, 1, 0, protocol, reseed_steps=0)
+    emulator = make_emulator(game, protocol)
+    lanes.reset()
+    emulator.reset(
+        seed=int(lanes.state()["seeds"][0]), options={"noop_frames": int(lanes.noop_frames[0])}
+    )
+    rng = np.random.default_rng(0)
+    lane_score, film_score, pictures = 0.0, 0.0, []
+
+    for _ in range(200):
+        action = int(rng.integers(18))
+        lane_score += lanes.step(np.array([action])).rewards[0]
+        for _ in range(protocol.frame_skip):
+            film_score += emulator.step(action)[1]
+            pictures.append(emulator.render())
+
+    assert film_score == lane_score > 0
+    assert len(pictures) == 800
+    assert pictures[0].shape == (210, 160, 3)
+    assert (pictures[0] != pictures[-1]).any()

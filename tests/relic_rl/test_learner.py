@@ -1,0 +1,173 @@
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.agent import R2D2Agent
+from relic_rl import build
+from relic_rl.config import resolve
+from relic_rl.replay.segment import SegmentName, encode_segment
+from relic_rl.runtime.learner import (
+    MAX_SKIPPED_UPDATES,
+    DivergedError,
+    Learner,
+    RunningMeans,
+    Update,
+)
+from relic_rl.runtime.stopwatch import Stopwatch
+
+
+def update(age_steps: float = 0.0, **metrics: float) -> Update:
+    return Update({name: torch.tensor(value) for name, value in metrics.items()}, age_steps)
+
+
+# RunningMeans
+
+
+def test_each_metric_is_averaged_over_the_updates_that_had_it() -> None:
+    # loss in all four: (1 + 2 + 3 + 6) / 4 = 3; rank in two of them: (10 + 20) / 2 = 15.
+    means = RunningMeans()
+    means.add(update(loss=1.0, rank=10.0, age_steps=4.0))
+    means.add(update(loss=2.0))
+    means.add(update(loss=3.0, rank=20.0))
+    means.add(update(loss=6.0))
+
+    count = means.count
+    taken = means.take()
+
+    assert count == 4
+    assert taken == {"loss": 3.0, "rank": 15.0, "sample_age_steps": 1.0}
+
+
+def test_taking_starts_afresh() -> None:
+    means = RunningMeans()
+    means.add(update(loss=1.0, rank=10.0))
+    means.take()
+    means.add(update(loss=5.0))
+
+    assert means.count == 1
+    assert means.take() == {"loss": 5.0, "sample_age_steps": 0.0}
+    assert means.take() == {}
+
+
+def test_state_round_trip_goes_on_where_it_was() -> None:
+    means, other = RunningMeans(), RunningMeans()
+    means.add(update(loss=1.0, rank=10.0))
+    means.add(update(loss=2.0))
+
+    other.load_state(means.state())
+
+    for each in (means, other):
+        each.add(update(loss=6.0, rank=20.0))
+    assert other.count == means.count == 3
+    assert other.take() == means.take() == {"loss": 3.0, "rank": 15.0, "sample_age_steps": 0.0}
+
+
+def test_state_is_a_copy() -> None:
+    means, other = RunningMeans(), RunningMeans()
+    means.add(update(loss=1.0))
+    state = means.state()
+
+    means.add(update(loss=100.0))
+    other.load_state(state)
+
+    assert other.take()["loss"] == 1.0
+
+
+# Learner
+
+
+@pytest.fixture
+def parts() -> Iterator[tuple[Learner, R2D2Agent, Any]]:
+    """A learner of the smoke preset on the toy, with some random episodes in the replay."""
+    torch.set_num_threads(1)
+    config = resolve("smoke", {"learner.diagnostics_every_updates": 2}).config
+    env = build.make_env(config, build.TOY_GAME, lanes=1, seed=0)
+    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    replay = build.make_replay(config, seed=0)
+    rng = np.random.default_rng(0)
+    steps, history = config.learner.segment_steps, config.network.frame_stack - 1
+    for episode in range(6):
+        for index in range(4):
+            ended = index == 3
+            size = (history + steps + ended, env.frame_height, env.frame_width)
+            replay.insert(
+                encode_segment(
+                    name=SegmentName(0, 0, 0, episode, index),
+                    frames=rng.integers(0, 256, size, np.uint8),
+                    history_frames=history,
+                    actions=rng.integers(0, env.actions, steps),
+                    rewards=rng.normal(size=steps).astype(np.float32),
+                    terminated=ended,
+                    truncated=False,
+                    previous_action=-1,
+                    previous_reward=0.0,
+                    recurrent_state=np.zeros((2, config.network.lstm), np.float32),
+                    td_max=1.0,
+                    td_sum=float(steps),
+                    created_env_steps=0,
+                )
+            )
+    learner = Learner(agent=agent, replay=replay, batch_sequences=4, stopwatch=Stopwatch())
+    yield learner, agent, replay
+    env.close()
+
+
+def test_an_update_learns_and_writes_the_priorities_back(parts: Any) -> None:
+    learner, agent, replay = parts
+    before = replay.state()["leaves"]
+
+    made = learner.update()
+
+    assert agent.updates == 1
+    assert learner.skipped_updates == 0
+    assert (replay.state()["leaves"] != before).any()
+    assert made.mean_age_steps == 0.0
+
+
+def test_diagnostics_come_at_their_period(parts: Any) -> None:
+    learner, _, _ = parts
+
+    assert ["effective_rank" in learner.update().metrics for _ in range(4)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_an_update_that_is_not_finite_is_counted_and_writes_no_priorities(parts: Any) -> None:
+    learner, agent, replay = parts
+    with torch.no_grad():
+        agent.online.core.bias_hh_l0.fill_(torch.nan)
+    before = replay.state()["leaves"]
+
+    learner.update()
+
+    assert (learner.skipped_updates, agent.updates) == (1, 0)
+    assert (replay.state()["leaves"] == before).all()
+
+
+def test_too_many_of_them_in_a_row_stop_the_run(parts: Any) -> None:
+    learner, agent, _ = parts
+    good = agent.online.core.bias_hh_l0.detach().clone()
+
+    def spoil(value: torch.Tensor | float) -> None:
+        with torch.no_grad():
+            agent.online.core.bias_hh_l0.copy_(torch.as_tensor(value))
+
+    for _ in range(2):  # a finite update in between starts the count anew
+        spoil(torch.nan)
+        for _ in range(MAX_SKIPPED_UPDATES - 1):
+            learner.update()
+        spoil(good)
+        learner.update()
+    spoil(torch.nan)
+    for _ in range(MAX_SKIPPED_UPDATES - 1):
+        learner.update()
+    with pytest.raises(DivergedError, match=r"10 updates in a row.*learning_rate"):
+        learner.update()
+
+    assert learner.skipped_updates == 3 * MAX_SKIPPED_UPDATES - 2
