@@ -92,9 +92,8 @@ def make_atari(
         if value < least:
             raise ValueError(f"{name} is {value}; it must be {least} or more")
     if action_set not in ACTION_SETS:
-        raise ValueError(
-            f"action_set is {action_set!r}; it must be one of {', '.join(ACTION_SETS)}"
-        )
+        known = ", ".join(ACTION_SETS)
+        raise ValueError(f"action_set is {action_set!r}; it must be one of {known}")
     game = find_game(game) if isinstance(game, str) else game
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     rom_md5(game)
@@ -240,9 +239,9 @@ class AtariLanes:
         starts = np.array([replayed_steps - len(history) for history in histories])
         for lane, history in enumerate(histories):
             padded[lane, starts[lane] :] = history
-        frames = self.reset()
         for step in range(replayed_steps + 1):
-            starting = starts == step
+            # All at first, because ale-py must have reset a lane before it can step any.
+            starting = starts == step if step else np.ones(self.lanes, np.bool_)
             if starting.any():
                 self._ledger.begin(starting, seeded_episodes)
                 frames = self._start(starting, starting)

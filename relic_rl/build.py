@@ -219,21 +219,14 @@ def make_engine(
     if engine == "ray":
         raise ResourceError("run.engine ray is not part of this version: use inline or threads")
     actors = [
-        Actor(
-            env=env,
-            policy=agent.policy(),
-            epsilons=epsilons[number * lanes : (number + 1) * lanes],
-            actor=number,
+        make_actor(
+            config,
+            env,
+            agent,
+            epsilons[number * lanes : (number + 1) * lanes],
+            seed=seed,
+            number=number,
             incarnation=incarnation,
-            first_lane=number * lanes,
-            run_lanes=config.actor.lanes,
-            segment_steps=config.learner.segment_steps,
-            n_steps=config.learner.n_steps,
-            frame_stack=config.network.frame_stack,
-            discount=config.learner.discount,
-            rescaling_epsilon=config.learner.rescaling_epsilon,
-            seed=named_seed(seed, f"exploration {number} {incarnation}"),
-            device=agent.device,
             stopwatch=stopwatch if engine == "inline" else Stopwatch(),
         )
         for number, env in enumerate(envs)
@@ -242,6 +235,37 @@ def make_engine(
         return InlineEngine(actors[0])
     return ThreadsEngine(
         actors, waiting_steps=2 * len(actors), torch_threads=1, stopwatch=stopwatch
+    )
+
+
+def make_actor(
+    config: Config,
+    env: VectorEnv,
+    agent: R2D2Agent,
+    epsilons: torch.Tensor,
+    *,
+    seed: int,
+    number: int,
+    incarnation: int,
+    stopwatch: Stopwatch,
+) -> Actor:
+    """One actor, which owns the lanes from `number` times its own on."""
+    return Actor(
+        env=env,
+        policy=agent.policy(),
+        epsilons=epsilons,
+        actor=number,
+        incarnation=incarnation,
+        first_lane=number * env.lanes,
+        run_lanes=config.actor.lanes,
+        segment_steps=config.learner.segment_steps,
+        n_steps=config.learner.n_steps,
+        frame_stack=config.network.frame_stack,
+        discount=config.learner.discount,
+        rescaling_epsilon=config.learner.rescaling_epsilon,
+        seed=named_seed(seed, f"exploration {number} {incarnation}"),
+        device=agent.device,
+        stopwatch=stopwatch,
     )
 
 

@@ -133,6 +133,25 @@ class Games:
 
 
 @dataclass(frozen=True)
+class Bench:
+    """Measure this machine's ceilings and the product against them.
+
+    Settings change the laptop preset that is measured.
+    """
+
+    json: Path | None = None
+    """Where to write the figures as JSON."""
+    parts: tuple[str, ...] = ()
+    """Only these: ceilings, acting, replay, learner, end_to_end, bytes_per_game, replay_full."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Measures."""
+        from relic_rl.bench import run as bench
+
+        bench.run(self.parts, self.json, overrides)
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show what this machine has and whether a preset fits it."""
 
@@ -179,6 +198,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "config": Config,
     "report": Report,
     "games": Games,
+    "bench": Bench,
     "doctor": Doctor,
 }
 

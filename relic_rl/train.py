@@ -146,18 +146,7 @@ class Training:
         Returns:
           The evaluation at the end; None if the run was stopped.
         """
-        self._session_started = time.perf_counter()
-        self._minutes_before = self.progress.minutes
-        self._lap_from = (self.progress.env_steps, self.progress.updates)
-        self._next_checkpoint_minutes = self.progress.minutes + self._checkpoint_period
-        while not stop.requested and not self._budget_spent():
-            self._collect()
-            while self.limiter.may_update and not stop.requested:
-                self._update()
-            self._tick()
-            self._evaluate_if_due()
-            if self.progress.minutes >= self._next_checkpoint_minutes:
-                self.save()
+        self.train(stop)
         if stop.requested:
             self.save()
             return None
@@ -165,6 +154,21 @@ class Training:
         self.save()
         self._draw_curves()
         return evaluation
+
+    def train(self, stop: StopRequest) -> None:
+        """The loop: until the budget is spent or a stop is requested."""
+        self._session_started = time.perf_counter()
+        self._minutes_before = self.progress.minutes
+        self._lap_from = (self.progress.env_steps, self.progress.updates)
+        self._next_checkpoint_minutes = self.progress.minutes + self._checkpoint_period
+        while not stop.requested and not self._budget_spent():
+            self._collect()
+            while self.limiter.may_update:  # all that are owed: a resume begins with a step
+                self._update()
+            self._tick()
+            self._evaluate_if_due()
+            if self.progress.minutes >= self._next_checkpoint_minutes:
+                self.save()
 
     def _collect(self) -> None:
         collected = self.engine.collect()
@@ -347,6 +351,7 @@ class Training:
             "limiter": self.limiter.state(),
             "agent_generator": self.agent.generator.get_state().cpu().numpy(),
             "means": self._means.state(),
+            "skipped_updates": self.learner.skipped_updates,
             "engine": self.engine.state(),
         }
 
@@ -355,6 +360,7 @@ class Training:
         self.progress = Progress(**state["progress"])
         self._recent_scores = list(state["recent_scores"])
         self._means.load_state(state["means"])
+        self.learner.skipped_updates = state["skipped_updates"]
         self.metrics.truncate(state["metrics_offsets"])
         self.limiter.load_state(state["limiter"])
         self.agent.load_state(

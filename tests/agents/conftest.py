@@ -51,11 +51,6 @@ class MakeBatch(Protocol):
         """A batch of random sequences of those kinds."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def make_agent() -> MakeAgent:
     return _make_agent

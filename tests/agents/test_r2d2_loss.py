@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.interface import TrainingBatch
+from agents.interface import RecurrentState, TrainingBatch
 from agents.networks import stacks_from_frames
 from agents.r2d2_loss import R2D2Loss, r2d2_loss
 
@@ -17,15 +17,11 @@ DISCOUNT, EPSILON, MIX = 0.9, 1e-3, 0.9
 
 
 def doubled(batch: TrainingBatch) -> TrainingBatch:
-    return TrainingBatch(
-        *(
-            type(value)(*(part.double() for part in value))
-            if isinstance(value, tuple)
-            else value.double()
-            if value.is_floating_point()
-            else value
-            for value in batch
-        )
+    return batch._replace(
+        previous_rewards=batch.previous_rewards.double(),
+        rewards=batch.rewards.double(),
+        weights=batch.weights.double(),
+        state=RecurrentState(*(part.double() for part in batch.state)),
     )
 
 
@@ -214,6 +210,7 @@ def test_no_gradient_flows_into_burn_in_or_bootstrap_rows(make_agent: Any, make_
 
     agent.reinforcement_loss(batch, stacks).loss.backward()
 
+    assert stacks.grad is not None
     rows = stacks.grad.unflatten(0, batch.actions.shape).abs().sum(dim=(2, 3, 4))
     trained = rows[BURN_IN : BURN_IN + UNROLL]
     assert (trained[batch.is_step[BURN_IN : BURN_IN + UNROLL]] > 0).all()

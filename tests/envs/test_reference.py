@@ -39,14 +39,14 @@ def assert_lanes_equal_reference(game, protocol, episodes, reseed_steps, action_
 
 
 @pytest.mark.parametrize("protocol", ["noop", "machado"])
-@pytest.mark.parametrize("game", ["pong", "breakout", "seaquest", "boxing", "berzerk", "skiing"])
+@pytest.mark.parametrize("game", ["pong", "seaquest", "boxing", "berzerk", "skiing"])
 def test_lanes_equal_the_reference_frame_by_frame(game, protocol):
-    capped = dataclasses.replace(PROTOCOLS[protocol], max_episode_frames=800)
+    capped = dataclasses.replace(PROTOCOLS[protocol], max_episode_frames=320)
 
-    assert_lanes_equal_reference(game, capped, episodes=3, reseed_steps=300)
+    assert_lanes_equal_reference(game, capped, episodes=3, reseed_steps=120)
 
 
-def test_lanes_equal_the_reference_with_minimal_actions_and_a_seed_for_each_episode():
+def test_lanes_equal_the_reference_to_the_end_of_games_with_a_seed_and_minimal_actions_each():
     assert_lanes_equal_reference(
         "breakout", PROTOCOLS["noop"], episodes=2, reseed_steps=0, action_set="minimal"
     )
@@ -72,7 +72,7 @@ def test_the_emulator_films_what_a_lane_does():
     rng = np.random.default_rng(0)
     lane_score, film_score, pictures = 0.0, 0.0, []
 
-    for _ in range(200):
+    for _ in range(120):
         action = int(rng.integers(18))
         lane_score += lanes.step(np.array([action])).rewards[0]
         for _ in range(protocol.frame_skip):
@@ -80,6 +80,6 @@ def test_the_emulator_films_what_a_lane_does():
             pictures.append(emulator.render())
 
     assert film_score == lane_score > 0
-    assert len(pictures) == 800
+    assert len(pictures) == 480
     assert pictures[0].shape == (210, 160, 3)
     assert (pictures[0] != pictures[-1]).any()

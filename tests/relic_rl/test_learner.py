@@ -82,7 +82,6 @@ def test_state_is_a_copy() -> None:
 @pytest.fixture
 def parts() -> Iterator[tuple[Learner, R2D2Agent, Any]]:
     """A learner of the smoke preset on the toy, with some random episodes in the replay."""
-    torch.set_num_threads(1)
     config = resolve("smoke", {"learner.diagnostics_every_updates": 2}).config
     env = build.make_env(config, build.TOY_GAME, lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))

@@ -1,0 +1,1 @@
+"""`relic-rl bench`: known bounds, and how near the product comes to them."""

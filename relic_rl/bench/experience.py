@@ -1,0 +1,51 @@
+"""Experience of the real game, by an actor of random weights, for the parts to work on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from agents.exploration import epsilon_ladder
+from relic_rl import build
+from relic_rl import config as configuration
+from relic_rl.bench.ceilings import GAME
+from relic_rl.config import Config
+from relic_rl.replay.segment import Segment
+from relic_rl.runtime.actor import Actor
+from relic_rl.runtime.stopwatch import Stopwatch
+
+
+def paper_config() -> Config:
+    return configuration.resolve("paper", {}).config
+
+
+@contextmanager
+def random_actor(
+    config: Config, device: torch.device, game: str = GAME, lanes: int | None = None
+) -> Iterator[Actor]:
+    """An actor of random weights on the real game."""
+    lanes = lanes or config.actor.lanes
+    config = replace(config, actor=replace(config.actor, lanes=lanes, actors=1))
+    envs = build.make_actor_envs(config, game, seed=0, incarnation=0)
+    agent = build.make_agent(config, envs[0], seed=0, device=device)
+    epsilons = epsilon_ladder(lanes, config.actor.epsilon_base, config.actor.epsilon_exponent)
+    actor = build.makerandom_actor(
+        config, envs[0], agent, epsilons, seed=0, number=0, incarnation=0, stopwatch=Stopwatch()
+    )
+    yield actor
+    actor.close()
+
+
+def real_segments(
+    config: Config, steps: int, game: str = GAME, lanes: int | None = None
+) -> list[Segment]:
+    device = torch.device("cpu")
+    segments: list[Segment] = []
+    with random_actor(config, device, game, lanes or 32) as actor:
+        taken = 0
+        while taken < steps or not segments:
+            collected = actor.step()
+            taken += collected.steps
+            segments += collected.segments
+    return segments

@@ -1,0 +1,125 @@
+"""Whole updates against the matrix product, and one short run end to end."""
+
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from relic_rl import build
+from relic_rl.bench.ceilings import GAME, Results, matmul_flops_per_second, wait
+from relic_rl.bench.experience import paper_config, real_segments
+from relic_rl.config import Config
+from relic_rl.console import Console
+from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.runtime.learner import Learner, training_batch
+from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.stop import StopRequest
+from relic_rl.train import Training
+
+
+def learner(laptop: Config) -> Results:
+    """Whole updates (sampling, decoding, priority writes included) against the matrix product."""
+    paper = paper_config()
+    plain = replace(paper, representation=replace(paper.representation, arm="none"))
+    relic = replace(paper, representation=replace(paper.representation, encoder="shared"))
+    results = {
+        "paper": _learner_results(plain, updates=3),
+        "paper_relic": _learner_results(relic, updates=2),
+        "laptop": _learner_results(laptop, updates=60),
+    }
+    base, extra = results["paper"], results["paper_relic"]
+    results["relic_cost_over_flops"] = {
+        "flops_ratio": extra["flops_per_update"] / base["flops_per_update"],
+        "seconds_ratio": extra["update_seconds"] / base["update_seconds"],
+    }
+    return results
+
+
+def _learner_results(config: Config, updates: int) -> Results:
+    device = build.learner_device(config)
+    config = replace(config, learner=replace(config.learner, diagnostics_every_updates=0))
+    env = build.make_env(config, GAME, lanes=1, seed=0)
+    agent = build.make_agent(config, env, seed=0, device=device)
+    env.close()
+    buffer: ReplayBuffer = build.make_replay(config, seed=0)
+    for segment in real_segments(config, steps=12_000):
+        buffer.insert(segment)
+    stopwatch = Stopwatch()
+    one = Learner(
+        agent=agent,
+        replay=buffer,
+        batch_sequences=config.learner.batch_sequences,
+        stopwatch=stopwatch,
+    )
+    flops = _flops_per_update(config, agent, buffer)
+    seconds: list[float] = []
+    probes: list[float] = []
+    stopwatch.lap()
+    for _ in range(updates):
+        if len(seconds) % max(updates // 3, 1) == 0:
+            probes.append(matmul_flops_per_second(device, probes=3))
+        started = time.perf_counter()
+        one.update()
+        wait(device)
+        seconds.append(time.perf_counter() - started)
+    lap = stopwatch.lap()
+    update_seconds, matmul = statistics.median(seconds), statistics.median(probes)
+    trained = config.learner.batch_sequences * config.learner.unroll_steps
+    return {
+        "update_seconds": update_seconds,
+        "flops_per_update": flops,
+        "flops_per_second": flops / update_seconds,
+        "matmul_flops_per_second": matmul,
+        "matmul_fraction": flops / update_seconds / matmul,
+        "trained_steps_per_second": trained / update_seconds,
+        "sampling_fraction": lap["sampling"] / (lap["sampling"] + lap["learning"]),
+    }
+
+
+def _flops_per_update(config: Config, agent: Any, buffer: ReplayBuffer) -> float:
+    """Counted by torch, and the LSTM, which it misses, by formula."""
+    batch = buffer.sample(config.learner.batch_sequences)
+    with FlopCounterMode(display=False) as counter:
+        agent.update(training_batch(batch, agent.device))
+    shape, lstm = config.learner, agent.online.core
+    forward = 2 * 4 * lstm.hidden_size * (lstm.input_size + lstm.hidden_size)
+    rows = shape.burn_in_steps + shape.unroll_steps + shape.n_steps
+    # Online and target run over all rows; the backward pass over the trained ones costs twice.
+    steps = shape.batch_sequences * (2 * rows + 2 * shape.unroll_steps)
+    return float(counter.get_total_flops() + steps * forward)
+
+
+def end_to_end(laptop: Config) -> Results:
+    """Twenty seconds of training at the configured replay ratio."""
+    config = replace(
+        laptop,
+        replay=replace(laptop.replay, min_steps=1_000),
+        run=replace(laptop.run, minutes=0.4, metrics_every_updates=50),
+        evaluation=replace(laptop.evaluation, every_minutes=0.0),
+    )
+    with tempfile.TemporaryDirectory() as folder, Path("/dev/null").open("w") as nowhere:
+        training = Training(Path(folder), config, GAME, 0, Console(stream=nowhere))
+        training.train(StopRequest())
+        training.close()
+        lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines][1:]  # the first holds the time before learning
+    window = sum(row["window_seconds"] for row in rows)
+    shares = {
+        name: sum(row.get(f"{name}_seconds", 0.0) for row in rows) / window
+        for name in ("environment", "inference", "learning", "sampling", "recording")
+    }
+    return {
+        "steps_per_second": sum(row["steps_per_second"] * row["window_seconds"] for row in rows)
+        / window,
+        "updates_per_second": sum(row["updates_per_second"] * row["window_seconds"] for row in rows)
+        / window,
+        "replay_ratio": rows[-1]["replay_ratio"],
+        "configured_replay_ratio": config.replay.replay_ratio,
+        "busy_fraction": shares["environment"] + shares["inference"] + shares["learning"],
+        **{f"{name}_fraction": share for name, share in shares.items()},
+    }

@@ -1,0 +1,93 @@
+"""`relic-rl bench`: the machine's ceilings, and the product against them, in one run.
+
+A share of a ceiling is comparable between machines where a rate is not. Ceilings move (turbo,
+neighbours), so each is the median of probes taken around what is held against it.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from relic_rl import build
+from relic_rl import config as configuration
+from relic_rl.bench.acting import acting
+from relic_rl.bench.ceilings import Results, ceilings
+from relic_rl.bench.learner import end_to_end, learner
+from relic_rl.bench.replay import bytes_per_game, replay, replay_full
+from relic_rl.config import Config
+from relic_rl.errors import UsageError
+
+PARTS: dict[str, Callable[[Config], Results]] = {
+    "ceilings": ceilings,
+    "acting": acting,
+    "replay": replay,
+    "learner": learner,
+    "end_to_end": end_to_end,
+    "bytes_per_game": bytes_per_game,
+    "replay_full": replay_full,
+}
+
+
+def run(parts: tuple[str, ...], json_file: Path | None, overrides: dict[str, Any]) -> None:
+    """Measures the parts, prints a table and writes the JSON.
+
+    Raises:
+      UsageError: a part is unknown, or the file cannot be written.
+    """
+    unknown = set(parts) - PARTS.keys()
+    if unknown:
+        raise UsageError(f"unknown part {unknown.pop()!r}: there are {', '.join(PARTS)}")
+    laptop = configuration.resolve("laptop", overrides).config
+    build.set_threads(laptop)
+    console = Console(highlight=False, soft_wrap=True)
+    results: Results = {"machine": machine()}
+    for name in parts or tuple(PARTS):
+        started = time.perf_counter()
+        results[name] = PARTS[name](laptop)
+        console.print(_table(name, results[name], time.perf_counter() - started))
+    results["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    console.print(f"peak memory {results['peak_memory_bytes'] / 2**30:.2f} GiB")
+    if json_file is not None:
+        json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def machine() -> Results:
+    """What the figures were taken on."""
+    cuda = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name() if cuda else _cpu_name(),
+        "cores": build.cores(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "CPU"
+
+
+def _table(name: str, results: Results, seconds: float) -> Table:
+    table = Table(title=f"{name} ({seconds:.0f} s)", title_justify="left", box=None)
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    for key, value in _flat(results):
+        table.add_row(key, f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}")
+    return table
+
+
+def _flat(results: Results, prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in results.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

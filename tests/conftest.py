@@ -1,0 +1,21 @@
+"""What every test starts from: a process set up as `relic-rl` does it, one thread, known seeds."""
+
+import random
+
+import numpy as np
+import pytest
+
+from relic_rl import process
+
+process.prepare()  # before anything imports torch
+
+import torch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def known_start() -> None:
+    """Global generators are seeded; tensors are too small here for more than one thread."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)

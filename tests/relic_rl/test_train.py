@@ -1,0 +1,421 @@
+"""Training, in this process: what the same seed, a stop, a resume and each setting lead to."""
+
+import copy
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.representation.objective import LOSS_ARMS
+from relic_rl.checkpoint import Checkpoint, CheckpointStore
+from relic_rl.config import preset_paths, resolve
+from relic_rl.console import Console
+from relic_rl.metrics import without_times
+from relic_rl.stop import StopRequest
+from relic_rl.train import Training
+
+TINY = {
+    "run.threads": 1,
+    "run.frames": 2_000,
+    "replay.min_steps": 64,
+    "replay.replay_ratio": 3.0,
+    "learner.diagnostics_every_updates": 3,
+    "learner.target_period_updates": 4,
+    "actor.publish_every_updates": 2,
+    "evaluation.episodes": 2,
+}
+"""Of the toy task: 500 steps, some 16 updates, well under a second."""
+
+ARMS = ("relic", "simclr", "curl", "byol", "augmentation", "none")
+# What an evaluation adds to a run that ended before it went on.
+EVALUATED = {"evaluated_minutes", "evaluation_score", "best_evaluation_score"}
+
+
+class StopWhen(StopRequest):
+    """Asks to stop as soon as the run is as told."""
+
+    def __init__(self, training: Training, is_time: Callable[[Training], bool]) -> None:
+        super().__init__()
+        self._training, self._is_time = training, is_time
+
+    @property
+    def requested(self) -> bool:
+        return self._is_time(self._training)
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        assert not value
+
+
+class Runner:
+    """Trains in one run folder, and reads back what it left there."""
+
+    def __init__(self, folder: Path, game: str = "toy_memory", preset: str = "smoke") -> None:
+        self.folder, self.game, self.preset = folder, game, preset
+        folder.mkdir()
+
+    def start(
+        self, *, seed: int = 0, checkpoint: Checkpoint | None = None, **overrides: Any
+    ) -> Training:
+        given = {name.replace("__", "."): value for name, value in overrides.items()}
+        config = resolve(self.preset, TINY | given).config
+        console = Console(stream=io.StringIO())
+        return Training(self.folder, config, self.game, seed, console, checkpoint)
+
+    def train(
+        self,
+        *,
+        seed: int = 0,
+        resume: bool = False,
+        until: Callable[[Training], bool] | None = None,
+        **overrides: Any,
+    ) -> Training:
+        training = self.start(
+            seed=seed, checkpoint=self.checkpoint() if resume else None, **overrides
+        )
+        try:
+            stop = StopRequest() if until is None else StopWhen(training, until)
+            evaluation = training.run(stop)
+        finally:
+            training.close()
+        assert (evaluation is None) == (until is not None)
+        return training
+
+    def checkpoint(self) -> Checkpoint:
+        return CheckpointStore(self.folder).load()
+
+    def metrics(self) -> list[dict[str, object]]:
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        return [without_times(json.loads(line)) for line in lines]
+
+    def episodes(self) -> list[dict[str, object]]:
+        with (self.folder / "episodes.csv").open(newline="") as file:
+            return [without_times(row) for row in csv.DictReader(file)]
+
+    def evaluations(self) -> list[dict[str, object]]:
+        with (self.folder / "evaluations.csv").open(newline="") as file:
+            return [without_times(row) for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Callable[..., Runner]:
+    """Makes run folders."""
+    count = iter(range(100))
+    return lambda **options: Runner(tmp_path / f"run-{next(count)}", **options)
+
+
+def flattened(tree: Any, at: str = "") -> dict[str, Any]:
+    """Every leaf of nested dicts and lists, by its path."""
+    if isinstance(tree, dict):
+        pairs = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, list | tuple):
+        pairs = [(str(i), value) for i, value in enumerate(tree)]
+    else:
+        return {at: tree}
+    return {path: leaf for key, v in pairs for path, leaf in flattened(v, f"{at}/{key}").items()}
+
+
+def different(one: Any, other: Any) -> set[str]:
+    """Paths of the leaves that are not the same, bit for bit."""
+    left, right = flattened(one), flattened(other)
+    return (left.keys() ^ right.keys()) | {
+        path for path in left.keys() & right.keys() if not is_same(left[path], right[path])
+    }
+
+
+def is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        one, other = one.numpy(), other.numpy()
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and one.tobytes() == other.tobytes()
+    return type(one) is type(other) and one == other
+
+
+def differences(one: Runner, other: Runner) -> set[str]:
+    """What differs between two runs' last checkpoints, times and evaluations aside."""
+    a, b = one.checkpoint(), other.checkpoint()
+    found = different(a.model, b.model) | different(a.optimizer, b.optimizer)
+    found |= different([s.data for s in a.segments], [s.data for s in b.segments])
+    found |= different(a.state, b.state)
+    return {
+        path
+        for path in found
+        if path.rsplit("/", 1)[-1] not in EVALUATED | {"minutes"}
+        and not path.startswith("/metrics_offsets")
+    }
+
+
+# --- seeds ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("game", ["toy_memory", "Pong"])
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(
+    runner: Callable[..., Runner], game: str
+) -> None:
+    one, same, other = (runner(game=game) for _ in range(3))
+    for run, seed in ((one, 3), (same, 3), (other, 4)):
+        run.train(seed=seed, until=lambda training: training.progress.env_steps >= 500)
+
+    assert len(one.metrics()) >= 2
+    assert one.metrics() == same.metrics()
+    assert one.episodes() == same.episodes()
+    assert differences(one, same) == set()
+    assert one.metrics() != other.metrics()
+    assert different(one.checkpoint().model["online"], other.checkpoint().model["online"])
+
+
+def test_evaluating_and_checkpointing_in_between_change_nothing_of_what_is_learned(
+    runner: Callable[..., Runner],
+) -> None:
+    quiet, busy = runner(), runner()
+    quiet.train()
+    busy.train(
+        evaluation__every_minutes=1e-4,
+        evaluation__interim_episodes=1,
+        run__checkpoint_every_minutes=1e-4,
+    )
+
+    assert len(busy.evaluations()) > 1
+    assert busy.metrics() == quiet.metrics()
+    assert differences(busy, quiet) == set()
+
+
+# --- resume ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoder", ["shared", "separate"])
+def test_a_run_resumed_after_its_end_is_the_longer_run_bit_for_bit(
+    runner: Callable[..., Runner], encoder: str
+) -> None:
+    in_two, straight = runner(), runner()
+    in_two.train(run__frames=1_400, representation__encoder=encoder)
+    half = in_two.metrics()
+    in_two.train(run__frames=2_800, representation__encoder=encoder, resume=True)
+    straight.train(run__frames=2_800, representation__encoder=encoder)
+
+    assert differences(in_two, straight) == set()
+    assert in_two.metrics()[: len(half)] == half
+    assert in_two.metrics() == straight.metrics()
+    assert in_two.episodes() == straight.episodes()
+    assert in_two.evaluations()[-1] == straight.evaluations()[-1]
+
+
+def test_a_pong_run_that_was_stopped_and_resumed_is_the_run_that_never_was(
+    runner: Callable[..., Runner],
+) -> None:
+    in_two, straight = runner(game="Pong"), runner(game="Pong")
+    in_two.train(until=lambda training: training.progress.env_steps >= 200)
+    in_two.train(until=lambda training: training.progress.env_steps >= 400, resume=True)
+    straight.train(until=lambda training: training.progress.env_steps >= 400)
+
+    assert differences(in_two, straight) == set()
+    assert in_two.metrics() == straight.metrics()
+
+
+@pytest.mark.parametrize("looks", [1, 40, 121, 122, 123])
+def test_a_stop_at_any_moment_leaves_no_trace_after_a_resume(
+    runner: Callable[..., Runner], looks: int
+) -> None:
+    # Several updates are owed after each step, so that a stop can come between two of them.
+    ratio = {"replay__replay_ratio": 50.0, "run__frames": 1_600}
+    stopped, straight = runner(), runner()
+    left = iter(range(looks))
+    stopped.train(until=lambda _: next(left, None) is None, **ratio)
+    first = stopped.checkpoint().state
+    stopped.train(resume=True, **ratio)
+    straight.train(**ratio)
+
+    assert 4 * first["progress"]["env_steps"] < 1_600
+    assert differences(stopped, straight) == set()
+    assert stopped.metrics() == straight.metrics()
+    assert stopped.episodes() == straight.episodes()
+
+
+def test_no_counter_jumps_back_or_is_counted_twice_over_a_resume(
+    runner: Callable[..., Runner],
+) -> None:
+    run = runner()
+    run.train(until=lambda training: training.progress.updates >= 7)
+    before = run.checkpoint().state["progress"]
+    training = run.start(checkpoint=run.checkpoint())
+    training.close()
+    run.train(resume=True)
+    after = run.checkpoint().state["progress"]
+
+    assert (training.progress.env_steps, training.progress.updates, training.progress.episodes) == (
+        before["env_steps"],
+        before["updates"],
+        before["episodes"],
+    )
+    assert training.progress.minutes == before["minutes"] > 0
+    assert after["minutes"] > before["minutes"]
+    assert len(run.episodes()) == after["episodes"]
+    for column in ("env_frames", "updates", "episodes"):
+        values = [row[column] for row in run.metrics()]
+        assert values == sorted(values)
+    updates = [row["updates"] for row in run.metrics()]
+    assert len(set(updates)) == len(updates)
+
+
+def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume(
+    runner: Callable[..., Runner],
+) -> None:
+    run = runner()
+    run.train()
+    metrics, episodes = run.metrics(), run.episodes()
+    with (run.folder / "metrics.jsonl").open("a") as file:
+        file.write('{"env_frames": 999999, "updates": 999}\n')
+    with (run.folder / "episodes.csv").open("a") as file:
+        file.write("999999,1.0,0,0.1,1.0,8,1\n")
+    run.start(checkpoint=run.checkpoint()).close()
+
+    assert run.metrics() == metrics
+    assert run.episodes() == episodes
+
+
+def test_skipped_updates_are_still_counted_after_a_resume(runner: Callable[..., Runner]) -> None:
+    run = runner()
+    training = run.start()
+    training.learner.skipped_updates = 3
+    training.save()
+    training.close()
+    resumed = run.start(checkpoint=run.checkpoint())
+    resumed.close()
+
+    assert resumed.learner.skipped_updates == 3
+
+
+# --- what is held while training ------------------------------------------------------------------
+
+
+def test_the_replay_ratio_is_held(runner: Callable[..., Runner]) -> None:
+    training = runner().train(run__frames=4_000, replay__replay_ratio=2.0)
+
+    # One update trains 4 x 20 steps; at most one that is allowed was not made yet.
+    learned_steps = 80 * training.progress.updates
+    since = learned_steps / training.limiter.replay_ratio
+    assert training.progress.updates >= 10
+    assert 0 <= 2.0 * since - learned_steps < 80
+
+
+def test_learning_begins_when_the_replay_holds_min_steps(runner: Callable[..., Runner]) -> None:
+    seen: list[tuple[int, int]] = []
+    training = runner().start(replay__min_steps=200)
+    stop = StopWhen(
+        training,
+        lambda t: seen.append((t.replay.steps, t.progress.updates)) or t.progress.updates > 0,  # type: ignore[func-returns-value]
+    )
+    training.run(stop)
+    training.close()
+
+    assert all(updates == 0 for steps, updates in seen if steps < 200)
+    assert seen[-1][1] > 0
+
+
+def test_the_actor_acts_with_the_parameters_published_last(runner: Callable[..., Runner]) -> None:
+    training = runner().start(actor__publish_every_updates=3)
+    stop = StopWhen(training, lambda t: t.progress.updates == 5)
+    training.run(stop)
+    state = training.engine.state()["actor"]["policy"]
+    training.close()
+
+    online = training.agent.online.state_dict()
+    assert state["version_updates"] == 3
+    assert any(
+        not np.array_equal(array, online[name].numpy())
+        for name, array in state["parameters"]["online"].items()
+    )
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoder", ["shared", "separate"])
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_trains_with_either_encoder(
+    runner: Callable[..., Runner], arm: str, encoder: str
+) -> None:
+    run = runner()
+    before = run.start(representation__arm=arm, representation__encoder=encoder)
+    initial = copy.deepcopy(before.agent.model_state())
+    before.close()
+    training = run.train(
+        run__frames=1_200, representation__arm=arm, representation__encoder=encoder
+    )
+
+    rows = run.metrics()
+    assert training.progress.updates >= 5
+    assert all(math.isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
+    assert ("representation_loss" in rows[-1]) == (arm in LOSS_ARMS)
+    model = training.agent.model_state()
+    assert model.keys() == initial.keys()
+    for name, part in model.items():
+        assert different(part, initial[name]), f"{name} has not moved"
+
+
+@pytest.mark.parametrize("preset", sorted(preset_paths().keys() - {"paper"}))
+def test_every_preset_trains(runner: Callable[..., Runner], preset: str) -> None:
+    run = runner(preset=preset)
+    training = run.train(
+        run__engine="inline",
+        run__frames=1_600,
+        run__metrics_every_updates=1,
+        actor__lanes=4,
+        learner__batch_sequences=2,
+    )
+
+    rows = run.metrics()
+    assert training.progress.updates >= 2
+    assert all(math.isfinite(row["rl_loss"]) for row in rows)  # type: ignore[arg-type]
+
+
+def test_the_paper_preset_builds(runner: Callable[..., Runner]) -> None:
+    training = runner(preset="paper").start(
+        replay__min_steps=50_000, actor__publish_every_updates=16
+    )
+    training.close()
+
+    parameters = sum(p.numel() for p in training.agent.online.parameters())
+    assert training.config.actor.lanes == 256
+    assert training.agent.separate_encoder is not None
+    assert parameters > 3_000_000
+
+
+# --- learning -------------------------------------------------------------------------------------
+
+MEMORY_TASK = {
+    "learner__segment_steps": 8,
+    "learner__burn_in_steps": 0,
+    "learner__unroll_steps": 8,
+    "learner__batch_sequences": 16,
+    "learner__learning_rate": 2e-3,
+    "learner__target_period_updates": 50,
+    "learner__diagnostics_every_updates": 0,
+    "representation__arm": "none",
+    "replay__replay_ratio": 4.0,
+    "replay__min_steps": 400,
+    "actor__lanes": 8,
+    "actor__publish_every_updates": 4,
+    "evaluation__episodes": 64,
+    "run__frames": 20_000,
+    "run__metrics_every_updates": 20,
+}
+
+
+def test_a_task_that_needs_memory_is_solved_by_the_recurrent_agent_only(
+    runner: Callable[..., Runner],
+) -> None:
+    with_memory, without = runner(), runner()
+    with_memory.train(**MEMORY_TASK)
+    without.train(**MEMORY_TASK, network__recurrent=False)
+
+    # +1 is right, -1 is wrong: guessing is worth 0, with a standard deviation of 1/8 over 64.
+    assert float(str(with_memory.evaluations()[-1]["mean_score"])) > 0.9
+    assert abs(float(str(without.evaluations()[-1]["mean_score"]))) < 0.6
