@@ -12,6 +12,7 @@ from agents.agent import Policy
 from agents.exploration import epsilon_greedy
 from agents.interface import RecurrentState
 from envs.interface import VectorEnv
+from relic_rl.stop import StopRequest
 
 MAX_LANES = 16
 
@@ -30,8 +31,9 @@ def play_episodes(
     frame_stack: int,
     device: torch.device,
     seed: int,
+    stop: StopRequest,
 ) -> list[float]:
-    """Scores of full episodes, in order of lane and then of time.
+    """Scores of full episodes, in order of lane and then of time; none if stopped before the end.
 
     Args:
       policy: acts.
@@ -41,6 +43,7 @@ def play_episodes(
       frame_stack: S.
       device: where the policy computes.
       seed: of the random actions.
+      stop: looked at before each step.
 
     Raises:
       ValueError: the episodes do not divide by the lanes.
@@ -57,6 +60,8 @@ def play_episodes(
     state = policy.initial_state(env.lanes)
     scores: list[list[float]] = [[] for _ in range(env.lanes)]
     while min(map(len, scores)) < wanted:
+        if stop.requested:
+            return []
         q, state = policy.q_values(
             torch.from_numpy(stacks).permute(0, 3, 1, 2).to(device),
             torch.from_numpy(previous_action).to(device),

@@ -20,7 +20,7 @@ from relic_rl import config as configuration
 from relic_rl.checkpoint import Checkpoint, CheckpointStore
 from relic_rl.config import Config, Resolved
 from relic_rl.console import Console, count
-from relic_rl.errors import UsageError
+from relic_rl.errors import UsageError, UserError
 from relic_rl.metrics import Evaluation
 from relic_rl.run_folder import RunFolder
 from relic_rl.stop import StopRequest
@@ -89,7 +89,10 @@ def evaluate(run_dir: Path, episodes: int, seed: int, *, as_json: bool) -> None:
     env.close()
     generator = torch.from_numpy(checkpoint.state["agent_generator"])
     agent.load_state(checkpoint.model, checkpoint.optimizer, generator, progress["updates"])
-    scores = evaluate_agent(agent, config, game, seed=seed, episodes=episodes)
+    with StopRequest().listening() as stop:
+        scores = evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=stop)
+    if not scores:
+        raise UserError("stopped before all episodes were played")
     mean = sum(scores) / len(scores)
     result = {
         "game": game,

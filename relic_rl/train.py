@@ -147,12 +147,12 @@ class Training:
           The evaluation at the end; None if the run was stopped.
         """
         self.train(stop)
-        if stop.requested:
-            self.save()
-            return None
-        evaluation = self.evaluate(self.config.evaluation.episodes)
+        evaluation = None
+        if not stop.requested:
+            evaluation = self.evaluate(self.config.evaluation.episodes, stop)
         self.save()
-        self._draw_curves()
+        if evaluation is not None:
+            self._draw_curves()
         return evaluation
 
     def train(self, stop: StopRequest) -> None:
@@ -166,9 +166,8 @@ class Training:
             while self.limiter.may_update:  # all that are owed: a resume begins with a step
                 self._update()
             self._tick()
-            self._evaluate_if_due()
-            if self.progress.minutes >= self._next_checkpoint_minutes:
-                self.save()
+            self._evaluate_if_due(stop)
+            self._save_if_due()
 
     def _collect(self) -> None:
         collected = self.engine.collect()
@@ -202,18 +201,20 @@ class Training:
 
     # --- evaluation -----------------------------------------------------------------------------
 
-    def _evaluate_if_due(self) -> None:
+    def _evaluate_if_due(self, stop: StopRequest) -> None:
         every = self.config.evaluation.every_minutes
         if every and self.progress.minutes - self.progress.evaluated_minutes >= every:
-            self.evaluate(self.config.evaluation.interim_episodes)
+            self.evaluate(self.config.evaluation.interim_episodes, stop)
 
-    def evaluate(self, episodes: int) -> Evaluation:
-        """Plays full episodes with the current parameters and records the scores."""
+    def evaluate(self, episodes: int, stop: StopRequest) -> Evaluation | None:
+        """Plays full episodes with the current parameters; records the scores unless stopped."""
         config, progress = self.config, self.progress
         with self.stopwatch.time("evaluation"):
             scores = evaluate_agent(
-                self.agent, config, self.game, seed=self.seed, episodes=episodes
+                self.agent, config, self.game, seed=self.seed, episodes=episodes, stop=stop
             )
+        if not scores:
+            return None
         evaluation = self.metrics.write_evaluation(
             env_frames=progress.env_frames,
             minutes=progress.minutes,
@@ -226,7 +227,8 @@ class Training:
         progress.evaluated_minutes = progress.minutes
         progress.evaluation_score = evaluation.mean_score
         best = progress.best_evaluation_score
-        progress.best_evaluation_score = max(evaluation.mean_score, best or evaluation.mean_score)
+        mean = evaluation.mean_score
+        progress.best_evaluation_score = mean if best is None else max(mean, best)
         self.tracker.log(
             {
                 "env_frames": progress.env_frames,
@@ -324,23 +326,33 @@ class Training:
     def _checkpoint_period(self) -> float:
         return self.config.run.checkpoint_every_minutes
 
-    def save(self) -> None:
-        """Writes a checkpoint; a full disk is warned about once, and the run goes on."""
+    def _save_if_due(self) -> None:
+        """Saves now and then; a full disk is warned about once, and the run goes on."""
+        if self.progress.minutes < self._next_checkpoint_minutes:
+            return
         self._next_checkpoint_minutes = self.progress.minutes + self._checkpoint_period
-        self.metrics.sync()
         try:
-            with self.stopwatch.time("checkpoint"):
-                self.checkpoints.save(
-                    env_frames=self.progress.env_frames,
-                    model=self.agent.model_state(),
-                    optimizer=self.agent.optimizer_state(),
-                    state=self._state(),
-                    replay=self.replay,
-                )
+            self.save()
         except CheckpointError as error:
             if not self._warned_about_checkpoint:
                 self.console.say(f"warning: {error}")
             self._warned_about_checkpoint = True
+
+    def save(self) -> None:
+        """Writes a checkpoint.
+
+        Raises:
+          CheckpointError: it cannot be written.
+        """
+        self.metrics.sync()
+        with self.stopwatch.time("checkpoint"):
+            self.checkpoints.save(
+                env_frames=self.progress.env_frames,
+                model=self.agent.model_state(),
+                optimizer=self.agent.optimizer_state(),
+                state=self._state(),
+                replay=self.replay,
+            )
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -381,9 +393,15 @@ class Training:
 
 
 def evaluate_agent(
-    agent: R2D2Agent, config: Config, game: str, *, seed: int, episodes: int
+    agent: R2D2Agent,
+    config: Config,
+    game: str,
+    *,
+    seed: int,
+    episodes: int,
+    stop: StopRequest,
 ) -> list[float]:
-    """Scores of full episodes with an agent's current parameters."""
+    """Scores of full episodes with an agent's current parameters; none if stopped."""
     env: VectorEnv = build.make_env(
         config,
         game,
@@ -399,6 +417,7 @@ def evaluate_agent(
             frame_stack=config.network.frame_stack,
             device=agent.device,
             seed=build.named_seed(seed, "evaluation actions"),
+            stop=stop,
         )
     finally:
         env.close()

@@ -36,6 +36,7 @@ def ceilings(laptop: Config) -> Results:
 
 
 def matmul_flops_per_second(device: torch.device, probes: int) -> float:
+    """Median over the probes of the float32 product of two square matrices."""
     matrix = torch.rand(_MATRIX, _MATRIX, device=device)
     rates = [
         2 * _MATRIX**3 / seconds_per_call(lambda: matrix @ matrix, device, repeats=3)
@@ -63,6 +64,7 @@ def _raw_emulator_frames_per_second() -> float:
 
 
 def environment_steps_per_second(laptop: Config) -> float:
+    """Agent steps of all lanes, with random actions and nothing else."""
     env = build.make_env(laptop, GAME, lanes=laptop.actor.lanes, seed=0)
     env.reset()
     rng = np.random.default_rng(0)
@@ -77,6 +79,7 @@ def environment_steps_per_second(laptop: Config) -> float:
 
 
 def seconds_per_call(call: Callable[[], Any], device: torch.device, repeats: int) -> float:
+    """Mean duration of a call, after one that does not count."""
     call()
     wait(device)
     started = time.perf_counter()
@@ -87,5 +90,6 @@ def seconds_per_call(call: Callable[[], Any], device: torch.device, repeats: int
 
 
 def wait(device: torch.device) -> None:
+    """Returns when the device has nothing left to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -17,6 +17,7 @@ from relic_rl.runtime.stopwatch import Stopwatch
 
 
 def paper_config() -> Config:
+    """The preset `paper`."""
     return configuration.resolve("paper", {}).config
 
 
@@ -30,7 +31,7 @@ def random_actor(
     envs = build.make_actor_envs(config, game, seed=0, incarnation=0)
     agent = build.make_agent(config, envs[0], seed=0, device=device)
     epsilons = epsilon_ladder(lanes, config.actor.epsilon_base, config.actor.epsilon_exponent)
-    actor = build.makerandom_actor(
+    actor = build.make_actor(
         config, envs[0], agent, epsilons, seed=0, number=0, incarnation=0, stopwatch=Stopwatch()
     )
     yield actor
@@ -40,6 +41,7 @@ def random_actor(
 def real_segments(
     config: Config, steps: int, game: str = GAME, lanes: int | None = None
 ) -> list[Segment]:
+    """Segments of at least so many steps, played by lanes on the whole ladder of epsilons."""
     device = torch.device("cpu")
     segments: list[Segment] = []
     with random_actor(config, device, game, lanes or 32) as actor:

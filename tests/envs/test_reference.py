@@ -72,7 +72,7 @@ def test_the_emulator_films_what_a_lane_does():
     rng = np.random.default_rng(0)
     lane_score, film_score, pictures = 0.0, 0.0, []
 
-    for _ in range(120):
+    for _ in range(200):
         action = int(rng.integers(18))
         lane_score += lanes.step(np.array([action])).rewards[0]
         for _ in range(protocol.frame_skip):
@@ -80,6 +80,6 @@ def test_the_emulator_films_what_a_lane_does():
             pictures.append(emulator.render())
 
     assert film_score == lane_score > 0
-    assert len(pictures) == 480
+    assert len(pictures) == 800
     assert pictures[0].shape == (210, 160, 3)
     assert (pictures[0] != pictures[-1]).any()

@@ -1,0 +1,452 @@
+"""The actor against its own witnesses: an environment and a policy that write down all they do."""
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.agent import Policy
+from agents.interface import RecurrentState
+from agents.networks import RecurrentQNetwork
+from envs.atari import make_atari
+from envs.games import ATARI57
+from envs.interface import Frames, StepResult, VectorEnv
+from envs.protocol import PROTOCOLS
+from envs.toy import MemoryLanes
+from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.segment import Segment
+from relic_rl.runtime.actor import Actor, Collected
+from relic_rl.runtime.stopwatch import Stopwatch
+
+STACK, SEGMENT_STEPS, N_STEPS = 4, 5, 3
+DISCOUNT, RESCALING = 0.97, 1e-3
+
+
+class WitnessEnv:
+    """An environment that keeps every result, and the actions it was given."""
+
+    def __init__(self, env: VectorEnv) -> None:
+        self.env = env
+        self.first: Frames | None = None
+        self.actions: list[NDArray[np.int64]] = []
+        self.results: list[StepResult] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def reset(self) -> Frames:
+        self.first = self.env.reset()
+        return self.first.copy()
+
+    def step(self, actions: NDArray[np.int64]) -> StepResult:
+        result = self.env.step(actions)
+        self.actions.append(actions.copy())
+        self.results.append(copy.deepcopy(result))
+        return result
+
+
+class WitnessPolicy:
+    """A policy that keeps what it was shown and what it answered."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.stacks: list[NDArray[np.uint8]] = []
+        self.previous_actions: list[NDArray[np.int64]] = []
+        self.previous_rewards: list[NDArray[np.float32]] = []
+        self.states: list[NDArray[np.float32]] = []  # [N, 2, D], before the step
+        self.q: list[NDArray[np.float32]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.policy, name)
+
+    def q_values(
+        self, stacks: Tensor, actions: Tensor, rewards: Tensor, state: RecurrentState
+    ) -> tuple[Tensor, RecurrentState]:
+        self.stacks.append(stacks.numpy().copy())
+        self.previous_actions.append(actions.numpy().copy())
+        self.previous_rewards.append(rewards.numpy().copy())
+        self.states.append(torch.stack([state.hidden, state.cell], dim=1).numpy().copy())
+        q, after = self.policy.q_values(stacks, actions, rewards, state)
+        self.q.append(q.numpy().copy())
+        return q, after
+
+
+@dataclass
+class Told:
+    """One episode of one lane as the witnesses have it; T steps."""
+
+    frames: list[NDArray[np.uint8]] = field(default_factory=list)  # T, or T + 1 once it ended
+    stacks: list[NDArray[np.uint8]] = field(default_factory=list)
+    actions: list[int] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    previous: list[tuple[int, float]] = field(default_factory=list)
+    states: list[NDArray[np.float32]] = field(default_factory=list)
+    q: list[NDArray[np.float32]] = field(default_factory=list)
+    terminated: bool = False
+    truncated: bool = False
+
+    def td_errors(self) -> NDArray[np.float64]:
+        """|δ| of every step by the n-step formula over the whole episode, in float64.
+
+        The value after a truncated episode is taken to be its last step's, as `Actor` says.
+        """
+        T = len(self.actions)
+        errors = np.zeros(T)
+        for t in range(T):
+            end = min(t + N_STEPS, T)
+            total = sum(DISCOUNT ** (k - t) * self.rewards[k] for k in range(t, end))
+            if not (self.terminated and end == T):
+                best = float(self.q[min(end, T - 1)].max())
+                total += DISCOUNT ** (end - t) * h_inverse(best)
+            errors[t] = abs(h(total) - float(self.q[t][self.actions[t]]))
+        return errors
+
+
+def h(x: float) -> float:
+    return math.copysign(math.sqrt(abs(x) + 1) - 1, x) + RESCALING * x
+
+
+def h_inverse(y: float) -> float:
+    e = RESCALING
+    return math.copysign(
+        ((math.sqrt(1 + 4 * e * (abs(y) + 1 + e)) - 1) / (2 * e)) ** 2 - 1,
+        y,
+    )
+
+
+class Scene:
+    """An actor between its witnesses."""
+
+    def __init__(
+        self,
+        env: VectorEnv,
+        *,
+        seed: int = 0,
+        epsilon: float = 0.5,
+        segment_steps: int = SEGMENT_STEPS,
+        lstm: int = 6,
+    ) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(11)
+            network = RecurrentQNetwork(
+                actions=env.actions,
+                frame_stack=STACK,
+                frame_height=env.frame_height,
+                frame_width=env.frame_width,
+                channels=(2, 2, 2),
+                features=4,
+                lstm=lstm,
+                hidden=4,
+            )
+        self.env = WitnessEnv(env)
+        self.policy = WitnessPolicy(Policy(network, None))
+        self.segments: list[Segment] = []
+        self.actor = Actor(
+            env=self.env,
+            policy=self.policy,  # type: ignore[arg-type]
+            epsilons=torch.full((env.lanes,), epsilon),
+            actor=2,
+            incarnation=1,
+            first_lane=0,
+            run_lanes=env.lanes,
+            segment_steps=segment_steps,
+            n_steps=N_STEPS,
+            frame_stack=STACK,
+            discount=DISCOUNT,
+            rescaling_epsilon=RESCALING,
+            seed=seed,
+            device=torch.device("cpu"),
+            stopwatch=Stopwatch(),
+        )
+
+    def act(self, steps: int) -> list[Collected]:
+        collected = [self.actor.step() for _ in range(steps)]
+        self.segments += [segment for item in collected for segment in item.segments]
+        return collected
+
+    def told(self) -> dict[tuple[int, int], Told]:
+        """Episodes by (lane, number): the environment's and the policy's word, not the actor's."""
+        told: dict[tuple[int, int], Told] = {}
+        assert self.env.first is not None
+        for lane in range(self.env.env.lanes):
+            number, frame = 0, self.env.first[lane]
+            for step, result in enumerate(self.env.results):
+                episode = told.setdefault((lane, number), Told())
+                episode.frames.append(frame)
+                episode.stacks.append(self.policy.stacks[step][lane])
+                episode.actions.append(int(self.env.actions[step][lane]))
+                episode.rewards.append(float(result.rewards[lane]))
+                episode.previous.append(
+                    (
+                        int(self.policy.previous_actions[step][lane]),
+                        float(self.policy.previous_rewards[step][lane]),
+                    )
+                )
+                episode.states.append(self.policy.states[step][lane])
+                episode.q.append(self.policy.q[step][lane])
+                frame = result.frames[lane]
+                episode.terminated = bool(result.terminated[lane])
+                episode.truncated = bool(result.truncated[lane])
+                if episode.terminated or episode.truncated:
+                    episode.frames.append(result.final_frames[lane])
+                    number += 1
+        return told
+
+    def by_episode(self) -> dict[tuple[int, int], list[Segment]]:
+        episodes: dict[tuple[int, int], list[Segment]] = {}
+        for segment in self.segments:
+            assert segment.name[:2] == (2, 1)
+            key = (segment.name.lane, segment.name.episode)
+            episodes.setdefault(key, []).append(segment)
+        return {key: sorted(s, key=lambda s: s.name.index) for key, s in episodes.items()}
+
+
+def toy(lanes: int = 3, *, blanks: int = 6, cap: int | None = None, seed: int = 5) -> VectorEnv:
+    """Episodes of `blanks` + 2 steps, or truncated after `cap`."""
+    return MemoryLanes(lanes, seed, blank_frames=blanks, max_episode_steps=cap)
+
+
+def atari(game: str) -> VectorEnv:
+    return make_atari(ATARI57[game].name, 2, 3, PROTOCOLS["noop"], action_set="minimal", threads=1)
+
+
+def played(env: VectorEnv, steps: int, **options: Any) -> Scene:
+    scene = Scene(env, **options)
+    scene.act(steps)
+    env.close()
+    return scene
+
+
+SCENES: dict[str, Callable[[], Scene]] = {
+    "shorter than a segment": lambda: played(toy(blanks=1), 40),
+    "exactly a segment": lambda: played(toy(blanks=3), 60),
+    "exactly two segments": lambda: played(toy(blanks=8), 80),
+    "over by fewer than n steps": lambda: played(toy(blanks=5), 80),
+    "over by more than n steps": lambda: played(toy(blanks=7), 80),
+    "truncated": lambda: played(toy(blanks=20, cap=8), 80),
+    "truncated at a segment's end": lambda: played(toy(blanks=20, cap=10), 80),
+    "truncated at n steps": lambda: played(toy(blanks=20, cap=3), 40),
+    "n fills a segment": lambda: played(toy(blanks=6), 60, segment_steps=N_STEPS),
+    "Pong": lambda: played(atari("Pong"), 1_100, segment_steps=40),
+    "Breakout": lambda: played(atari("Breakout"), 500, segment_steps=40),
+}
+
+
+@pytest.fixture(scope="module", params=SCENES)
+def scene(request: pytest.FixtureRequest) -> Scene:
+    return SCENES[request.param]()
+
+
+def test_segments_decode_to_exactly_what_the_environment_gave(scene: Scene) -> None:
+    told = scene.told()
+
+    assert scene.segments
+    for key, segments in scene.by_episode().items():
+        episode, start = told[key], 0
+        padded = [np.zeros_like(episode.frames[0])] * (STACK - 1) + episode.frames
+        for segment in segments:
+            end = start + segment.steps
+            frames = segment.decode_frames()
+            assert segment.actions.tolist() == episode.actions[start:end]
+            assert segment.rewards.tolist() == episode.rewards[start:end]
+            assert len(frames) == STACK - 1 + segment.steps + segment.ended
+            assert np.array_equal(frames, padded[start : start + len(frames)])
+            assert (segment.previous_action, segment.previous_reward) == episode.previous[start]
+            start = end
+
+
+def test_every_step_of_every_finished_episode_is_in_exactly_one_segment(scene: Scene) -> None:
+    told, episodes = scene.told(), scene.by_episode()
+    finished = {key for key, episode in told.items() if episode.terminated or episode.truncated}
+
+    assert finished
+    assert finished <= episodes.keys()
+    assert max(Counter(segment.name for segment in scene.segments).values()) == 1
+    for key, segments in episodes.items():
+        steps = [segment.steps for segment in segments]
+        assert [segment.name.index for segment in segments] == list(range(len(segments)))
+        assert len(set(steps[:-1])) <= 1
+        if key in finished:
+            assert sum(steps) == len(told[key].actions)
+        else:  # what is missing is still being played, or waits for its n steps
+            assert sum(steps) <= len(told[key].actions)
+
+
+def test_only_the_last_segment_of_an_episode_says_how_it_ended(scene: Scene) -> None:
+    told = scene.told()
+
+    for key, segments in scene.by_episode().items():
+        assert not any(segment.ended for segment in segments[:-1])
+        if segments[-1].ended:
+            assert segments[-1].terminated == told[key].terminated
+            assert segments[-1].truncated == told[key].truncated
+
+
+def test_the_stored_state_is_the_policys_before_the_segments_first_step(scene: Scene) -> None:
+    told = scene.told()
+
+    for key, segments in scene.by_episode().items():
+        start = 0
+        for segment in segments:
+            assert np.array_equal(segment.recurrent_state, told[key].states[start])
+            assert (start > 0) == bool(segment.recurrent_state.any())
+            start += segment.steps
+
+
+def test_first_priorities_rest_on_the_n_step_errors_of_the_whole_episode(scene: Scene) -> None:
+    told, compared = scene.told(), 0
+
+    for key, segments in scene.by_episode().items():
+        start, episode = 0, told[key]
+        errors = episode.td_errors()
+        for segment in segments:
+            end = start + segment.steps
+            # What follows by more than n steps later, and is still unplayed, does not matter.
+            if end + N_STEPS <= len(errors) or episode.terminated or episode.truncated:
+                assert segment.td_max == pytest.approx(errors[start:end].max(), rel=2e-5, abs=2e-6)
+                assert segment.td_sum == pytest.approx(errors[start:end].sum(), rel=2e-5, abs=2e-5)
+                compared += 1
+            start = end
+    assert compared >= len(scene.segments) - scene.env.env.lanes
+
+
+def test_the_learner_sees_the_stacks_states_and_rewards_that_the_actor_saw(scene: Scene) -> None:
+    told = scene.told()
+    segment_steps = max(segment.steps for segment in scene.segments)
+    burn_in, rows = segment_steps, 2 * segment_steps + min(N_STEPS, segment_steps)
+    replay = ReplayBuffer(
+        capacity_steps=100_000,
+        max_bytes=1 << 30,
+        segment_steps=segment_steps,
+        burn_in_steps=burn_in,
+        unroll_steps=segment_steps,
+        n_steps=min(N_STEPS, segment_steps),
+        frame_stack=STACK,
+        rng=np.random.default_rng(0),
+    )
+    for segment in scene.segments:
+        replay.insert(segment)
+
+    draw = replay.draw(64)
+    batch = replay.decode(draw)
+
+    for b in range(64):
+        segments = draw.segments[b]
+        assert len({segment.name[:4] for segment in segments}) == 1  # of one episode
+        first = segments[0].name
+        episode = told[(first.lane, first.episode)]
+        moment = first.index * segment_steps
+        seen = 0
+        for row in range(0 if draw.has_burn_in[b] else burn_in, rows):
+            if not batch.is_step[row, b]:
+                break
+            stack = batch.frames[row : row + STACK, b]
+            assert np.array_equal(stack, episode.stacks[moment])
+            assert batch.actions[row, b] == episode.actions[moment]
+            assert batch.rewards[row, b] == np.float32(episode.rewards[moment])
+            assert batch.previous_actions[row, b] == episode.previous[moment][0]
+            assert batch.previous_rewards[row, b] == np.float32(episode.previous[moment][1])
+            is_last = moment == len(episode.actions) - 1
+            assert batch.terminated[row, b] == (is_last and episode.terminated)
+            moment, seen = moment + 1, seen + 1
+        assert seen >= 1
+        assert not batch.is_step[row + 1 :, b].any()  # nothing of another episode behind its end
+        unroll_at = (first.index + bool(draw.has_burn_in[b])) * segment_steps
+        assert np.array_equal(batch.unroll_state[:, b], episode.states[unroll_at])
+        assert np.array_equal(batch.state[:, b], episode.states[first.index * segment_steps])
+
+
+# --- resume ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make_env", [toy, lambda: atari("Pong")], ids=["toy", "Pong"])
+def test_an_actor_restored_from_its_state_goes_on_bit_for_bit(
+    make_env: Callable[[], VectorEnv],
+) -> None:
+    straight = Scene(make_env())
+    straight.act(37)
+    state = copy.deepcopy(straight.actor.state())
+    straight.segments.clear()
+    resumed = Scene(make_env(), seed=99)  # its own generator is replaced by the state's
+    resumed.actor.load_state(state)
+    after, after_resume = straight.act(60), resumed.act(60)
+
+    assert straight.segments
+    assert [s.data for s in resumed.segments] == [s.data for s in straight.segments]
+    assert [c.episodes for c in after_resume] == [c.episodes for c in after]
+    assert resumed.actor.env_steps == straight.actor.env_steps
+
+
+def test_a_state_does_not_change_while_the_actor_goes_on() -> None:
+    scene = Scene(toy())
+    scene.act(13)
+    state = scene.actor.state()
+    kept = copy.deepcopy(state)
+    scene.act(20)
+
+    for part in ("current", "waiting"):
+        for name, array in kept[part].items():
+            assert np.array_equal(state[part][name], array), name
+    for name in ("stacks", "previous_action", "previous_reward", "hidden", "cell", "generator"):
+        assert np.array_equal(state[name], kept[name]), name
+
+
+def test_a_state_of_another_segment_length_is_refused() -> None:
+    scene = Scene(toy())
+    scene.act(3)
+
+    with pytest.raises(ValueError, match="actor state frames is"):
+        Scene(toy(), segment_steps=7).actor.load_state(scene.actor.state())
+
+
+# --- exploration ----------------------------------------------------------------------------------
+
+
+def test_the_same_seed_acts_the_same_and_another_seed_does_not() -> None:
+    one, same, other = (played(toy(), 50, seed=seed) for seed in (1, 1, 2))
+
+    assert [s.data for s in one.segments] == [s.data for s in same.segments]
+    assert not np.array_equal(one.env.actions, other.env.actions)
+
+
+def test_each_lane_explores_at_its_own_rate() -> None:
+    scene = Scene(toy(3))
+    scene.actor._epsilons = torch.tensor([0.0, 1.0, 0.3])
+    scene.act(600)
+    actions = np.stack(scene.env.actions)
+    greedy = np.stack(scene.policy.q).argmax(axis=-1)
+    is_greedy = (actions == greedy).mean(axis=0)
+
+    # Of two actions a random one is greedy half the time; 600 steps deviate by 0.02.
+    assert is_greedy[0] == 1.0
+    assert is_greedy[1] == pytest.approx(0.5, abs=0.08)
+    assert is_greedy[2] == pytest.approx(0.85, abs=0.06)
+    assert actions[:, 1].mean() == pytest.approx(0.5, abs=0.08)
+
+
+# --- all games ------------------------------------------------------------------------------------
+
+
+def test_all_57_games_construct_step_and_produce_segments() -> None:
+    assert len(ATARI57) == 57
+    for game in ATARI57.values():
+        env = make_atari(game.name, 1, 0, PROTOCOLS["noop"], action_set="full", threads=1)
+        scene = played(env, SEGMENT_STEPS + N_STEPS)
+        episode = scene.told()[(0, 0)]
+        segment = scene.segments[0]
+
+        assert env.actions == 18, game.name
+        assert segment.steps == SEGMENT_STEPS, game.name
+        assert segment.actions.tolist() == episode.actions[:SEGMENT_STEPS], game.name
+        assert segment.rewards.tolist() == episode.rewards[:SEGMENT_STEPS], game.name
+        frames = segment.decode_frames()[STACK - 1 :]
+        assert np.array_equal(frames, episode.frames[:SEGMENT_STEPS]), game.name
+        assert frames.any(), game.name
