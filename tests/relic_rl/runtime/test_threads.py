@@ -1,0 +1,159 @@
+"""The threads engine, on real threads and a real replay; the toy game keeps it short."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.exploration import epsilon_ladder
+from relic_rl import build
+from relic_rl import config as configuration
+from relic_rl.checkpoint import CheckpointStore
+from relic_rl.cli import main
+from relic_rl.config import Config
+from relic_rl.console import Console
+from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.runtime.threads import ThreadsEngine
+from relic_rl.stop import StopRequest
+from relic_rl.train import Training
+
+GAME = build.TOY_GAME
+
+
+def make_config(**changes: object) -> Config:
+    overrides = {"run.engine": "threads", "actor.actors": 2, "replay.min_steps": 100, **changes}
+    return configuration.resolve("smoke", overrides).config
+
+
+def make_engine(config: Config) -> ThreadsEngine:
+    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
+    agent = build.make_agent(config, envs[0], seed=0, device=torch.device("cpu"))
+    engine = build.make_engine(
+        config,
+        envs,
+        agent,
+        epsilon_ladder(config.actor.lanes),
+        seed=0,
+        incarnation=0,
+        stopwatch=Stopwatch(),
+    )
+    assert isinstance(engine, ThreadsEngine)
+    return engine
+
+
+def collect_for_ever(engine: ThreadsEngine) -> None:
+    while True:
+        engine.collect()
+
+
+def actor_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("actor-")]
+
+
+def test_all_actors_contribute_and_segment_names_never_collide():
+    engine = make_engine(make_config())
+    try:
+        segments = [s for _ in range(200) for s in engine.collect().segments]
+    finally:
+        engine.close()
+
+    names = [segment.name for segment in segments]
+    assert {name.actor for name in names} == {0, 1}
+    assert len(set(names)) == len(names)
+
+
+def test_episodes_are_reported_under_the_lanes_of_the_whole_run():
+    engine = make_engine(make_config())
+    try:
+        lanes = {e.lane for _ in range(100) for e in engine.collect().episodes}
+    finally:
+        engine.close()
+
+    assert lanes == {0, 1, 2, 3}
+
+
+def test_actors_wait_when_nobody_collects():
+    engine = make_engine(make_config())
+    try:
+        engine.collect()
+        threading.Event().wait(0.5)
+        # The queue holds 2 steps an actor; each actor may have one more in its hands.
+        waiting = [actor.env_steps // 4 for actor in engine._actors]
+    finally:
+        engine.close()
+
+    assert sum(waiting) <= 1 + 4 + 2
+
+
+def test_published_parameters_reach_every_actor():
+    config = make_config()
+    engine = make_engine(config)
+    env = build.make_env(config, GAME, lanes=1, seed=0)
+    agent = build.make_agent(config, env, seed=5, device=torch.device("cpu"))
+    agent.updates = 7
+    try:
+        engine.collect()
+        engine.publish(agent)
+        for _ in range(40):
+            engine.collect()
+        versions = [actor.policy.version_updates for actor in engine._actors]
+        policies = [actor.policy.state()["parameters"]["online"] for actor in engine._actors]
+    finally:
+        engine.close()
+
+    assert versions == [7, 7]
+    for name, tensor in agent.online.state_dict().items():
+        assert all(np.array_equal(policy[name], tensor.numpy()) for policy in policies)
+
+
+def test_an_error_in_an_actor_ends_the_run_with_that_error():
+    engine = make_engine(make_config())
+    engine._actors[1]._env._seeds[:] = -1  # as an environment that was never reset
+
+    with pytest.raises(RuntimeError, match="reset"):
+        collect_for_ever(engine)
+    engine.close()
+
+    assert actor_threads() == []
+
+
+def test_a_closed_engine_leaves_no_thread():
+    engine = make_engine(make_config())
+    engine.collect()
+
+    engine.close()
+
+    assert actor_threads() == []
+
+
+def test_the_replay_ratio_is_held(tmp_path: Path):
+    config = make_config(**{"run.frames": 16_000})
+    training = Training(tmp_path, config, GAME, 0, Console())
+
+    training.train(StopRequest())
+    training.close()
+
+    assert training.limiter.replay_ratio == pytest.approx(config.replay.replay_ratio, rel=0.03)
+
+
+def test_a_resumed_run_starts_its_episodes_anew_and_stores_nothing_twice(tmp_path: Path):
+    run = str(tmp_path / "run")
+    flags = ["--engine", "threads", "--actor.actors", "2", "--replay.min_steps", "100"]
+    assert (
+        main(["train", GAME, "--preset", "smoke", "--run-dir", run, "--frames", "4000", *flags])
+        == 0
+    )
+    first = CheckpointStore(tmp_path / "run").load(read_only=True).state
+
+    assert main(["resume", run, "--frames", "8000"]) == 0
+
+    second = CheckpointStore(tmp_path / "run").load(read_only=True).state
+    assert (first["incarnation"], second["incarnation"]) == (0, 1)
+    assert second["progress"]["env_steps"] >= 2000
+    assert second["progress"]["updates"] > first["progress"]["updates"]
+    names = second["replay"]["names"]
+    assert len(np.unique(names, axis=0)) == len(names)
+    assert set(names[:, 1].tolist()) == {0, 1}
+    assert "resume=episode_restart" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
