@@ -12,88 +12,33 @@ Two ways to join (ReLIC leaves the first to us and states the second in appendix
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from agents.augmentation import random_shift_and_intensity
 from agents.diagnostics import delta_q, effective_rank, error_quantiles, gradient_cosine
-from agents.interface import RecurrentState, TrainingBatch, UpdateReport
+from agents.interface import TrainingBatch, UpdateReport
 from agents.networks import ConvEncoder, RecurrentQNetwork, stacks_from_frames
+from agents.options import (
+    NetworkShape,
+    ReinforcementOptions,
+    RepresentationOptions,
+    SequenceShape,
+)
+from agents.policy import Policy
 from agents.r2d2_loss import R2D2Loss, r2d2_loss
 from agents.representation.contrast_set import choose_contrast_set
 from agents.representation.objective import (
     LOSS_ARMS,
-    Arm,
-    ContrastOptions,
     RepresentationLoss,
     RepresentationObjective,
 )
+from agents.sequence_values import SequenceValues
 
-Join = Literal["shared", "separate"]
-ActingEncoder = Literal["online", "momentum"]
 DIAGNOSED_STACKS = 256
 """At most so many, evenly spaced over the batch, give the effective rank."""
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """Sizes of the Q-network and what it looks at."""
-
-    actions: int
-    frame_stack: int
-    frame_height: int
-    frame_width: int
-    channels: tuple[int, ...]
-    features: int
-    lstm: int
-    hidden: int
-    previous_reward: Literal["raw", "tanh"]
-    skip_core: bool
-    recurrent: bool
-
-
-@dataclass(frozen=True)
-class SequenceShape:
-    """How the rows of a sequence are used: burn-in, trained, bootstrap."""
-
-    burn_in_steps: int
-    unroll_steps: int
-    n_steps: int
-
-
-@dataclass(frozen=True)
-class ReinforcementOptions:
-    """R2D2's loss and optimizer."""
-
-    discount: float
-    trace_lambda: float
-    rescaling_epsilon: float
-    priority_mix: float
-    learning_rate: float
-    adam_epsilon: float
-    clip_norm: float
-    target_period_updates: int
-
-
-@dataclass(frozen=True)
-class RepresentationOptions:
-    """Which representation loss, on which frames, and how it joins the RL loss."""
-
-    arm: Arm
-    join: Join
-    weight: float
-    momentum: float
-    acting_encoder: ActingEncoder
-    """Which of f and h gives its features to the Q-network, where the join is separate."""
-    stacks_per_sequence: int
-    use_burn_in: bool
-    learning_rate: float
-    adam_epsilon: float
-    clip_norm: float
-    contrast: ContrastOptions
 
 
 class R2D2Agent:
@@ -218,7 +163,7 @@ class R2D2Agent:
 
     def update(self, batch: TrainingBatch) -> UpdateReport:
         """One optimizer step on the batch; skipped when loss or gradient is not finite."""
-        stacks = self._augmented(stacks_from_frames(batch.frames, self.network.frame_stack))
+        stacks = self._pixels(batch)
         rl = self.reinforcement_loss(batch, stacks)
         rep = self.representation_loss(batch)
         metrics = {"rl_loss": rl.loss.detach()}
@@ -232,18 +177,14 @@ class R2D2Agent:
         if finite:
             self._step()
         metrics |= norms
-        return UpdateReport(rl.priorities.cpu(), metrics | _error_metrics(rl), finite)
+        return UpdateReport(rl.priorities.cpu(), metrics | rl.metrics(), finite)
 
     def reinforcement_loss(self, batch: TrainingBatch, stacks: Tensor) -> R2D2Loss:
         """The R2D2 loss over `stacks` [L * B, S, H, W], which the arm may have augmented."""
-        burn_in, T = self.sequence.burn_in_steps, self.sequence.unroll_steps
-        L, B = batch.actions.shape
-        stacks = stacks.unflatten(0, (L, B))
-        given = self._given_features(stacks)
-        online_q, bootstrap_q = self._online_values(batch, stacks, given)
-        with torch.no_grad():
-            target_q = self._target_values(batch, stacks, given)
-        rows = slice(burn_in, burn_in + T + self.sequence.n_steps)
+        values = self._values(batch, stacks)
+        online_q, bootstrap_q = values.online(self.online)
+        target_q = values.target(self.target)
+        rows = slice(self.sequence.burn_in_steps, None)
         o = self.reinforcement
         return r2d2_loss(
             online_q=online_q,
@@ -268,74 +209,19 @@ class R2D2Agent:
         stacks = self._contrast_stacks(batch)
         return self.objective.loss(self.represented_encoder, stacks, self.generator)
 
-    def _augmented(self, stacks: Tensor) -> Tensor:
-        if self.representation.arm != "augmentation":
-            return stacks
-        return random_shift_and_intensity(stacks, generator=self.generator)
+    def _pixels(self, batch: TrainingBatch) -> Tensor:
+        """float32[L * B, S, H, W] in [0, 255]: cast once for all passes, augmented if so asked."""
+        stacks = stacks_from_frames(batch.frames, self.network.frame_stack)
+        if self.representation.arm == "augmentation":
+            return random_shift_and_intensity(stacks, generator=self.generator)
+        return stacks.float()
 
-    def _given_features(self, stacks: Tensor) -> Tensor | None:
-        if self.given_encoder is None:
-            return None
-        with torch.no_grad():
-            features = self.given_encoder(stacks.flatten(0, 1))
-        return cast(Tensor, features.unflatten(0, stacks.shape[:2]))
-
-    def _online_values(
-        self, batch: TrainingBatch, stacks: Tensor, given: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Online Q-values: of the trained rows with gradient, of those and the n after without."""
-        burn_in, T = self.sequence.burn_in_steps, self.sequence.unroll_steps
-        before, trained, after = (
-            slice(0, burn_in),
-            slice(burn_in, burn_in + T),
-            slice(burn_in + T, None),
-        )
-        with torch.no_grad():
-            state = self._burned_in(self.online, batch, stacks, given, before)
-        q, state = self._unroll(self.online, batch, stacks, given, trained, state)
-        with torch.no_grad():
-            q_after, _ = self._unroll(self.online, batch, stacks, given, after, state.detach())
-        return q, torch.cat([q.detach(), q_after])
-
-    def _target_values(self, batch: TrainingBatch, stacks: Tensor, given: Tensor | None) -> Tensor:
-        """Target Q-values of the trained rows and the n after them."""
-        burn_in = self.sequence.burn_in_steps
-        state = self._burned_in(self.target, batch, stacks, given, slice(0, burn_in))
-        return self._unroll(self.target, batch, stacks, given, slice(burn_in, None), state)[0]
-
-    def _burned_in(
-        self,
-        network: RecurrentQNetwork,
-        batch: TrainingBatch,
-        stacks: Tensor,
-        given: Tensor | None,
-        rows: slice,
-    ) -> RecurrentState:
-        """State before the first trained row; the stored one where there is no burn-in."""
-        if self.sequence.burn_in_steps == 0:
-            return batch.state
-        _, state = self._unroll(network, batch, stacks, given, rows, batch.state)
-        return RecurrentState.where(batch.has_burn_in, state, batch.state)
-
-    def _unroll(
-        self,
-        network: RecurrentQNetwork,
-        batch: TrainingBatch,
-        stacks: Tensor,
-        given: Tensor | None,
-        rows: slice,
-        state: RecurrentState,
-    ) -> tuple[Tensor, RecurrentState]:
-        part = stacks[rows]
-        features = network.encode(
-            part.flatten(0, 1), None if given is None else given[rows].flatten(0, 1)
-        )
-        return network.unroll(
-            features.unflatten(0, part.shape[:2]),
-            batch.previous_actions[rows],
-            batch.previous_rewards[rows],
-            state,
-        )
+    def _values(self, batch: TrainingBatch, stacks: Tensor) -> SequenceValues:
+        given = None
+        if self.given_encoder is not None:
+            with torch.no_grad():
+                given = self.given_encoder(stacks).unflatten(0, batch.actions.shape)
+        return SequenceValues(batch, stacks.unflatten(0, batch.actions.shape), given, self.sequence)
 
     def _contrast_stacks(self, batch: TrainingBatch) -> Tensor:
         """The M stacks of the contrast set: of the trained rows, and the burn-in's if asked for."""
@@ -367,7 +253,7 @@ class R2D2Agent:
                 torch.autograd.grad(rep.loss, shared, retain_graph=True),
             )
         if self.sequence.burn_in_steps and batch.has_burn_in.any():
-            metrics["delta_q"] = self._delta_q(batch, stacks.unflatten(0, batch.actions.shape))
+            metrics["delta_q"] = self._delta_q(batch, stacks)
         return metrics
 
     @torch.no_grad()
@@ -382,13 +268,11 @@ class R2D2Agent:
     @torch.no_grad()
     def _delta_q(self, batch: TrainingBatch, stacks: Tensor) -> Tensor:
         burn_in = self.sequence.burn_in_steps
-        stacks = stacks[: burn_in + 1]
-        given = self._given_features(stacks)
-        before, first = slice(0, burn_in), slice(burn_in, burn_in + 1)
-        burned_in = self._burned_in(self.online, batch, stacks, given, before)
+        values = self._values(batch, stacks)
+        first = slice(burn_in, burn_in + 1)
         q, stored_q = (
-            self._unroll(self.online, batch, stacks, given, first, state)[0][0]
-            for state in (burned_in, batch.unroll_state)
+            values.unrolled(self.online, first, state)[0][0]
+            for state in (values.burned_in(self.online), batch.unroll_state)
         )
         return delta_q(q, stored_q, batch.has_burn_in)
 
@@ -459,73 +343,6 @@ class R2D2Agent:
         self.updates = updates
 
 
-class Policy:
-    """What acting needs: the online network (and the encoder that gives it features), frozen."""
-
-    def __init__(self, online: RecurrentQNetwork, given_encoder: ConvEncoder | None) -> None:
-        self._online = online.requires_grad_(False).eval()
-        self._given_encoder = given_encoder
-        if given_encoder is not None:
-            given_encoder.requires_grad_(False).eval()
-        self.version_updates = 0
-
-    def initial_state(self, lanes: int) -> RecurrentState:
-        """Zeros."""
-        return self._online.initial_state(lanes)
-
-    @torch.inference_mode()
-    def q_values(
-        self,
-        stacks: Tensor,
-        previous_actions: Tensor,
-        previous_rewards: Tensor,
-        state: RecurrentState,
-    ) -> tuple[Tensor, RecurrentState]:
-        """One step for all lanes.
-
-        Args:
-          stacks: uint8[B, S, H, W]
-          previous_actions: int64[B], -1 at an episode's start.
-          previous_rewards: float32[B]
-          state: before this step.
-
-        Returns:
-          Q-values float32[B, A] in rescaled space, and the state after this step.
-        """
-        given = None if self._given_encoder is None else self._given_encoder(stacks)
-        features = self._online.encode(stacks, given)
-        q, state = self._online.unroll(
-            features[None], previous_actions[None], previous_rewards[None], state
-        )
-        return q[0], state
-
-    def load(self, parts: dict[str, dict[str, Tensor]], version_updates: int) -> None:
-        """Takes over newer parameters, from `R2D2Agent.parameters_for_policy`."""
-        self._online.load_state_dict(parts["online"])
-        if self._given_encoder is not None:
-            self._given_encoder.load_state_dict(parts["given_encoder"])
-        self.version_updates = version_updates
-
-    def state(self) -> dict[str, Any]:
-        """Parameters as arrays, and their version: an actor may act with older ones."""
-        parts = {"online": self._online.state_dict()}
-        if self._given_encoder is not None:
-            parts["given_encoder"] = self._given_encoder.state_dict()
-        arrays = {
-            part: {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-            for part, tensors in parts.items()
-        }
-        return {"version_updates": self.version_updates, "parameters": arrays}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Takes over what `state` gave."""
-        tensors = {
-            part: {name: torch.from_numpy(array) for name, array in arrays.items()}
-            for part, arrays in state["parameters"].items()
-        }
-        self.load(tensors, int(state["version_updates"]))
-
-
 def _trainable(module: nn.Module) -> Iterable[nn.Parameter]:
     return (p for p in module.parameters() if p.requires_grad)
 
@@ -542,14 +359,3 @@ def _expect_same_shapes(name: str, expected: dict[str, Tensor], found: dict[str,
                 f"{name}.{key} is {other.dtype}{list(other.shape)}, "
                 f"needs {tensor.dtype}{list(tensor.shape)}"
             )
-
-
-def _error_metrics(rl: R2D2Loss) -> dict[str, Tensor]:
-    errors = rl.td_errors.abs()
-    trained = rl.mask.sum().clamp(min=1)
-    return {
-        "td_error_mean": errors.sum() / trained,
-        "td_error_max": errors.max(),
-        "largest_q": rl.largest_q,
-        "masked_fraction": 1.0 - rl.mask.float().mean(),
-    }

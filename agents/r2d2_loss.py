@@ -27,6 +27,16 @@ class R2D2Loss(NamedTuple):
     largest_q: Tensor
     """float32[]: the largest |Q| of all actions in the rows that were trained on, rescaled."""
 
+    def metrics(self) -> dict[str, Tensor]:
+        """Scalars to watch."""
+        errors = self.td_errors.abs()
+        return {
+            "td_error_mean": errors.sum() / self.mask.sum().clamp(min=1),
+            "td_error_max": errors.max(),
+            "largest_q": self.largest_q,
+            "masked_fraction": 1.0 - self.mask.float().mean(),
+        }
+
 
 def r2d2_loss(
     *,

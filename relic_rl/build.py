@@ -8,15 +8,15 @@ import numpy as np
 import psutil
 import torch
 
-from agents.agent import (
+from agents.agent import R2D2Agent
+from agents.options import (
     NetworkShape,
-    R2D2Agent,
     ReinforcementOptions,
     RepresentationOptions,
     SequenceShape,
 )
 from agents.representation.objective import ContrastOptions
-from envs.atari import make_atari
+from envs.atari import RESEED_STEPS, make_atari
 from envs.interface import VectorEnv
 from envs.protocol import PROTOCOLS
 from envs.toy import MemoryLanes
@@ -70,7 +70,9 @@ def set_threads(config: Config) -> None:
     torch.set_num_threads(config.run.threads or cores())
 
 
-def make_env(config: Config, game: str, *, lanes: int, seed: int) -> VectorEnv:
+def make_env(
+    config: Config, game: str, *, lanes: int, seed: int, reseed_steps: int = RESEED_STEPS
+) -> VectorEnv:
     """The game's vector environment, under the run's protocol."""
     if game == TOY_GAME:
         return MemoryLanes(lanes, seed)
@@ -81,6 +83,7 @@ def make_env(config: Config, game: str, *, lanes: int, seed: int) -> VectorEnv:
         PROTOCOLS[config.env.protocol],
         action_set=config.env.action_set,
         threads=config.env.threads or min(cores(), lanes),
+        reseed_steps=reseed_steps,
     )
 
 

@@ -123,20 +123,25 @@ class CheckpointStore:
         """
         if not read_only:
             self._clear_staging()
+        damage = []
         for path in reversed(self._all()):
             try:
                 checkpoint, segment_files = self._read(path, with_segments=not read_only)
-            except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
-                _log.warning("checkpoint %s is damaged, going back: %s", path.name, error)
+            except (OSError, ValueError, KeyError) as error:
+                damage.append(f"{path.name}: {error}")
                 if not read_only:
                     self._set_aside(path)
                 continue
+            for problem in damage:
+                _log.warning("damaged checkpoint %s; %s is used instead", problem, path.name)
             if not read_only:
                 self._segment_files = segment_files
                 self._prune()
             return checkpoint
         raise CheckpointError(
-            f"{self._checkpoints} holds no sound checkpoint: start the run anew in another folder"
+            f"{self._checkpoints} holds no sound checkpoint"
+            + "".join(f" ({problem})" for problem in damage[:1])
+            + ": start the run anew in another folder"
         )
 
     def _set_aside(self, path: Path) -> None:
@@ -263,17 +268,22 @@ def _read_segments(path: Path, sha256: str) -> Iterator[Segment]:
         raise ValueError(f"segment file {path.name} does not match its hash")
     at = 0
     while at < len(data):
-        (length,) = _SEGMENT_LENGTH.unpack_from(data, at)
-        at += _SEGMENT_LENGTH.size
         try:
+            (length,) = _SEGMENT_LENGTH.unpack_from(data, at)
+            at += _SEGMENT_LENGTH.size
             yield Segment.from_bytes(data[at : at + length])
-        except SegmentError as error:
+        except (struct.error, SegmentError) as error:
             raise ValueError(f"segment file {path.name}: {error}") from error
         at += length
 
 
 def _load_tensors(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # its reader raises pickle's errors, struct's and its own
+        raise ValueError(f"{path.name} holds no plain tensors: {type(error).__name__}") from error
 
 
 def _split(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.agent import Policy
 from agents.exploration import epsilon_greedy
 from agents.interface import RecurrentState
+from agents.policy import Policy
 from envs.interface import VectorEnv
 from relic_rl.stop import StopRequest
 

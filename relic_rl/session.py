@@ -4,6 +4,8 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,8 @@ def train(
             action_set=config.env.action_set,
             preset=resolved.preset,
         )
-        _run(path, config, name, seed, _plan(path, resolved, name, seed))
+        with _log_to(path / run_folder.LOG_FILE):
+            _run(path, config, name, seed, _plan(path, resolved, name, seed))
     finally:
         folder.close()
 
@@ -62,16 +65,17 @@ def resume(run_dir: Path, frames: int | None, minutes: float | None) -> None:
     try:
         config, top = configuration.load(run_dir / run_folder.CONFIG_FILE)
         config = _with_budget(config, frames, minutes)
-        checkpoint = CheckpointStore(run_dir).load()
-        text = configuration.dump(config, **top)
-        (run_dir / run_folder.CONFIG_FILE).write_text(text, encoding="utf-8")
-        progress = checkpoint.state["progress"]
-        plan = (
-            f"resuming {top['game']}, seed {top['seed']}, in {run_dir}: "
-            f"{4 * progress['env_steps']:,} frames, {progress['updates']:,} updates and "
-            f"{progress['minutes']:.1f} minutes are done"
-        )
-        _run(run_dir, config, top["game"], top["seed"], plan, checkpoint)
+        with _log_to(run_dir / run_folder.LOG_FILE):
+            checkpoint = CheckpointStore(run_dir).load()
+            text = configuration.dump(config, **top)
+            (run_dir / run_folder.CONFIG_FILE).write_text(text, encoding="utf-8")
+            progress = checkpoint.state["progress"]
+            plan = (
+                f"resuming {top['game']}, seed {top['seed']}, in {run_dir}: "
+                f"{4 * progress['env_steps']:,} frames, {progress['updates']:,} updates and "
+                f"{progress['minutes']:.1f} minutes are done"
+            )
+            _run(run_dir, config, top["game"], top["seed"], plan, checkpoint)
     finally:
         folder.close()
 
@@ -164,7 +168,6 @@ def _run(
         target_minutes=config.run.minutes or None,
         plain_seconds=config.run.log_every_seconds,
     )
-    log = _log_to(path / run_folder.LOG_FILE)
     try:
         console.say(plan)
         with StopRequest().listening() as stop:
@@ -176,8 +179,6 @@ def _run(
         console.say(_farewell(path, game, evaluation))
     finally:
         console.close()
-        logging.getLogger().removeHandler(log)
-        log.close()
 
 
 def _plan(path: Path, resolved: Resolved, game: str, seed: int) -> str:
@@ -246,11 +247,17 @@ def _check_seed(seed: int) -> None:
         raise UsageError(f"--seed is {seed}, must be in [0, 2^31)")
 
 
-def _log_to(path: Path) -> logging.Handler:
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Everything that is logged in the block goes into the run's log."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
-    return handler
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def _shown(value: Any) -> str:

@@ -407,6 +407,7 @@ def evaluate_agent(
         game,
         lanes=evaluation_lanes(episodes),
         seed=build.named_seed(seed, f"evaluation {agent.updates}"),
+        reseed_steps=0,  # each episode can be played again from its own seed
     )
     try:
         return play_episodes(

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.agent import Policy
 from agents.exploration import epsilon_greedy
 from agents.interface import RecurrentState
+from agents.policy import Policy
 from agents.returns import n_step_double_q_targets
 from envs.interface import EpisodeRecord, StepResult, VectorEnv
 from relic_rl.replay.segment import Segment

@@ -7,14 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.agent import (
-    NetworkShape,
-    R2D2Agent,
-    ReinforcementOptions,
-    RepresentationOptions,
-    SequenceShape,
-)
+from agents.agent import R2D2Agent
 from agents.interface import RecurrentState, TrainingBatch
+from agents.options import NetworkShape, ReinforcementOptions, RepresentationOptions, SequenceShape
 from agents.representation.objective import ContrastOptions
 
 ACTIONS, STACK, SIZE, LSTM = 5, 4, 36, 12

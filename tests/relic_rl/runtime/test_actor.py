@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.agent import Policy
+from agents.policy import Policy
 from agents.interface import RecurrentState
 from agents.networks import RecurrentQNetwork
 from envs.atari import make_atari
@@ -51,6 +51,33 @@ class WitnessEnv:
         self.actions.append(actions.copy())
         self.results.append(copy.deepcopy(result))
         return result
+
+
+class NumberedFrames:
+    """The toy task with a number on each frame, so that no two are the same."""
+
+    def __init__(self, env: VectorEnv) -> None:
+        self.env = env
+        self._number = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def reset(self) -> Frames:
+        return self._numbered(self.env.reset())
+
+    def step(self, actions: NDArray[np.int64]) -> StepResult:
+        result = self.env.step(actions)
+        final_frames = self._numbered(result.final_frames)
+        ended = result.terminated | result.truncated
+        frames = np.where(ended[:, None, None], self._numbered(result.frames), final_frames)
+        return result._replace(frames=frames, final_frames=final_frames)
+
+    def _numbered(self, frames: Frames) -> Frames:
+        self._number += 1
+        numbered = frames.copy()
+        numbered[:, 0, 0], numbered[:, 0, 1] = divmod(self._number, 256)
+        return numbered
 
 
 class WitnessPolicy:
@@ -214,6 +241,10 @@ def toy(lanes: int = 3, *, blanks: int = 6, cap: int | None = None, seed: int = 
     return MemoryLanes(lanes, seed, blank_frames=blanks, max_episode_steps=cap)
 
 
+def numbered(**options: Any) -> VectorEnv:
+    return NumberedFrames(toy(**options))  # type: ignore[return-value]
+
+
 def atari(game: str) -> VectorEnv:
     return make_atari(ATARI57[game].name, 2, 3, PROTOCOLS["noop"], action_set="minimal", threads=1)
 
@@ -226,15 +257,15 @@ def played(env: VectorEnv, steps: int, **options: Any) -> Scene:
 
 
 SCENES: dict[str, Callable[[], Scene]] = {
-    "shorter than a segment": lambda: played(toy(blanks=1), 40),
-    "exactly a segment": lambda: played(toy(blanks=3), 60),
-    "exactly two segments": lambda: played(toy(blanks=8), 80),
-    "over by fewer than n steps": lambda: played(toy(blanks=5), 80),
-    "over by more than n steps": lambda: played(toy(blanks=7), 80),
-    "truncated": lambda: played(toy(blanks=20, cap=8), 80),
-    "truncated at a segment's end": lambda: played(toy(blanks=20, cap=10), 80),
-    "truncated at n steps": lambda: played(toy(blanks=20, cap=3), 40),
-    "n fills a segment": lambda: played(toy(blanks=6), 60, segment_steps=N_STEPS),
+    "shorter than a segment": lambda: played(numbered(blanks=1), 40),
+    "exactly a segment": lambda: played(numbered(blanks=3), 60),
+    "exactly two segments": lambda: played(numbered(blanks=8), 80),
+    "over by fewer than n steps": lambda: played(numbered(blanks=5), 80),
+    "over by more than n steps": lambda: played(numbered(blanks=7), 80),
+    "truncated": lambda: played(numbered(blanks=20, cap=8), 80),
+    "truncated at a segment's end": lambda: played(numbered(blanks=20, cap=10), 80),
+    "truncated at n steps": lambda: played(numbered(blanks=20, cap=3), 40),
+    "n fills a segment": lambda: played(numbered(blanks=6), 60, segment_steps=N_STEPS),
     "Pong": lambda: played(atari("Pong"), 1_100, segment_steps=40),
     "Breakout": lambda: played(atari("Breakout"), 500, segment_steps=40),
 }
@@ -259,7 +290,8 @@ def test_segments_decode_to_exactly_what_the_environment_gave(scene: Scene) -> N
             assert segment.rewards.tolist() == episode.rewards[start:end]
             assert len(frames) == STACK - 1 + segment.steps + segment.ended
             assert np.array_equal(frames, padded[start : start + len(frames)])
-            assert (segment.previous_action, segment.previous_reward) == episode.previous[start]
+            before = (episode.actions[start - 1], episode.rewards[start - 1]) if start else (-1, 0)
+            assert (segment.previous_action, segment.previous_reward) == before
             start = end
 
 
@@ -352,6 +384,7 @@ def test_the_learner_sees_the_stacks_states_and_rewards_that_the_actor_saw(scene
             assert np.array_equal(stack, episode.stacks[moment])
             assert batch.actions[row, b] == episode.actions[moment]
             assert batch.rewards[row, b] == np.float32(episode.rewards[moment])
+            assert moment or episode.previous[moment] == (-1, 0.0)
             assert batch.previous_actions[row, b] == episode.previous[moment][0]
             assert batch.previous_rewards[row, b] == np.float32(episode.previous[moment][1])
             is_last = moment == len(episode.actions) - 1

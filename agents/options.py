@@ -1,0 +1,67 @@
+"""What an agent is made of and how it learns: plain values, one record a part."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agents.representation.objective import Arm, ContrastOptions
+
+Join = Literal["shared", "separate"]
+ActingEncoder = Literal["online", "momentum"]
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Sizes of the Q-network and what it looks at."""
+
+    actions: int
+    frame_stack: int
+    frame_height: int
+    frame_width: int
+    channels: tuple[int, ...]
+    features: int
+    lstm: int
+    hidden: int
+    previous_reward: Literal["raw", "tanh"]
+    skip_core: bool
+    recurrent: bool
+
+
+@dataclass(frozen=True)
+class SequenceShape:
+    """How the rows of a sequence are used: burn-in, trained, bootstrap."""
+
+    burn_in_steps: int
+    unroll_steps: int
+    n_steps: int
+
+
+@dataclass(frozen=True)
+class ReinforcementOptions:
+    """R2D2's loss and optimizer."""
+
+    discount: float
+    trace_lambda: float
+    rescaling_epsilon: float
+    priority_mix: float
+    learning_rate: float
+    adam_epsilon: float
+    clip_norm: float
+    target_period_updates: int
+
+
+@dataclass(frozen=True)
+class RepresentationOptions:
+    """Which representation loss, on which frames, and how it joins the RL loss."""
+
+    arm: Arm
+    join: Join
+    weight: float
+    momentum: float
+    acting_encoder: ActingEncoder
+    """Which of f and h gives its features to the Q-network, where the join is separate."""
+    stacks_per_sequence: int
+    use_burn_in: bool
+    learning_rate: float
+    adam_epsilon: float
+    clip_norm: float
+    contrast: ContrastOptions

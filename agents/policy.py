@@ -1,0 +1,76 @@
+"""The policy: the part of an agent that actors and evaluation hold, frozen and loadable."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.interface import RecurrentState
+from agents.networks import ConvEncoder, RecurrentQNetwork
+
+
+class Policy:
+    """What acting needs: the online network (and the encoder that gives it features), frozen."""
+
+    def __init__(self, online: RecurrentQNetwork, given_encoder: ConvEncoder | None) -> None:
+        self._online = online.requires_grad_(False).eval()
+        self._given_encoder = given_encoder
+        if given_encoder is not None:
+            given_encoder.requires_grad_(False).eval()
+        self.version_updates = 0
+
+    def initial_state(self, lanes: int) -> RecurrentState:
+        """Zeros."""
+        return self._online.initial_state(lanes)
+
+    @torch.inference_mode()
+    def q_values(
+        self,
+        stacks: Tensor,
+        previous_actions: Tensor,
+        previous_rewards: Tensor,
+        state: RecurrentState,
+    ) -> tuple[Tensor, RecurrentState]:
+        """One step for all lanes.
+
+        Args:
+          stacks: uint8[B, S, H, W]
+          previous_actions: int64[B], -1 at an episode's start.
+          previous_rewards: float32[B]
+          state: before this step.
+
+        Returns:
+          Q-values float32[B, A] in rescaled space, and the state after this step.
+        """
+        given = None if self._given_encoder is None else self._given_encoder(stacks)
+        features = self._online.encode(stacks, given)
+        q, state = self._online.unroll(
+            features[None], previous_actions[None], previous_rewards[None], state
+        )
+        return q[0], state
+
+    def load(self, parts: dict[str, dict[str, Tensor]], version_updates: int) -> None:
+        """Takes over newer parameters, from `R2D2Agent.parameters_for_policy`."""
+        self._online.load_state_dict(parts["online"])
+        if self._given_encoder is not None:
+            self._given_encoder.load_state_dict(parts["given_encoder"])
+        self.version_updates = version_updates
+
+    def state(self) -> dict[str, Any]:
+        """Parameters as arrays, and their version: an actor may act with older ones."""
+        parts = {"online": self._online.state_dict()}
+        if self._given_encoder is not None:
+            parts["given_encoder"] = self._given_encoder.state_dict()
+        arrays = {
+            part: {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+            for part, tensors in parts.items()
+        }
+        return {"version_updates": self.version_updates, "parameters": arrays}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes over what `state` gave."""
+        tensors = {
+            part: {name: torch.from_numpy(array) for name, array in arrays.items()}
+            for part, arrays in state["parameters"].items()
+        }
+        self.load(tensors, int(state["version_updates"]))

@@ -1,0 +1,68 @@
+"""Q-values over a batch of sequences: burn-in without gradient, trained rows, bootstrap rows.
+
+row   0 ....... burn_in ........ burn_in + T ....... L
+      | warm up  | trained        | bootstrap        |
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.interface import RecurrentState, TrainingBatch
+from agents.networks import RecurrentQNetwork
+from agents.options import SequenceShape
+
+
+@dataclass(frozen=True)
+class SequenceValues:
+    """A batch with its stacks built, ready to be run through networks."""
+
+    batch: TrainingBatch
+    stacks: Tensor
+    """[L, B, S, H, W] in [0, 255], channels-last for each row."""
+    given: Tensor | None
+    """float32[L, B, G], features of a separate encoder."""
+    shape: SequenceShape
+
+    def online(self, network: RecurrentQNetwork) -> tuple[Tensor, Tensor]:
+        """Q-values float32[T, B, A] with gradient, and of those rows and the n after without."""
+        trained, after = self._trained, slice(self._trained.stop, None)
+        with torch.no_grad():
+            state = self.burned_in(network)
+        q, state = self.unrolled(network, trained, state)
+        with torch.no_grad():
+            q_after, _ = self.unrolled(network, after, state.detach())
+        return q, torch.cat([q.detach(), q_after])
+
+    @torch.no_grad()
+    def target(self, network: RecurrentQNetwork) -> Tensor:
+        """Q-values float32[T + n, B, A] after the network's own burn-in, without gradient."""
+        state = self.burned_in(network)
+        return self.unrolled(network, slice(self.shape.burn_in_steps, None), state)[0]
+
+    def burned_in(self, network: RecurrentQNetwork) -> RecurrentState:
+        """State before the first trained row; the stored one where there is no burn-in."""
+        if self.shape.burn_in_steps == 0:
+            return self.batch.state
+        rows = slice(0, self.shape.burn_in_steps)
+        _, state = self.unrolled(network, rows, self.batch.state)
+        return RecurrentState.where(self.batch.has_burn_in, state, self.batch.state)
+
+    def unrolled(
+        self, network: RecurrentQNetwork, rows: slice, state: RecurrentState
+    ) -> tuple[Tensor, RecurrentState]:
+        """Q-values of some rows, float32[rows, B, A], and the state after them."""
+        stacks = self.stacks[rows]
+        given = None if self.given is None else self.given[rows].flatten(0, 1)
+        features = network.encode(stacks.flatten(0, 1), given)
+        return network.unroll(
+            features.unflatten(0, stacks.shape[:2]),
+            self.batch.previous_actions[rows],
+            self.batch.previous_rewards[rows],
+            state,
+        )
+
+    @property
+    def _trained(self) -> slice:
+        return slice(self.shape.burn_in_steps, self.shape.burn_in_steps + self.shape.unroll_steps)
