@@ -87,6 +87,17 @@ def make_env(
     )
 
 
+def make_evaluation_env(
+    config: Config, game: str, *, lanes: int, seed: int, updates: int
+) -> VectorEnv:
+    """The environment that an agent is judged in after so many updates.
+
+    Each episode is seeded, and so can be played again: the same `seed` gives the same episodes.
+    """
+    seed = named_seed(seed, f"evaluation {updates}")
+    return make_env(config, game, lanes=lanes, seed=seed, reseed_steps=0)
+
+
 def make_actor_envs(config: Config, game: str, *, seed: int, incarnation: int) -> list[VectorEnv]:
     """Each actor's environments: the run's lanes, split evenly.
 

@@ -10,12 +10,14 @@ tensors by `torch.load(weights_only=True)`, arrays with `allow_pickle=False`, th
 """
 
 import hashlib
+import io
 import json
 import logging
 import os
 import shutil
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +51,8 @@ class Checkpoint(NamedTuple):
     """What was given to `save`: nested dicts of numbers, text, lists and arrays."""
     segments: list[Segment]
     """At least those that were in the replay."""
+    segment_files: list[dict[str, Any]]
+    """What the manifest says of the files that they are in."""
 
 
 class CheckpointStore:
@@ -56,12 +60,14 @@ class CheckpointStore:
 
     Args:
       run_dir: the run folder; the caller holds its lock.
+      resumed: the checkpoint that the run goes on from: its segments are on the disk already.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, resumed: Checkpoint | None = None) -> None:
         self._checkpoints = run_dir / "checkpoints"
         self._segments = run_dir / "segments"
-        self._segment_files: list[dict[str, Any]] = []  # of the newest checkpoint, oldest first
+        # Of the newest checkpoint, oldest first.
+        self._segment_files = resumed.segment_files if resumed is not None else []
 
     def save(
         self,
@@ -126,8 +132,8 @@ class CheckpointStore:
         damage = []
         for path in reversed(self._all()):
             try:
-                checkpoint, segment_files = self._read(path, with_segments=not read_only)
-            except (OSError, ValueError, KeyError) as error:
+                checkpoint = self._read(path, with_segments=not read_only)
+            except (OSError, ValueError, KeyError, EOFError) as error:
                 damage.append(f"{path.name}: {error}")
                 if not read_only:
                     self._set_aside(path)
@@ -135,7 +141,7 @@ class CheckpointStore:
             for problem in damage:
                 _log.warning("damaged checkpoint %s; %s is used instead", problem, path.name)
             if not read_only:
-                self._segment_files = segment_files
+                self._segment_files = checkpoint.segment_files
                 self._prune()
             return checkpoint
         raise CheckpointError(
@@ -188,7 +194,7 @@ class CheckpointStore:
         }
         return [*kept, entry]
 
-    def _read(self, path: Path, *, with_segments: bool) -> tuple[Checkpoint, list[dict[str, Any]]]:
+    def _read(self, path: Path, *, with_segments: bool) -> Checkpoint:
         manifest = _read_manifest(path)
         for name, sha256 in manifest["files"].items():
             if _hash(path / name) != sha256:
@@ -198,15 +204,13 @@ class CheckpointStore:
             segments += _read_segments(self._segments / Path(entry["name"]).name, entry["sha256"])
         with np.load(path / "arrays.npz", allow_pickle=False) as arrays:
             state = _joined(json.loads((path / "state.json").read_text()), dict(arrays))
-        return (
-            Checkpoint(
-                path=path,
-                model=_load_tensors(path / "model.pt"),
-                optimizer=_load_tensors(path / "optimizer.pt"),
-                state=state,
-                segments=segments,
-            ),
-            manifest["segments"],
+        return Checkpoint(
+            path=path,
+            model=_load_tensors(path / "model.pt"),
+            optimizer=_load_tensors(path / "optimizer.pt"),
+            state=state,
+            segments=segments,
+            segment_files=manifest["segments"],
         )
 
     def _prune(self) -> None:
@@ -222,15 +226,18 @@ class CheckpointStore:
                 return
         for path in self._segments.glob("*.seg"):
             if path.name not in needed:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
 
 
 def _write_files(
     folder: Path, model: dict[str, Any], optimizer: dict[str, Any], state: dict[str, Any]
 ) -> None:
     for name, tensors in (("model.pt", model), ("optimizer.pt", optimizer)):
+        content = io.BytesIO()  # torch says RuntimeError, not OSError, where the disk is full
+        torch.save(tensors, content)
         with (folder / name).open("wb") as file:
-            torch.save(tensors, file)
+            file.write(content.getbuffer())
             _sync_file(file)
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     text = json.dumps(_split(state, arrays))

@@ -7,8 +7,6 @@ the verb's own and parsed by tyro. Heavy imports wait until a verb runs.
 import contextlib
 import difflib
 import io
-import itertools
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +16,12 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from relic_rl import process
+from relic_rl.arguments import one_line, split_overrides
 from relic_rl.errors import UsageError, UserError
-
-_OVERRIDE = re.compile(r"--([a-z_]+\.[A-Za-z0-9_.-]+)(?:=(.*))?", re.DOTALL)
 
 Game = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")]
 RunDir = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
+SweepDir = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SWEEP_DIR")]
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,14 @@ class Train:
         """Trains."""
         from relic_rl import session
 
-        flags = {f"run.{name}": getattr(self, name) for name in _RUN_FLAGS}
-        given = {name: value for name, value in flags.items() if value is not None}
-        session.train(self.game, self.preset, self.seed, self.run_dir, {**overrides, **given})
+        settings = {**overrides, **_run_flags(self)}
+        session.train(self.game, self.preset, self.seed, self.run_dir, settings)
+
+
+def _run_flags(command: "Train | Sweep") -> dict[str, str]:
+    """Those of the verb's own arguments that are settings."""
+    flags = {f"run.{name}": getattr(command, name) for name in _RUN_FLAGS}
+    return {name: str(value) for name, value in flags.items() if value is not None}
 
 
 _RUN_FLAGS = ("frames", "minutes", "engine", "track")
@@ -102,6 +105,106 @@ class Evaluate:
         if self.episodes < 1:
             raise UsageError(f"--episodes is {self.episodes}, must be at least 1")
         session.evaluate(self.run_dir, self.episodes, self.seed, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Train games x seeds x settings, each in a process of its own; again: go on with it.
+
+    A setting with several values (--representation.arm relic none) makes a grid.
+    """
+
+    sweep_dir: SweepDir
+    """The sweep's folder, given first; alone, it goes on with what it holds."""
+    games: tuple[str, ...] = ()
+    """`all`, or any of the 57; by default all."""
+    seeds: tuple[int, ...] = ()
+    """Of each game; by default 0."""
+    preset: str | None = None
+    """A shipped preset or a .toml file; by default the one that fits the machine."""
+    frames: int | None = None
+    """Environment frames of each run; same as --run.frames."""
+    minutes: float | None = None
+    """Minutes of each run; same as --run.minutes."""
+    engine: Literal["inline", "threads", "ray"] | None = None
+    """Who acts where; same as --run.engine."""
+    track: Literal["off", "offline", "online"] | None = None
+    """Whether wandb mirrors the metrics, grouped by sweep; same as --run.track."""
+    backend: Literal["local"] = "local"
+    """Where the runs are: processes of this machine."""
+    max_parallel: int | None = None
+    """Runs at once; by default as many as cores, memory and GPUs carry."""
+    retry_failed: bool = False
+    """Also start the runs that failed before."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Runs the sweep."""
+        from relic_rl import sweep
+
+        if self.max_parallel is not None and self.max_parallel < 1:
+            raise UsageError(f"--max-parallel is {self.max_parallel}, must be at least 1")
+        sweep.sweep(
+            self.sweep_dir,
+            games=self.games,
+            seeds=self.seeds,
+            preset=self.preset,
+            settings={**overrides, **_run_flags(self)},
+            max_parallel=self.max_parallel,
+            retry_failed=self.retry_failed,
+        )
+
+
+@dataclass(frozen=True)
+class Status:
+    """Show how the runs of a sweep stand."""
+
+    sweep_dir: SweepDir
+    """The sweep's folder."""
+    watch: bool = False
+    """Keep showing, until the sweep ends or Ctrl-C."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Prints the table."""
+        from relic_rl import sweep_status
+
+        _expect_no_settings(overrides)
+        sweep_status.show(self.sweep_dir, live=self.watch)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Film a run's agent at play, with its last checkpoint."""
+
+    run_dir: RunDir
+    """The run's folder."""
+    video: Path
+    """Where to write: an .mp4 with every frame, or a .gif with one picture a step."""
+    overlay: bool = False
+    """Draw action, value, score, and where a change of the picture would change the value."""
+    episodes: int = 1
+    """How many."""
+    seed: int = 0
+    """Of the episodes: the same as those of `relic-rl evaluate`."""
+    max_frames: int | None = None
+    """Of the film; 60 are a second."""
+
+    def run(self, overrides: dict[str, str]) -> None:
+        """Films."""
+        from relic_rl import watch
+
+        _expect_no_settings(overrides)
+        if self.episodes < 1:
+            raise UsageError(f"--episodes is {self.episodes}, must be at least 1")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise UsageError(f"--max-frames is {self.max_frames}, must be at least 1")
+        watch.watch(
+            self.run_dir,
+            self.video,
+            overlay=self.overlay,
+            episodes=self.episodes,
+            seed=self.seed,
+            max_frames=self.max_frames,
+        )
 
 
 @dataclass(frozen=True)
@@ -195,6 +298,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "resume": Resume,
     "evaluate": Evaluate,
+    "watch": Watch,
+    "sweep": Sweep,
+    "status": Status,
     "config": Config,
     "report": Report,
     "games": Games,
@@ -211,13 +317,16 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     process.prepare()
     try:
-        overrides, rest = split_overrides(arguments)
+        overrides, rest = split_overrides(arguments, several=arguments[:1] == ["sweep"])
         _parsed(rest).run(overrides)
     except UserError as error:
         print(f"relic-rl: {error}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
         return 1
+    except KeyboardInterrupt:  # before or after the work, which stops in order
+        print("relic-rl: stopped", file=sys.stderr)
+        return 130
     except OSError as error:
         print(f"relic-rl: {error}", file=sys.stderr)
         return 1
@@ -225,30 +334,6 @@ def main(arguments: list[str] | None = None) -> int:
         print("relic-rl: out of memory: lower --replay.max_bytes or --actor.lanes", file=sys.stderr)
         return 1
     return 0
-
-
-def split_overrides(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Separates `--SECTION.FIELD VALUE` from the verb's own arguments.
-
-    Raises:
-      UsageError: a setting without a value, or given twice.
-    """
-    overrides: dict[str, str] = {}
-    rest = []
-    waiting = iter(arguments)
-    for argument in waiting:
-        match = _OVERRIDE.fullmatch(argument)
-        if match is None:
-            rest.append(argument)
-            continue
-        name = match[1].replace("-", "_")
-        value = match[2] if match[2] is not None else next(waiting, None)
-        if value is None:
-            raise UsageError(f"--{name} needs a value")
-        if name in overrides:
-            raise UsageError(f"--{name} is given twice")
-        overrides[name] = value
-    return overrides, rest
 
 
 def _parsed(arguments: list[str]) -> Any:
@@ -272,16 +357,7 @@ def _parsed(arguments: list[str]) -> Any:
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        raise UsageError(f"{verb}: {_one_line(complaint.getvalue())}") from None
-
-
-def _one_line(complaint: str) -> str:
-    """Tyro's framed complaint as one line: its words, without its frame, title and help."""
-    lines = [re.sub(r"[│╭╮╰╯─]|-{3,}", " ", line).strip() for line in complaint.splitlines()]
-    words = [line for line in lines if line][1:]
-    wanted = itertools.takewhile(lambda line: not line.startswith(("For full", "Argument")), words)
-    text = re.sub(r" ?\((default|required)[^)]*\)", "", " ".join(wanted))
-    return text[:1].lower() + text[1:]
+        raise UsageError(f"{verb}: {one_line(complaint.getvalue())}") from None
 
 
 def _expect_no_settings(overrides: dict[str, str]) -> None:

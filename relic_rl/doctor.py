@@ -33,6 +33,7 @@ def examine(preset: str | None) -> None:
       UnfitMachineError: no run can work here.
       UsageError: no such preset.
     """
+    fits = [_needs(name) for name in ([preset] if preset else configuration.preset_paths())]
     console = Console(highlight=False, soft_wrap=True)
     machine = Table(title="this machine", title_justify="left", box=None, show_header=False)
     for name, value in _machine():
@@ -41,8 +42,8 @@ def examine(preset: str | None) -> None:
     needs = Table(title="presets", title_justify="left", box=None)
     for column in ("preset", "replay when full", "engine", "fits here"):
         needs.add_column(column)
-    for name in [preset] if preset else list(configuration.preset_paths()):
-        needs.add_row(*_needs(name))
+    for row in fits:
+        needs.add_row(*row)
     console.print(needs)
     missing = _missing_roms()
     if missing:

@@ -6,12 +6,16 @@ ones.
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.agent import R2D2Agent
 from agents.exploration import epsilon_greedy
 from agents.interface import RecurrentState
 from agents.policy import Policy
-from envs.interface import VectorEnv
+from envs.interface import Frames, StepResult, VectorEnv
+from relic_rl import build
+from relic_rl.config import Config
 from relic_rl.stop import StopRequest
 
 MAX_LANES = 16
@@ -20,6 +24,106 @@ MAX_LANES = 16
 def evaluation_lanes(episodes: int) -> int:
     """The largest number of lanes, at most 16, that divides the episodes evenly."""
     return max(n for n in range(1, MAX_LANES + 1) if episodes % n == 0)
+
+
+class Player:
+    """A policy at play: keeps the stacks, the state and the previous step of every lane.
+
+    Args:
+      policy: acts.
+      frames: uint8[N, H, W], the first of every lane's episode.
+      frame_stack: S.
+      epsilon: probability of a random action.
+      device: where the policy computes.
+      seed: of the random actions.
+
+    Attributes:
+      stacks: uint8[N, S, H, W], what the next action is chosen from.
+      previous_actions: int64[N], -1 at an episode's start.
+      previous_rewards: float32[N].
+      state: of the recurrent core before the next step.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        frames: Frames,
+        *,
+        frame_stack: int,
+        epsilon: float,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        lanes, height, width = frames.shape
+        self._policy = policy
+        self._device = device
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._epsilons = torch.full((lanes,), epsilon, device=device)
+        self._stacks = np.zeros((lanes, height, width, frame_stack), np.uint8)
+        self._stacks[..., -1] = frames
+        self._previous_actions = np.full(lanes, -1, np.int64)
+        self._previous_rewards = np.zeros(lanes, np.float32)
+        self.state = policy.initial_state(lanes)
+
+    @property
+    def stacks(self) -> Tensor:
+        """See the class."""
+        return torch.from_numpy(self._stacks).permute(0, 3, 1, 2).to(self._device)
+
+    @property
+    def previous_actions(self) -> Tensor:
+        """See the class."""
+        return torch.from_numpy(self._previous_actions).to(self._device)
+
+    @property
+    def previous_rewards(self) -> Tensor:
+        """See the class."""
+        return torch.from_numpy(self._previous_rewards).to(self._device)
+
+    def act(self) -> tuple[NDArray[np.int64], Tensor]:
+        """The next action of every lane, int64[N], and the Q-values, float32[N, A], rescaled."""
+        q, self.state = self._policy.q_values(
+            self.stacks, self.previous_actions, self.previous_rewards, self.state
+        )
+        return epsilon_greedy(q, self._epsilons, self._generator).cpu().numpy(), q
+
+    def observe(self, actions: NDArray[np.int64], result: StepResult) -> None:
+        """Takes in what the actions led to."""
+        ended = result.terminated | result.truncated
+        self._stacks[..., :-1] = self._stacks[..., 1:]
+        self._stacks[ended, :, :, :-1] = 0
+        self._stacks[..., -1] = result.frames
+        self._previous_actions = np.where(ended, -1, actions)
+        self._previous_rewards = np.where(ended, np.float32(0), result.rewards)
+        self.state = _reset(self.state, torch.from_numpy(ended).to(self._device))
+
+
+def evaluate_agent(
+    agent: R2D2Agent,
+    config: Config,
+    game: str,
+    *,
+    seed: int,
+    episodes: int,
+    stop: StopRequest,
+) -> list[float]:
+    """Scores of full episodes with an agent's current parameters; none if stopped."""
+    env = build.make_evaluation_env(
+        config, game, lanes=evaluation_lanes(episodes), seed=seed, updates=agent.updates
+    )
+    try:
+        return play_episodes(
+            agent.policy(),
+            env,
+            episodes=episodes,
+            epsilon=config.evaluation.epsilon,
+            frame_stack=config.network.frame_stack,
+            device=agent.device,
+            seed=build.named_seed(seed, "evaluation actions"),
+            stop=stop,
+        )
+    finally:
+        env.close()
 
 
 def play_episodes(
@@ -51,34 +155,18 @@ def play_episodes(
     if episodes % env.lanes:
         raise ValueError(f"episodes is {episodes}, must be a multiple of {env.lanes} lanes")
     wanted = episodes // env.lanes
-    generator = torch.Generator(device).manual_seed(seed)
-    epsilons = torch.full((env.lanes,), epsilon, device=device)
-    stacks = np.zeros((env.lanes, env.frame_height, env.frame_width, frame_stack), np.uint8)
-    stacks[..., -1] = env.reset()
-    previous_action = np.full(env.lanes, -1, np.int64)
-    previous_reward = np.zeros(env.lanes, np.float32)
-    state = policy.initial_state(env.lanes)
+    player = Player(
+        policy, env.reset(), frame_stack=frame_stack, epsilon=epsilon, device=device, seed=seed
+    )
     scores: list[list[float]] = [[] for _ in range(env.lanes)]
     while min(map(len, scores)) < wanted:
         if stop.requested:
             return []
-        q, state = policy.q_values(
-            torch.from_numpy(stacks).permute(0, 3, 1, 2).to(device),
-            torch.from_numpy(previous_action).to(device),
-            torch.from_numpy(previous_reward).to(device),
-            state,
-        )
-        actions = epsilon_greedy(q, epsilons, generator).cpu().numpy()
+        actions, _ = player.act()
         result = env.step(actions)
-        ended = result.terminated | result.truncated
         for record in result.episodes:
             scores[record.lane].append(record.score)
-        stacks[..., :-1] = stacks[..., 1:]
-        stacks[ended, :, :, :-1] = 0
-        stacks[..., -1] = result.frames
-        previous_action = np.where(ended, -1, actions)
-        previous_reward = np.where(ended, np.float32(0), result.rewards)
-        state = _reset(state, torch.from_numpy(ended).to(device))
+        player.observe(actions, result)
     return [score for lane in scores for score in lane[:wanted]]
 
 

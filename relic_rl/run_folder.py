@@ -20,6 +20,7 @@ from relic_rl.errors import UserError
 CONFIG_FILE = "config.toml"
 METADATA_FILE = "metadata.json"
 LOG_FILE = "log.txt"
+LOCK_FILE = "lock"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -32,7 +33,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = _locked(path)
+        self._lock = lock(path, "run folder", "give another --run-dir")
 
     @classmethod
     def create(cls, path: Path) -> "RunFolder":
@@ -116,20 +117,40 @@ def write_metadata(
     (path / METADATA_FILE).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
 
 
-def _locked(path: Path) -> int:
-    handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def lock(path: Path, kind: str, otherwise: str) -> int:
+    """Takes a folder for this process; returns the handle that holds it.
+
+    Raises:
+      RunFolderError: another process has it; the message says what to do `otherwise`.
+    """
+    handle = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         owner = os.read(handle, 32).decode(errors="replace").strip()
         os.close(handle)
         raise RunFolderError(
-            f"run folder {path} is in use by process {owner or '(unknown)'}: stop it first, or "
-            "give another --run-dir"
+            f"{kind} {path} is in use by process {owner or '(unknown)'}: stop it first, or "
+            f"{otherwise}"
         ) from error
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a process holds the folder's lock."""
+    try:
+        handle = os.open(path / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _commit() -> str | None:

@@ -23,10 +23,12 @@ from relic_rl.checkpoint import Checkpoint, CheckpointStore
 from relic_rl.config import Config, Resolved
 from relic_rl.console import Console, count
 from relic_rl.errors import UsageError, UserError
+from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import Evaluation
 from relic_rl.run_folder import RunFolder
 from relic_rl.stop import StopRequest
-from relic_rl.train import Training, evaluate_agent
+from relic_rl.train import Training
+from relic_rl.trained import load_trained
 
 
 def train(
@@ -35,7 +37,7 @@ def train(
     """Trains an agent from the start, in a new run folder."""
     name = game_name(game)
     resolved = _resolved(preset, overrides)
-    _check_seed(seed)
+    check_seed(seed)
     slug = name if name == build.TOY_GAME else find_game(name).slug
     path = run_dir or run_folder.default_path(slug, resolved.preset, seed)
     build.check_memory(resolved.config)
@@ -82,17 +84,7 @@ def resume(run_dir: Path, frames: int | None, minutes: float | None) -> None:
 
 def evaluate(run_dir: Path, episodes: int, seed: int, *, as_json: bool) -> None:
     """Plays full episodes with a run's last sound checkpoint; changes nothing in the folder."""
-    run_folder.expect_run(run_dir)
-    config, top = configuration.load(run_dir / run_folder.CONFIG_FILE)
-    game = top["game"]
-    checkpoint = CheckpointStore(run_dir).load(read_only=True)
-    progress = checkpoint.state["progress"]
-    build.set_threads(config)
-    env = build.make_env(config, game, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=build.learner_device(config))
-    env.close()
-    generator = torch.from_numpy(checkpoint.state["agent_generator"])
-    agent.load_state(checkpoint.model, checkpoint.optimizer, generator, progress["updates"])
+    agent, config, game, env_frames = load_trained(run_dir)
     with StopRequest().listening() as stop:
         scores = evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=stop)
     if not scores:
@@ -100,7 +92,7 @@ def evaluate(run_dir: Path, episodes: int, seed: int, *, as_json: bool) -> None:
     mean = sum(scores) / len(scores)
     result = {
         "game": game,
-        "env_frames": 4 * progress["env_steps"],
+        "env_frames": env_frames,
         "episodes": episodes,
         "scores": scores,
         "mean_score": mean,
@@ -110,7 +102,7 @@ def evaluate(run_dir: Path, episodes: int, seed: int, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))
         return
-    print(f"{game} after {result['env_frames']:,} frames, protocol {config.env.protocol}")
+    print(f"{game} after {env_frames:,} frames, protocol {config.env.protocol}")
     print(f"scores of {episodes} episodes: {', '.join(f'{score:.0f}' for score in scores)}")
     print(f"mean score {mean:.1f}{_against_human(game, mean)}")
 
@@ -242,7 +234,8 @@ def _with_budget(config: Config, frames: int | None, minutes: float | None) -> C
     return replace(config, run=run)
 
 
-def _check_seed(seed: int) -> None:
+def check_seed(seed: int) -> None:
+    """Raises UsageError for a seed out of range."""
     if not 0 <= seed < 2**31:
         raise UsageError(f"--seed is {seed}, must be in [0, 2^31)")
 

@@ -19,7 +19,6 @@ import torch
 
 from agents.agent import R2D2Agent
 from agents.exploration import epsilon_ladder
-from envs.interface import VectorEnv
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.analysis.plots import learning_curve, save_figure
@@ -27,7 +26,7 @@ from relic_rl.analysis.runs import read_run
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config
 from relic_rl.console import Console
-from relic_rl.evaluate import evaluation_lanes, play_episodes
+from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import Episode, Evaluation, MetricsLog
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.runtime.learner import Learner, RunningMeans
@@ -120,7 +119,7 @@ class Training:
             incarnation=self.incarnation,
             stopwatch=self.stopwatch,
         )
-        self.checkpoints = CheckpointStore(folder)
+        self.checkpoints = CheckpointStore(folder, checkpoint)
         self.metrics = MetricsLog(folder)
         self._recent_scores: list[float] = []
         self._means = RunningMeans()
@@ -390,35 +389,3 @@ class Training:
         self.metrics.close()
         self.tracker.close()
         self.console.close()
-
-
-def evaluate_agent(
-    agent: R2D2Agent,
-    config: Config,
-    game: str,
-    *,
-    seed: int,
-    episodes: int,
-    stop: StopRequest,
-) -> list[float]:
-    """Scores of full episodes with an agent's current parameters; none if stopped."""
-    env: VectorEnv = build.make_env(
-        config,
-        game,
-        lanes=evaluation_lanes(episodes),
-        seed=build.named_seed(seed, f"evaluation {agent.updates}"),
-        reseed_steps=0,  # each episode can be played again from its own seed
-    )
-    try:
-        return play_episodes(
-            agent.policy(),
-            env,
-            episodes=episodes,
-            epsilon=config.evaluation.epsilon,
-            frame_stack=config.network.frame_stack,
-            device=agent.device,
-            seed=build.named_seed(seed, "evaluation actions"),
-            stop=stop,
-        )
-    finally:
-        env.close()

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from envs.games import ATARI57, Game
@@ -106,6 +106,7 @@ def learning_curve(run: Run) -> Figure:
         _reference_lines(axis, game, scores, labels=axis is right)
     left.xaxis.set_major_formatter(FuncFormatter(_short))
     left.yaxis.set_major_formatter(FuncFormatter(_short))
+    right.xaxis.set_major_locator(MaxNLocator(5))  # long numbers: a run may take seconds
     left.set(xlabel="environment frames", ylabel="score", title=f"{run.game}, seed {run.seed}")
     right.set(xlabel="minutes of training")
     figure.legend(

@@ -8,13 +8,14 @@ import csv
 import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.games import find_game
+from relic_rl.sweep_manifest import SWEEP_FILE, read_states
 
 _DEPTH = 3
 
@@ -77,8 +78,10 @@ class Series:
 def find_series(folders: Sequence[Path]) -> list[Series]:
     """Returns one series per folder; run folders named directly are one series, "runs".
 
+    A sweep's grid is a series per combination of settings.
+
     Args:
-      folders: run folders, and folders that hold some up to three levels below.
+      folders: run folders, sweeps, and folders that hold runs up to three levels below.
 
     Raises:
       ValueError: if a folder is missing or holds no run, or a series has a game and seed twice.
@@ -89,6 +92,9 @@ def find_series(folders: Sequence[Path]) -> list[Series]:
             raise ValueError(f"{folder} is no folder")
         if _is_run(folder):
             single.append(folder)
+            continue
+        if (folder / SWEEP_FILE).is_file():
+            series += _read_sweep(folder, is_alone=len(folders) == 1)
             continue
         found = _runs_below(folder, _DEPTH)
         if not found:
@@ -164,6 +170,30 @@ def _read_series(label: str, folders: Sequence[Path]) -> Series:
             )
     ordered = sorted(runs.values(), key=lambda run: (run.game, run.seed))
     return Series(label, tuple(ordered), tuple(failed))
+
+
+def _read_sweep(folder: Path, *, is_alone: bool) -> list[Series]:
+    """A series for each folder of a sweep's grid; runs that never began are among the failed."""
+    groups: dict[str, list[Path]] = {}
+    absent: dict[str, list[str]] = {}
+    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
+        found = _runs_below(child, _DEPTH - 1)
+        if found:
+            groups[child.name] = found
+    for name, (state, why) in read_states(folder).items():
+        if not _is_run(folder / name):
+            reason = f"{state}, {why}" if why else state
+            absent.setdefault(Path(name).parts[0], []).append(f"{Path(name).name}: {reason}")
+    sweep, labels = folder.resolve().name, sorted({*groups, *absent})
+    if not labels:
+        raise ValueError(f"{folder} is a sweep without a run")
+    series = []
+    for label in labels:
+        read = _read_series(label, groups.get(label, []))
+        shown = sweep if labels == ["runs"] else label if is_alone else f"{sweep} {label}"
+        failed = (*read.failed, *absent.get(label, []))
+        series.append(replace(read, label=shown, failed=failed))
+    return series
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.policy import Policy
 from agents.interface import RecurrentState
 from agents.networks import RecurrentQNetwork
+from agents.policy import Policy
 from envs.atari import make_atari
 from envs.games import ATARI57
 from envs.interface import Frames, StepResult, VectorEnv

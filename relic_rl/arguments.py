@@ -1,0 +1,51 @@
+"""The command line as text: settings apart from the verb's arguments, complaints in one line."""
+
+import itertools
+import re
+from collections import deque
+
+from relic_rl.errors import UsageError
+
+_OVERRIDE = re.compile(r"--([a-z_]+\.[A-Za-z0-9_.-]+)(?:=(.*))?", re.DOTALL)
+
+
+def split_overrides(
+    arguments: list[str], *, several: bool = False
+) -> tuple[dict[str, str], list[str]]:
+    """Separates `--SECTION.FIELD VALUE` from the verb's own arguments.
+
+    With `several`, a setting takes all values up to the next flag, and commas join them.
+
+    Raises:
+      UsageError: a setting without a value, or given twice.
+    """
+    overrides: dict[str, str] = {}
+    rest = []
+    waiting = deque(arguments)
+    while waiting:
+        argument = waiting.popleft()
+        match = _OVERRIDE.fullmatch(argument)
+        if match is None:
+            rest.append(argument)
+            continue
+        name = match[1].replace("-", "_")
+        value = match[2]
+        if value is None:
+            if not waiting:
+                raise UsageError(f"--{name} needs a value")
+            value = waiting.popleft()
+        while several and waiting and not waiting[0].startswith("--"):
+            value += f",{waiting.popleft()}"
+        if name in overrides:
+            raise UsageError(f"--{name} is given twice")
+        overrides[name] = value
+    return overrides, rest
+
+
+def one_line(complaint: str) -> str:
+    """Tyro's framed complaint as one line: its words, without its frame, title and help."""
+    lines = [re.sub(r"[│╭╮╰╯─]|-{3,}", " ", line).strip() for line in complaint.splitlines()]
+    words = [line for line in lines if line][1:]
+    wanted = itertools.takewhile(lambda line: not line.startswith(("For full", "Argument")), words)
+    text = re.sub(r" ?\((default|required)[^)]*\)", "", " ".join(wanted))
+    return text[:1].lower() + text[1:]

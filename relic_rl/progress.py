@@ -1,0 +1,133 @@
+"""How a run stands, read from its folder by somebody who does not own it.
+
+Reading never fails and never waits: what is absent, cut short or damaged counts as not there yet.
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from envs.games import UnknownGameError
+from relic_rl import config as configuration
+from relic_rl.analysis.scores import human_normalized
+from relic_rl.config import Config
+from relic_rl.errors import UserError
+from relic_rl.metrics import EVALUATIONS_FILE, METRICS_FILE
+from relic_rl.run_folder import CONFIG_FILE
+
+_TAIL_BYTES = 65_536  # many lines of either table
+
+
+class RunProgress(NamedTuple):
+    """A run's counters and what is known of its score."""
+
+    env_frames: int = 0
+    minutes: float = 0.0
+    score: float | None = None
+    """Mean of the last evaluation; before the first, of the latest training episodes."""
+    is_evaluated: bool = False
+    """Whether `score` is an evaluation's."""
+    human_normalized_score: float | None = None
+    """A fraction, of `score`; None for a toy."""
+    seconds_left: float | None = None
+    """Until the run's budget is spent, at its present speed."""
+    has_checkpoint: bool = False
+    finished: bool = False
+    """The budget is spent, the last evaluation is written, and a checkpoint holds it."""
+
+
+def read_progress(run_dir: Path) -> RunProgress:
+    """Reads what the run folder says; zeros if there is none."""
+    checkpoints = _checkpoints(run_dir)
+    try:
+        config, top = configuration.load(run_dir / CONFIG_FILE)
+    except UserError:
+        return RunProgress(has_checkpoint=bool(checkpoints))
+    row = _last_row(run_dir / METRICS_FILE)
+    evaluation = _last_evaluation(run_dir / EVALUATIONS_FILE)
+    score = evaluation.get("mean_score", row.get("mean_score"))
+    latest = max(row, evaluation, key=lambda line: line.get("env_frames", 0))
+    return RunProgress(
+        env_frames=int(max([latest.get("env_frames", 0), *checkpoints])),
+        minutes=latest.get("minutes", 0.0),
+        score=score,
+        is_evaluated=bool(evaluation),
+        human_normalized_score=_normalized(str(top.get("game")), score),
+        seconds_left=_seconds_left(config, row),
+        has_checkpoint=bool(checkpoints),
+        finished=_is_finished(config, evaluation) and evaluation["env_frames"] in checkpoints,
+    )
+
+
+def _checkpoints(run_dir: Path) -> list[int]:
+    """The frames of each checkpoint."""
+    try:
+        names = [path.name for path in (run_dir / "checkpoints").iterdir()]
+    except OSError:
+        return []
+    return [int(name) for name in names if name.isdigit()]
+
+
+def _is_finished(config: Config, evaluation: dict[str, float]) -> bool:
+    """Whether an evaluation is the one at the end, and not one on the way."""
+    run = config.run
+    return bool(evaluation) and (
+        evaluation["episodes"] == config.evaluation.episodes
+        and (evaluation["env_frames"] >= run.frames or 0.0 < run.minutes <= evaluation["minutes"])
+    )
+
+
+def _seconds_left(config: Config, row: dict[str, Any]) -> float | None:
+    left = []
+    if row.get("frames_per_second"):
+        left.append((config.run.frames - row["env_frames"]) / row["frames_per_second"])
+    if config.run.minutes and row:
+        left.append(60.0 * (config.run.minutes - row["minutes"]))
+    return max(0.0, min(left)) if left else None
+
+
+def _normalized(game: str, score: float | None) -> float | None:
+    try:
+        return None if score is None else human_normalized(game, score)
+    except UnknownGameError:
+        return None
+
+
+def _last_row(path: Path) -> dict[str, Any]:
+    for line in reversed(_whole_lines(path)):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            return row
+    return {}
+
+
+def _last_evaluation(path: Path) -> dict[str, float]:
+    """The numbers that are used here, or nothing."""
+    lines = _whole_lines(path)
+    names = ("env_frames", "minutes", "episodes", "mean_score")
+    for row in reversed(list(csv.DictReader(lines))):
+        try:
+            return {name: float(row[name]) for name in names}
+        except (KeyError, TypeError, ValueError):
+            continue
+    return {}
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The last lines of a table with its first; one that a crash cut short is left out."""
+    try:
+        with path.open("rb") as file:
+            head = file.readline()
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES))
+            tail = file.read()
+    except OSError:
+        return []
+    whole = tail.rpartition(b"\n")[0].decode(errors="replace").split("\n")
+    if size <= _TAIL_BYTES:
+        return whole
+    return [head.decode(errors="replace").rstrip("\n"), *whole[1:]]

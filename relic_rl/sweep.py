@@ -1,0 +1,130 @@
+"""`relic-rl sweep`: games x seeds x settings, each an ordinary `train` in a process of its own.
+
+The run folders are the truth: a run is done when its folder says so, goes on from its checkpoint
+when it has one, and starts anew when it has none. So a sweep can be stopped or killed at any time,
+and the same command goes on with it.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+import torch
+
+from envs.games import ATARI57
+from relic_rl import build, run_folder
+from relic_rl import config as configuration
+from relic_rl.config import Config
+from relic_rl.console import Console
+from relic_rl.doctor import PROCESS_BYTES
+from relic_rl.errors import UsageError, UserError
+from relic_rl.session import check_seed, game_name
+from relic_rl.stop import StopRequest
+from relic_rl.sweep_local import LocalSweep, Machine
+from relic_rl.sweep_manifest import SWEEP_FILE, UNSPLIT_FIELD, PlannedRun, SweepRequest
+
+
+def sweep(
+    path: Path,
+    *,
+    games: Sequence[str],
+    seeds: Sequence[int],
+    preset: str | None,
+    settings: Mapping[str, str],
+    max_parallel: int | None,
+    retry_failed: bool,
+) -> None:
+    """Runs a sweep, or goes on with it; returns when every run has ended or a signal came.
+
+    Args:
+      path: the sweep's folder. If it holds a sweep and nothing else is asked for, that goes on.
+      games: names, or "all"; none: all 57.
+      seeds: none: 0.
+      preset: None: the machine's.
+      settings: `section.field` to a value, or several with commas.
+      max_parallel: runs at once; None: as many as cores, memory and GPUs carry.
+      retry_failed: also start the runs that failed before.
+
+    Raises:
+      UsageError: something asked for is not possible, or is not what the folder's sweep is.
+      UserError: the folder is in use, or is something else.
+      SweepError: runs failed; all others are done.
+    """
+    request = _request(path, games, seeds, preset, settings)
+    runs = request.runs()
+    combinations = {tuple(run.settings.items()): run.settings for run in runs}.values()
+    configs = [configuration.resolve(request.preset, settings).config for settings in combinations]
+    _expect_mine(path, request, runs)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make sweep folder {path}: {error.strerror}") from error
+    handle = run_folder.lock(path, "sweep folder", "give another folder")
+    try:
+        request.write(path)
+        console = Console()
+        parallel = max_parallel or carried(configs)
+        machine = Machine.share(min(parallel, len(runs)), uses_gpu=_uses_gpu(configs[0]))
+        local = LocalSweep(path, request, runs, machine, console, retry_failed=retry_failed)
+        with StopRequest().listening() as stop:
+            local.run(stop)
+        local.say_end(stop)
+    finally:
+        os.close(handle)
+
+
+def carried(configs: Sequence[Config]) -> int:
+    """How many of the runs the machine carries at once: one a GPU, else one a core."""
+    needed = max(build.replay_bytes(config) for config in configs) + PROCESS_BYTES
+    by_memory = psutil.virtual_memory().available // needed
+    by_processors = torch.cuda.device_count() if _uses_gpu(configs[0]) else build.cores()
+    return max(1, min(by_processors, by_memory))
+
+
+def _request(
+    path: Path,
+    games: Sequence[str],
+    seeds: Sequence[int],
+    preset: str | None,
+    settings: Mapping[str, str],
+) -> SweepRequest:
+    """What was asked, in one form however it was put; what the folder asks if nothing was."""
+    if not (games or seeds or preset or settings) and (path / SWEEP_FILE).exists():
+        return SweepRequest.read(path)
+    for seed in seeds:
+        check_seed(seed)
+    everything = not games or any(name.lower() == "all" for name in games)
+    return SweepRequest(
+        games=tuple(ATARI57) if everything else tuple(sorted({*map(game_name, games)})),
+        seeds=tuple(sorted({*seeds})) or (0,),
+        preset=preset or configuration.default_preset(has_cuda=torch.cuda.is_available()),
+        settings={name: _values(name, text) for name, text in sorted(settings.items())},
+    )
+
+
+def _values(name: str, text: str) -> tuple[str, ...]:
+    parts = [text] if name == UNSPLIT_FIELD else text.split(",")
+    values = tuple(part.strip() for part in parts)
+    if not all(values):
+        raise UsageError(f"--{name} is {text!r}: give values with a comma between them")
+    return values
+
+
+def _expect_mine(path: Path, request: SweepRequest, runs: Sequence[PlannedRun]) -> None:
+    """Refuses a folder that is another sweep, a run, or holds runs of another origin."""
+    if (path / SWEEP_FILE).exists():
+        difference = SweepRequest.read(path).difference(request)
+        if difference:
+            raise UsageError(
+                f"{path} is another sweep: {difference}; `relic-rl sweep {path}` goes on with it, "
+                "or give another folder"
+            )
+        return
+    for folder in (path, *(path / run.folder for run in runs)):
+        if (folder / run_folder.CONFIG_FILE).exists():
+            raise UserError(f"{folder} holds a run of another origin: give another sweep folder")
+
+
+def _uses_gpu(config: Config) -> bool:
+    return build.learner_device(config).type == "cuda"

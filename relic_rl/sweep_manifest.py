@@ -1,0 +1,225 @@
+"""What a sweep is: what was asked, the runs that follow from it, and how each of them stands.
+
+    SWEEP/sweep.toml       games, seeds, preset, settings; written once
+          manifest.jsonl   a line per run: its folder, what it is of, its state, and why
+          runs/<game>-s<seed>/               without a grid
+          <field>=<value>,.../<game>-s<seed>/   with one: a folder for each combination
+
+The order of the runs, and their folders, follow from sweep.toml alone. The manifest is for people
+and for `relic-rl status`; it is rewritten as a whole and renamed into place at every change.
+"""
+
+import itertools
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from envs.games import ATARI57
+from relic_rl import config as configuration
+from relic_rl.errors import UsageError, UserError
+
+SWEEP_FILE = "sweep.toml"
+MANIFEST_FILE = "manifest.jsonl"
+UNSPLIT_FIELD = "network.channels"
+"""The one setting whose value is itself a list."""
+
+State = Literal["queued", "running", "done", "failed"]
+
+_UNFIT = re.compile(r"[^A-Za-z0-9.+_-]")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep."""
+
+    folder: str
+    """Below the sweep's folder: `runs/pong-s0`."""
+    game: str
+    seed: int
+    settings: dict[str, str]
+    """All that the sweep sets, as on the command line."""
+    varied: dict[str, str]
+    """Those of them that differ within the sweep."""
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What was asked: every game with every seed and every combination of settings."""
+
+    games: tuple[str, ...]
+    """Canonical names."""
+    seeds: tuple[int, ...]
+    preset: str
+    settings: dict[str, tuple[str, ...]]
+    """`section.field` to the values that it takes."""
+
+    def runs(self) -> list[PlannedRun]:
+        """The runs in their order: all games with one seed, then with the next.
+
+        Raises:
+          UsageError: a setting's value is not possible, or is given twice.
+        """
+        varied = [name for name, values in self.settings.items() if len(values) > 1]
+        combinations = [
+            dict(zip(self.settings, values, strict=True))
+            for values in itertools.product(*self.settings.values())
+        ]
+        labels = [self._label(settings, varied) for settings in combinations]
+        repeated = [label for label in labels if labels.count(label) > 1]
+        if repeated:
+            raise UsageError(f"{repeated[0]} is asked for twice")
+        return [
+            PlannedRun(
+                folder=f"{label}/{_slug(game)}-s{seed}",
+                game=game,
+                seed=seed,
+                settings=settings,
+                varied={name: settings[name] for name in varied},
+            )
+            for seed in self.seeds
+            for game in self.games
+            for label, settings in zip(labels, combinations, strict=True)
+        ]
+
+    def _label(self, settings: Mapping[str, str], varied: list[str]) -> str:
+        """The folder of a combination: `arm=relic,encoder=shared`; `runs` if there is but one."""
+        values = configuration.values(configuration.resolve(self.preset, settings).config)
+        short = [name.partition(".")[2] for name in varied]
+        parts = [
+            f"{name if short.count(field) > 1 else field}={_UNFIT.sub('-', str(values[name]))}"
+            for name, field in zip(varied, short, strict=True)
+        ]
+        return ",".join(parts) or "runs"
+
+    def write(self, path: Path) -> None:
+        """Writes sweep.toml."""
+        settings = {name: list(values) for name, values in self.settings.items()}
+        document = {**asdict(self), "settings": settings}
+        _replace(path / SWEEP_FILE, tomli_w.dumps(document))
+
+    @classmethod
+    def read(cls, path: Path) -> "SweepRequest":
+        """Reads sweep.toml.
+
+        Raises:
+          UserError: there is none, or it is not as `write` left it.
+        """
+        file = path / SWEEP_FILE
+        try:
+            document = tomllib.loads(file.read_text(encoding="utf-8"))
+            settings = {name: tuple(values) for name, values in document["settings"].items()}
+            return cls(
+                games=tuple(document["games"]),
+                seeds=tuple(int(seed) for seed in document["seeds"]),
+                preset=str(document["preset"]),
+                settings=settings,
+            )
+        except FileNotFoundError:
+            raise UserError(f"{path} is no sweep: it has no {SWEEP_FILE}") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"cannot read {file}: {error}") from error
+
+    def difference(self, other: "SweepRequest") -> str | None:
+        """The first thing that `other` asks for differently, in words; None if there is none."""
+        for name in ("games", "seeds", "preset"):
+            here, there = getattr(self, name), getattr(other, name)
+            if here != there:
+                return f"{name} {_shown(here)} there, {_shown(there)} here"
+        for name in {**self.settings, **other.settings}:
+            here, there = self.settings.get(name), other.settings.get(name)
+            if here != there:
+                return f"{name} {_shown(here)} there, {_shown(there)} here"
+        return None
+
+
+@dataclass
+class Entry:
+    """A run and how it stands."""
+
+    run: PlannedRun
+    state: State = "queued"
+    why: str = ""
+    """Why it failed, or is queued again."""
+
+
+class Manifest:
+    """The entries of a sweep; change them, then `write`.
+
+    Args:
+      path: the sweep's folder.
+      runs: in their order; their states are those on disk, if there are any.
+    """
+
+    def __init__(self, path: Path, runs: list[PlannedRun]) -> None:
+        self._file = path / MANIFEST_FILE
+        states = read_states(path)
+        self.entries = [Entry(run, *states.get(run.folder, ("queued", ""))) for run in runs]
+
+    def write(self) -> None:
+        """Writes all of them.
+
+        Raises:
+          OSError: could not be written.
+        """
+        lines = [
+            json.dumps(
+                {
+                    "run": entry.run.folder,
+                    "game": entry.run.game,
+                    "seed": entry.run.seed,
+                    "settings": entry.run.varied,
+                    "state": entry.state,
+                    "why": entry.why,
+                }
+            )
+            for entry in self.entries
+        ]
+        _replace(self._file, "\n".join(lines) + "\n")
+
+    def count(self, state: State) -> int:
+        """How many entries are in a state."""
+        return sum(entry.state == state for entry in self.entries)
+
+
+def read_states(path: Path) -> dict[str, tuple[Any, str]]:
+    """Run folder → its state and why, as the sweep's manifest has them; damaged lines left out."""
+    try:
+        lines = (path / MANIFEST_FILE).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    states = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+            if row["state"] in ("queued", "running", "done", "failed"):
+                states[str(row["run"])] = (row["state"], str(row["why"]))
+        except (ValueError, KeyError, TypeError):
+            continue  # the run's folder knows
+    return states
+
+
+def _slug(game: str) -> str:
+    return ATARI57[game].slug if game in ATARI57 else game
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "all 57" if value == tuple(ATARI57) else " ".join(map(str, value))
+    return "as in the preset" if value is None else str(value)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Writes a file so that it is whole at any time."""
+    staged = file.with_name(f".{file.name}")
+    with staged.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    staged.replace(file)

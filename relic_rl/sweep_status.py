@@ -1,0 +1,98 @@
+"""`relic-rl status`: how the runs of a sweep stand, read from its manifest and its run folders."""
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from relic_rl import run_folder
+from relic_rl.console import count, duration
+from relic_rl.progress import RunProgress, read_progress
+from relic_rl.sweep_manifest import Entry, Manifest, SweepRequest
+
+_REFRESH_SECONDS = 2.0
+_PLAIN_WIDTH = 160
+_STYLES = {"done": "green", "failed": "red", "running": "bold", "interrupted": "yellow"}
+
+
+def show(path: Path, *, live: bool) -> None:
+    """Prints the table of a sweep.
+
+    Args:
+      path: the sweep's folder; it may be running.
+      live: go on showing it until the sweep's process has ended, or Ctrl-C.
+
+    Raises:
+      UserError: the folder holds no sweep.
+    """
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    runs = SweepRequest.read(path).runs()
+    if not live:
+        console.print(_page(path, Manifest(path, runs).entries))
+        return
+    try:
+        with Live(console=console, auto_refresh=False) as screen:
+            while True:
+                is_active = run_folder.is_in_use(path)
+                screen.update(_page(path, Manifest(path, runs).entries), refresh=True)
+                if not is_active:
+                    return
+                time.sleep(_REFRESH_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def _page(path: Path, entries: list[Entry]) -> Group:
+    is_active = run_folder.is_in_use(path)
+    states = [_state(path, entry, is_active=is_active) for entry in entries]
+    settings = list(entries[0].run.varied) if entries else []
+    table = Table(box=None)
+    for name in ("game", "seed", *(field.partition(".")[2] for field in settings)):
+        table.add_column(name)
+    for name in ("frames", "minutes", "score", "HNS"):
+        table.add_column(name, justify="right")
+    for name in ("state", "time left", "why"):
+        table.add_column(name, overflow="fold")
+    for entry, state in zip(entries, states, strict=True):
+        progress = read_progress(path / entry.run.folder)
+        table.add_row(
+            *(entry.run.game, str(entry.run.seed), *entry.run.varied.values()),
+            *_numbers(progress),
+            Text(state, style=_STYLES.get(state, "")),
+            _left(progress) if state == "running" else "",
+            entry.why,
+        )
+    counted = Counter(states)
+    summary = ", ".join(f"{number} {state}" for state, number in counted.items())
+    note = "~ before the first evaluation: mean of the latest training episodes"
+    return Group(table, Text(f"{len(entries)} runs: {summary}"), Text(note, style="dim"))
+
+
+def _state(path: Path, entry: Entry, *, is_active: bool) -> str:
+    """The manifest's word, unless the sweep was killed and could not change it."""
+    if entry.state != "running" or is_active:
+        return entry.state
+    return "running" if run_folder.is_in_use(path / entry.run.folder) else "interrupted"
+
+
+def _numbers(progress: RunProgress) -> tuple[str, str, str, str]:
+    if progress.env_frames == 0:
+        return "", "", "", ""
+    score = "" if progress.score is None else f"{progress.score:,.1f}"
+    normalized = progress.human_normalized_score
+    return (
+        count(progress.env_frames),
+        f"{progress.minutes:.1f}",
+        score if progress.is_evaluated or not score else f"~{score}",
+        "" if normalized is None else f"{100 * normalized:.1f} %",
+    )
+
+
+def _left(progress: RunProgress) -> str:
+    return "" if progress.seconds_left is None else duration(progress.seconds_left)

@@ -1,0 +1,43 @@
+"""A run's agent as its last sound checkpoint left it: to evaluate, to watch, to look into."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from agents.agent import R2D2Agent
+from relic_rl import build, run_folder
+from relic_rl import config as configuration
+from relic_rl.checkpoint import CheckpointStore
+from relic_rl.config import Config
+
+
+class TrainedAgent(NamedTuple):
+    """An agent and where it comes from."""
+
+    agent: R2D2Agent
+    config: Config
+    game: str
+    env_frames: int
+    """That it was trained for."""
+
+
+def load_trained(run_dir: Path) -> TrainedAgent:
+    """Reads the last sound checkpoint; changes nothing in the folder, which a run may own.
+
+    Torch's threads are set as the run's configuration says.
+
+    Raises:
+      UserError: the folder holds no run, or no sound checkpoint.
+    """
+    run_folder.expect_run(run_dir)
+    config, top = configuration.load(run_dir / run_folder.CONFIG_FILE)
+    checkpoint = CheckpointStore(run_dir).load(read_only=True)
+    progress = checkpoint.state["progress"]
+    build.set_threads(config)
+    env = build.make_env(config, top["game"], lanes=1, seed=0)
+    agent = build.make_agent(config, env, seed=0, device=build.learner_device(config))
+    env.close()
+    generator = torch.from_numpy(checkpoint.state["agent_generator"])
+    agent.load_state(checkpoint.model, checkpoint.optimizer, generator, progress["updates"])
+    return TrainedAgent(agent, config, top["game"], 4 * progress["env_steps"])

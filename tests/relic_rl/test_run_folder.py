@@ -1,0 +1,183 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relic_rl.run_folder import (
+    CONFIG_FILE,
+    METADATA_FILE,
+    RunFolder,
+    RunFolderError,
+    default_path,
+    expect_run,
+    write_metadata,
+)
+
+HOLDER = """
+import sys
+from pathlib import Path
+from relic_rl.run_folder import RunFolder
+
+folder = RunFolder.open(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder that holds a run, owned by nobody."""
+    path = tmp_path / "run"
+    RunFolder.create(path).close()
+    (path / CONFIG_FILE).write_text("seed = 1\n")
+    return path
+
+
+@pytest.fixture
+def holder(run: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that owns `run`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, run],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+# --- the lock -------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_another_process_owns_is_refused_in_one_line_that_names_it(
+    run: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    with pytest.raises(RunFolderError, match=f"in use by process {holder.pid}: ") as error:
+        RunFolder.open(run)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_just_being_made_cannot_be_made_twice(tmp_path: Path) -> None:
+    first = RunFolder.create(tmp_path / "run")  # its configuration is not written yet
+
+    with pytest.raises(RunFolderError, match=f"in use by process {os.getpid()}: "):
+        RunFolder.create(tmp_path / "run")
+    first.close()
+
+
+def test_the_lock_goes_with_its_process_however_that_ends(
+    run: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    folder = RunFolder.open(run)
+    folder.close()
+
+    assert (run / "lock").read_text() == str(os.getpid())
+
+
+def test_a_folder_that_was_given_back_can_be_taken_again(run: Path) -> None:
+    for _ in range(2):
+        RunFolder.open(run).close()
+
+
+def test_a_child_process_does_not_inherit_the_lock(run: Path) -> None:
+    folder = RunFolder.open(run)
+    child = subprocess.Popen(["sleep", "60"], close_fds=False)
+    folder.close()
+    try:
+        RunFolder.open(run).close()
+    finally:
+        child.kill()
+        child.wait()
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".hidden", "-x", "..", "with space", "new\nline", "é", "a" * 101, "semi;colon", "*"],
+)
+def test_an_unfit_name_is_refused_and_nothing_is_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunFolderError, match="is unfit") as error:
+        RunFolder.create(tmp_path / "runs" / name)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a", "_", "pong-laptop-s0", "v1.2_final", "9" * 100])
+def test_a_fit_name_is_taken_and_parents_are_made(tmp_path: Path, name: str) -> None:
+    folder = RunFolder.create(tmp_path / "runs" / "deep" / name)
+    folder.close()
+
+    assert folder.path.is_dir()
+
+
+def test_default_names_are_fit_and_tell_runs_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = default_path("ms_pacman", "configs/mine.toml", 7)
+    RunFolder.create(path).close()
+
+    assert path.parts[:-1] == ("runs",)
+    assert path.name.startswith("ms_pacman-mine-s7-2")
+
+
+# --- what is there --------------------------------------------------------------------------------
+
+
+def test_a_new_run_is_not_made_over_another(run: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds a run already: `relic-rl resume"):
+        RunFolder.create(run)
+    assert (run / CONFIG_FILE).read_text() == "seed = 1\n"
+
+
+def test_a_run_is_not_made_where_a_file_is(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+
+    for path in (tmp_path / "run", tmp_path / "run" / "deeper"):
+        with pytest.raises(RunFolderError, match="cannot make run folder"):
+            RunFolder.create(path)
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_missing_run_and_a_folder_without_one_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(RunFolderError, match="nothere does not exist"):
+        RunFolder.open(tmp_path / "nothere")
+    with pytest.raises(RunFolderError, match=r"no run folder: it has no config\.toml"):
+        RunFolder.open(tmp_path / "empty")
+    with pytest.raises(RunFolderError, match="does not exist"):
+        expect_run(tmp_path / "nothere")
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_metadata_names_versions_rom_commit_machine_and_protocol(tmp_path: Path) -> None:
+    write_metadata(
+        tmp_path,
+        game="Pong",
+        rom_md5="60e0ea3cbe0913d39803477945e9e5ec",
+        seed=3,
+        protocol="noop",
+        action_set="full",
+        preset="smoke",
+    )
+    metadata = json.loads((tmp_path / METADATA_FILE).read_text())
+
+    assert (metadata["game"], metadata["seed"], metadata["preset"]) == ("Pong", 3, "smoke")
+    assert (metadata["protocol"], metadata["action_set"]) == ("noop", "full")
+    assert metadata["rom_md5"] == "60e0ea3cbe0913d39803477945e9e5ec"
+    for name in ("relic_rl", "torch", "numpy", "gymnasium", "ale_py", "python", "machine"):
+        assert metadata[name]
+    assert "commit" in metadata

@@ -1,0 +1,416 @@
+"""Sweeps as a user meets them: real processes, real runs of the toy task, real signals."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from relic_rl import cli
+from relic_rl.analysis.runs import find_series
+from relic_rl.errors import UsageError
+from relic_rl.progress import read_progress
+from relic_rl.run_folder import is_in_use
+from relic_rl.sweep_local import Machine
+from relic_rl.sweep_manifest import Entry, Manifest, SweepRequest, read_states
+
+COMMAND = [sys.executable, "-m", "relic_rl.cli", "sweep"]
+TINY = (
+    *("--preset", "smoke", "--replay.min_steps", "64", "--evaluation.episodes", "1"),
+    *("--run.checkpoint_every_minutes", "0.005", "--max-parallel", "2"),
+)
+
+
+def sweep(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, str(folder), *arguments, *TINY],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def states(folder: Path) -> dict[str, str]:
+    return {run: state for run, (state, _) in read_states(folder).items()}
+
+
+def evaluated_frames(run: Path) -> list[int]:
+    with (run / "evaluations.csv").open(newline="") as file:
+        return [int(row["env_frames"]) for row in csv.DictReader(file)]
+
+
+def digest(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.name != "lock"
+    }
+
+
+# --- what was asked, and what follows -------------------------------------------------------------
+
+
+def request(**settings: tuple[str, ...]) -> SweepRequest:
+    named = {name.replace("__", "."): values for name, values in settings.items()}
+    return SweepRequest(("Freeway", "MsPacman"), (0, 7), "smoke", named)
+
+
+def test_without_a_grid_each_game_and_seed_has_one_folder_under_runs() -> None:
+    runs = request(actor__lanes=("4",)).runs()
+
+    assert [run.folder for run in runs] == [
+        *("runs/freeway-s0", "runs/ms_pacman-s0", "runs/freeway-s7", "runs/ms_pacman-s7")
+    ]
+    assert all(run.settings == {"actor.lanes": "4"} and run.varied == {} for run in runs)
+
+
+def test_a_grid_has_a_folder_for_each_combination_named_by_what_varies() -> None:
+    runs = request(
+        representation__arm=("relic", "none"),
+        learner__learning_rate=("1e-3", "0.0001"),
+        representation__learning_rate=("1", "2"),
+        actor__lanes=("4",),
+    ).runs()
+    labels = {run.folder.partition("/")[0] for run in runs}
+
+    assert len(runs) == 2 * 2 * 8
+    assert len({run.folder for run in runs}) == len(runs)
+    assert len(labels) == 8
+    assert "arm=relic,learner.learning_rate=0.001,representation.learning_rate=2.0" in labels
+    assert runs[0].varied.keys() == {
+        *("representation.arm", "learner.learning_rate", "representation.learning_rate")
+    }
+
+
+def test_a_value_that_is_asked_for_twice_is_refused_however_it_is_written() -> None:
+    with pytest.raises(UsageError, match=r"learning_rate=0\.001 is asked for twice"):
+        request(learner__learning_rate=("1e-3", "0.001")).runs()
+
+
+def test_no_name_leads_out_of_the_folder() -> None:
+    hostile = SweepRequest(("../../x",), (0,), "smoke", {"run.device": ("cpu", "../../etc")})
+
+    with pytest.raises(UsageError, match=r"run\.device"):
+        hostile.runs()
+
+
+def test_a_request_comes_back_from_its_file_and_names_what_differs(tmp_path: Path) -> None:
+    first = request(representation__arm=("relic", "none"))
+    first.write(tmp_path)
+    again = SweepRequest.read(tmp_path)
+
+    assert again == first
+    assert first.difference(again) is None
+    assert first.difference(request()) == (
+        "representation.arm relic none there, as in the preset here"
+    )
+    other_seeds = SweepRequest(first.games, (0,), first.preset, first.settings)
+    assert first.difference(other_seeds) == "seeds 0 7 there, 0 here"
+
+
+def test_a_damaged_line_of_the_manifest_is_left_out(tmp_path: Path) -> None:
+    runs = request().runs()
+    manifest = Manifest(tmp_path, runs)
+    manifest.entries = [Entry(run, "failed", "a reason, \n in lines") for run in runs]
+    manifest.write()
+    file = tmp_path / "manifest.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], lines[1][:20], '{"run": 3}', *lines[2:]]) + "\n")
+
+    found = [(entry.state, entry.why) for entry in Manifest(tmp_path, runs).entries]
+
+    failed = ("failed", "a reason, \n in lines")
+    assert found == [failed, ("queued", ""), failed, failed]
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 3, 5, 8, 11])
+def test_places_share_the_cores_evenly_and_without_overlap(
+    monkeypatch: pytest.MonkeyPatch, parallel: int
+) -> None:
+    cores = {0, 2, 3, 5, 8, 9, 12, 13}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    places = Machine.share(parallel, uses_gpu=False).cores
+    sizes = [len(place) for place in places]
+
+    assert len(places) == parallel
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= 1
+    assert set().union(*places) == cores
+    if parallel <= len(cores):
+        assert sum(sizes) == len(cores)
+
+
+def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+
+    assert Machine.share(3, uses_gpu=True).gpus == ("4", "6", "4")
+    assert Machine.share(3, uses_gpu=False).gpus == (None, None, None)
+
+
+# --- a sweep that meets a failure -----------------------------------------------------------------
+
+FOUR = ("--games", "toy_memory", "pong", "--seeds", "0", "1", "--frames", "1200")
+FAILING = "runs/toy_memory-s1"
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A sweep of four with one failure: its folder, stdout and stderr."""
+    folder = tmp_path_factory.mktemp("sweep") / "four"
+    (folder / "runs").mkdir(parents=True)
+    (folder / FAILING).write_text("in the way")
+    result = sweep(folder, *FOUR)
+    assert result.returncode == 1
+    return folder, result.stdout, result.stderr
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = cli.main(list(arguments))
+    return status, *capsys.readouterr()
+
+
+def test_one_failure_is_named_and_stops_none_of_the_others(failed: tuple[Path, str, str]) -> None:
+    folder, out, err = failed
+
+    assert err.count("\n") == 1
+    assert f"1 of 4 runs failed, first {FAILING}: cannot make run folder" in err
+    assert "3 of 4 runs are done" in out
+    assert states(folder) == {
+        "runs/pong-s0": "done",
+        "runs/toy_memory-s0": "done",
+        "runs/pong-s1": "done",
+        FAILING: "failed",
+    }
+    assert evaluated_frames(folder / "runs/pong-s1") == [1200]
+    assert "training Pong, seed 1" in (folder / "logs/runs/pong-s1.log").read_text()
+
+
+def test_status_shows_every_run_and_why_one_failed(
+    failed: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for watch in ((), ("--watch",)):  # of a sweep at rest, which ends by itself
+        status, out, err = run_here(capsys, "status", str(failed[0]), *watch)
+        rows = [line.split() for line in out.splitlines()]
+
+        assert (status, err) == (0, "")
+        assert ["Pong", "1", "1,200"] in [row[:3] for row in rows]
+        assert [row[-1] for row in rows if row[:2] == ["Pong", "1"]] == ["done"]
+        assert re.search(r"toy_memory +1 +failed +cannot make run folder", out)
+        assert re.search(r"Pong +0 +1,200 +\d+\.\d +-\d+\.0 +-?\d+\.\d % +done", out)
+        assert "4 runs: 3 done, 1 failed" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([*FOUR[:3], "--seeds", "0"], ["seeds 0 1 there, 0 here"]),
+        (["--games", "boxing"], ["games Pong toy_memory there, Boxing here"]),
+        ([*FOUR, "--actor.lanes", "2"], ["actor.lanes as in the preset there, 2 here"]),
+        ([*FOUR, "--run.threads", "1,"], ["run.threads", "comma"]),
+        ([*FOUR, "--max-parallel", "0"], ["--max-parallel is 0"]),
+        (["--games", "pogn"], ["pogn", "'Pong'"]),
+        (["--seeds", "-1"], ["-1"]),
+        (["--representation.arm", "relic", "nne"], ["representation.arm", "'nne'"]),
+        (["--backend", "ray"], ["backend", "ray"]),
+    ],
+)
+def test_another_command_on_the_same_folder_is_refused_in_one_line(
+    failed: tuple[Path, str, str],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    before = digest(failed[0])
+    tiny = [] if "--max-parallel" in arguments else list(TINY)
+    status, out, err = run_here(capsys, "sweep", str(failed[0]), *arguments, *tiny)
+
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert all(word in err for word in words), err
+    assert digest(failed[0]) == before
+
+
+def test_a_report_names_the_runs_that_have_no_score(failed: tuple[Path, str, str]) -> None:
+    (series,) = find_series([failed[0]])
+
+    assert series.label == "four"
+    assert [(run.game, run.seed) for run in series.runs] == [("Pong", 0), ("Pong", 1)]
+    assert any(line.startswith("toy_memory-s0: unknown game") for line in series.failed)
+    assert any("toy_memory-s1: failed, cannot make" in line for line in series.failed)
+
+
+def test_the_same_command_leaves_what_is_done_and_retries_failures_on_request(
+    failed: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = failed[0]
+    before = digest(folder / "runs")
+
+    status, _, err = run_here(capsys, "sweep", str(folder), *FOUR, *TINY)
+    assert (status, err.count("\n")) == (1, 1)
+    assert digest(folder / "runs") == before
+
+    (folder / FAILING).unlink()
+    status, out, err = run_here(capsys, "sweep", str(folder), "--retry-failed")
+    assert (status, err) == (0, "")
+    assert "4 of 4 runs are done" in out
+    assert set(states(folder).values()) == {"done"}
+    after = digest(folder / "runs")
+    assert {name: after[name] for name in before if name != Path(FAILING).name} == {
+        name: before[name] for name in before if name != Path(FAILING).name
+    }
+
+
+def test_a_folder_that_is_something_else_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.toml").write_text("")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "other/runs/pong-s0").mkdir(parents=True)
+    (tmp_path / "other/runs/pong-s0/config.toml").write_text("")
+
+    for name, word in (("run", "another origin"), ("file", "file"), ("other", "another origin")):
+        status, out, err = run_here(
+            capsys, "sweep", str(tmp_path / name), "--games", "pong", "--preset", "smoke"
+        )
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert word in err
+    for folder in ("run", "nothere"):
+        status, out, err = run_here(capsys, "status", str(tmp_path / folder))
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert "no sweep" in err
+
+
+# --- a sweep that is killed -----------------------------------------------------------------------
+
+LONG = ("--games", "toy_memory", "--seeds", "0", "1", "--frames", "16000")
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
+    """Starts the long sweep in `tmp_path`/sweep, and waits until a run has a new checkpoint."""
+    folder = tmp_path / "sweep"
+    processes = []
+
+    def begin() -> "subprocess.Popen[str]":
+        before = checkpoints()
+        process = subprocess.Popen(
+            [*COMMAND, str(folder), *LONG, *TINY],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        wait_until(lambda: bool(checkpoints() - before), process)
+        return process
+
+    def checkpoints() -> set[Path]:
+        return set(folder.glob("runs/*/checkpoints/0*/manifest.json"))
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(
+    condition: Callable[[], bool], process: "subprocess.Popen[str] | None" = None
+) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "nothing happened for 90 s"
+        time.sleep(0.05)
+
+
+def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
+    begun: Callable[[], "subprocess.Popen[str]"],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "sweep"
+    killed = begun()
+    status, out, err = run_here(capsys, "sweep", str(folder))
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert f"in use by process {killed.pid}" in err
+
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    runs = sorted((folder / "runs").iterdir())
+    wait_until(lambda: not any(map(is_in_use, runs)))  # they end with the sweep, in order
+    assert "interrupted" in run_here(capsys, "status", str(folder))[1]
+    kept = {run.name: read_progress(run) for run in runs}
+    assert any(progress.has_checkpoint for progress in kept.values())
+
+    interrupted = begun()
+    os.killpg(interrupted.pid, signal.SIGINT)  # as a terminal does: to all of the group
+    out, err = interrupted.communicate(timeout=60)
+    assert (interrupted.returncode, err) == (0, "")
+    assert "stopped with checkpoints; the same command goes on" in out
+    assert any(f"runs/{name} goes on" in out for name in kept)
+    logs = [log.read_text().splitlines()[-1] for log in folder.glob("logs/runs/*.log")]
+    assert any(line.startswith("stopped with a checkpoint") for line in logs)
+    assert "running" not in states(folder).values()
+    assert not any(map(is_in_use, folder.glob("runs/*")))
+
+    finished = sweep(folder, *LONG)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "2 of 2 runs are done" in finished.stdout
+    assert states(folder) == {f"runs/toy_memory-s{seed}": "done" for seed in range(2)}
+    for run in folder.glob("runs/*"):
+        rows = (run / "metrics.jsonl").read_text().splitlines()
+        updates = [json.loads(row)["updates"] for row in rows]
+        assert evaluated_frames(run) == [16_000]
+        assert updates == list(range(5, 5 * len(updates) + 1, 5))
+    assert not list(folder.glob("runs/*/checkpoints/damaged-*"))
+
+
+def test_a_run_that_broke_before_its_first_checkpoint_starts_anew(tmp_path: Path) -> None:
+    arguments = ("--games", "toy_memory", "--frames", "800")
+    folder = tmp_path / "sweep"
+    run = folder / "runs/toy_memory-s0"
+    run.mkdir(parents=True)
+    SweepRequest(
+        ("toy_memory",),
+        (0,),
+        "smoke",
+        {
+            "evaluation.episodes": ("1",),
+            "replay.min_steps": ("64",),
+            "run.checkpoint_every_minutes": ("0.005",),
+            "run.frames": ("800",),
+        },
+    ).write(folder)
+    (run / "config.toml").write_text("cut sho")
+
+    result = sweep(folder, *arguments)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "runs/toy_memory-s0 starts" in result.stdout
+    assert evaluated_frames(run) == [800]
+
+
+@pytest.mark.slow
+def test_a_sweep_of_all_57_games_ends_with_a_report(tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    result = subprocess.run(
+        [*COMMAND, str(folder), "--frames", "800", "--evaluation.episodes", "1", *TINY[:4]],
+        capture_output=True,
+        text=True,
+        timeout=3600,
+        check=False,
+    )
+    (series,) = find_series([folder])
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(series.runs) == 57
+    assert series.failed == ()
+    assert cli.main(["report", str(folder), "--out", str(tmp_path / "report")]) == 0

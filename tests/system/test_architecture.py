@@ -1,0 +1,138 @@
+"""What ARCHITECTURE.md promises of the code as a whole."""
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import relic_rl
+from relic_rl import config
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("relic_rl", "agents", "envs")
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+MAX_LINES = 400
+
+
+def python(code: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(SOURCES) > 40
+    assert Path(relic_rl.__file__).is_relative_to(ROOT)
+
+
+def test_the_floors_hold() -> None:
+    script = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run([script], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"Contracts: [1-9]\d* kept, 0 broken", result.stdout)
+
+
+def test_no_file_is_longer_than_a_reader_can_hold() -> None:
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+
+    assert {name: lines for name, lines in long.items() if lines > MAX_LINES} == {}
+
+
+def test_no_module_is_named_after_nothing() -> None:
+    empty_names = {"utils", "util", "helpers", "common", "misc", "base", "parts"}
+
+    assert [path for path in SOURCES if path.stem in empty_names] == []
+
+
+def test_tests_are_no_package() -> None:
+    # One would hide `agents` and `envs` behind `tests/agents` and `tests/envs`.
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        r"weights_only\s*=\s*False",
+        r"allow_pickle\s*=\s*True",
+        r"^\s*(import|from) (c?[Pp]ickle|dill|cloudpickle|shelve|marshal|joblib)\b",
+        r"\b(eval|exec)\(",
+        r"\byaml\.load\(",
+    ],
+)
+def test_nothing_is_unpickled_or_evaluated(forbidden: str) -> None:
+    pattern = re.compile(forbidden, re.MULTILINE)
+    found = [str(p.relative_to(ROOT)) for p in SOURCES if pattern.search(without_calls(p))]
+
+    assert found == []
+
+
+def without_calls(path: Path) -> str:
+    """The source without methods called eval: torch's modules have one."""
+    return path.read_text().replace(".eval()", "")
+
+
+def test_no_loaded_tensors_or_arrays_without_saying_that_nothing_is_unpickled() -> None:
+    for path in SOURCES:
+        for call in re.findall(r"\b(?:torch|np)\.load\([^)]*\)", path.read_text()):
+            assert "weights_only=True" in call or "allow_pickle=False" in call, (path, call)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["envs.atari", "envs.toy", "envs.interface", "relic_rl.analysis.report", "relic_rl.cli"],
+)
+def test_it_is_imported_without_torch(module: str, tmp_path: Path) -> None:
+    result = python(f"import sys, {module}; print('torch' in sys.modules)", tmp_path)
+
+    assert (result.stdout, result.stderr) == ("False\n", "")
+
+
+def test_importing_opens_no_window_starts_no_thread_and_says_nothing(tmp_path: Path) -> None:
+    code = (
+        "import threading, relic_rl.session; "
+        "print(threading.active_count(), 'wandb' in __import__('sys').modules)"
+    )
+    result = python(code, tmp_path)
+
+    assert (result.stdout, result.stderr) == ("1 False\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stranger", ["agents", "envs"])
+def test_a_foreign_package_of_the_same_name_is_named_and_refused(
+    tmp_path: Path, stranger: str
+) -> None:
+    (tmp_path / stranger).mkdir()
+    (tmp_path / stranger / "__init__.py").write_text("")
+    result = python("import relic_rl", tmp_path, PYTHONPATH=str(tmp_path))
+
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"ImportError: relic-rl needs its own package '{stranger}'")
+    assert str(tmp_path / stranger) in last
+
+
+def test_every_setting_is_read_by_some_part() -> None:
+    readers = "\n".join(
+        (ROOT / "relic_rl" / f"{name}.py").read_text()
+        for name in ("build", "train", "session", "doctor")
+    )
+    for section, kind in config.SECTIONS.items():
+        for item in fields(kind):
+            pattern = rf"\b{section}\.{item.name}\b"
+            assert re.search(pattern, readers), f"nobody reads {section}.{item.name}"
+
+
+def test_the_version_is_said_once() -> None:
+    assert importlib.metadata.version("relic-rl") == relic_rl.__version__

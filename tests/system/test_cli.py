@@ -1,0 +1,389 @@
+"""The command line as a user meets it. Mistakes are tried in this process, for speed; what depends
+on a process of its own (signals, locks, the script itself) runs in one."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from relic_rl import __version__, cli
+from relic_rl.config import field_types
+
+COMMAND = [sys.executable, "-m", "relic_rl.cli"]
+TOY = (
+    *("train", "toy_memory", "--preset", "smoke", "--frames", "1200"),
+    *("--replay.min_steps", "64", "--evaluation.episodes", "2", "--run.threads", "1"),
+)
+
+
+def relic_rl(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture
+def run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line in this process; returns exit status, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            status = cli.main(list(arguments))
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the toy task; tests must not change it."""
+    folder = tmp_path_factory.mktemp("cli") / "finished"
+    assert cli.main([*TOY, "--run-dir", str(folder)]) == 0
+    return folder
+
+
+def digest(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of everything in a folder."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+    }
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ("trian pong", 2, ["trian", "'train'"]),
+        ("train", 2, ["GAME"]),
+        ("train pogn", 2, ["pogn", "'Pong'"]),
+        ("train ALE/Pongo-v5", 2, ["Pongo", "'Pong'"]),
+        ("config pogn", 2, ["pogn", "'Pong'"]),
+        ("train pong --sed 3", 2, ["--sed"]),
+        ("train pong --seed x", 2, ["--seed", "'x'"]),
+        ("train pong --seed -1", 2, ["--seed", "-1"]),
+        ("train pong --seed 99999999999", 2, ["--seed", "99999999999"]),
+        ("train pong --preset smok", 2, ["smok", "'smoke'"]),
+        ("train pong --preset nothere.toml", 2, ["nothere.toml"]),
+        ("train pong --preset unknown_key.toml", 2, ["lerning_rate", "'learner.learning_rate'"]),
+        ("train pong --preset unknown_section.toml", 2, ["lerner", "'learner'"]),
+        ("train pong --preset broken.toml", 2, ["broken.toml", "TOML"]),
+        ("train pong --learner.lerning_rate 1", 2, ["'learner.learning_rate'"]),
+        ("train pong --learner.learning_rate fast", 2, ["learner.learning_rate", "'fast'"]),
+        ("train pong --learner.learning_rate", 2, ["learner.learning_rate", "value"]),
+        ("train pong --actor.lanes 4 --actor.lanes 5", 2, ["actor.lanes", "twice"]),
+        ("train pong --actor.lanes 0", 2, ["actor.lanes", "greater than 0"]),
+        ("train pong --frames 0", 2, ["run.frames", "0"]),
+        ("train pong --minutes -1", 2, ["run.minutes", "-1"]),
+        ("train pong --engine warp", 2, ["engine", "warp"]),
+        ("train pong --learner.burn_in_steps 3", 2, ["burn_in_steps", "3"]),
+        ("train pong --run-dir -x/..", 2, []),
+        ("train pong --preset smoke --run-dir .hidden", 1, [".hidden"]),
+        ("train pong --preset smoke --run-dir a_file", 1, ["a_file"]),
+        (" ".join(("train pong", *HUGE)), 1, ["GiB", "--replay.capacity_steps"]),
+        ("resume", 2, ["RUN_DIR"]),
+        ("resume nothere", 1, ["nothere", "does not exist"]),
+        ("resume .", 1, ["no run folder"]),
+        ("resume nothere --actor.lanes 3", 2, ["actor.lanes"]),
+        ("evaluate nothere", 1, ["nothere", "does not exist"]),
+        ("evaluate nothere --episodes 0", 2, ["--episodes", "0"]),
+        ("report nothere --out there", 2, ["nothere"]),
+        ("doctor --preset smok", 2, ["smok", "'smoke'"]),
+        ("games pong", 2, ["pong"]),
+    ],
+)
+def test_a_mistake_gives_one_line_and_the_right_exit_status(
+    run_here: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    arguments: str,
+    status: int,
+    words: list[str],
+) -> None:
+    (tmp_path / "unknown_key.toml").write_text("[learner]\nlerning_rate = 1\n")
+    (tmp_path / "unknown_section.toml").write_text("[lerner]\nlearning_rate = 1\n")
+    (tmp_path / "broken.toml").write_text("[learner\n")
+    (tmp_path / "a_file").write_text("")
+    (tmp_path / "runs").write_text("")  # what is no mistake cannot begin to train either
+    before = digest(tmp_path)
+
+    found, out, err = run_here(*arguments.split())
+
+    assert (found, out) == (status, "")
+    assert err.startswith("relic-rl: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert all(word in err for word in words), err
+    assert digest(tmp_path) == before
+
+
+def test_a_mistake_in_a_process_of_its_own_gives_one_line_and_no_traceback(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("relic-rl")
+    usage = subprocess.run(
+        [script, "train", "pogn"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    other = relic_rl("resume", "nothere", cwd=tmp_path)
+
+    assert (usage.returncode, usage.stdout, usage.stderr.count("\n")) == (2, "", 1)
+    assert (other.returncode, other.stdout, other.stderr.count("\n")) == (1, "", 1)
+
+
+def test_training_in_a_folder_that_holds_a_run_is_refused(
+    run_here: Callable[..., tuple[int, str, str]], finished: Path
+) -> None:
+    before = digest(finished)
+    status, out, err = run_here(*TOY, "--run-dir", str(finished))
+
+    assert (status, out) == (1, "")
+    assert "holds a run already" in err
+    assert "relic-rl resume" in err
+    assert digest(finished) == before
+
+
+def test_a_run_without_a_sound_checkpoint_gives_one_line(
+    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    assert run_here(*TOY, "--run-dir", "run")[0] == 0
+    models = list((tmp_path / "run/checkpoints").glob("*/model.pt"))
+    for path in models:
+        path.write_bytes(path.read_bytes()[:-1])
+
+    for verb in ("evaluate", "resume"):
+        status, out, err = run_here(verb, "run")
+        assert (status, out) == (1, "")
+        assert re.fullmatch(
+            r"relic-rl: \S+ holds no sound checkpoint .*model.pt does not match.*\n", err
+        )
+
+
+# --- what the verbs show --------------------------------------------------------------------------
+
+
+def test_games_lists_all_57_with_their_scores(
+    run_here: Callable[..., tuple[int, str, str]],
+) -> None:
+    status, out, err = run_here("games")
+    lines = out.splitlines()[1:]
+
+    assert (status, err, len(lines)) == (0, "", 57)
+    assert lines[36].split() == ["Pong", "pong", "-20.7", "14.6"]
+
+
+def test_config_shows_every_setting_and_where_it_comes_from(
+    run_here: Callable[..., tuple[int, str, str]],
+) -> None:
+    status, out, err = run_here("config", "pong", "--preset", "paper", "--actor.lanes", "9")
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+
+    assert (status, err) == (0, "")
+    assert field_types().keys() <= rows.keys()
+    assert rows["actor.lanes"].split()[1:3] == ["9", "flag"]
+    assert rows["representation.encoder"].split()[1:4] == ["separate", "preset", "paper"]
+    assert rows["learner.n_steps"].split()[1:3] == ["5", "default"]
+
+
+def test_doctor_shows_the_machine_and_every_preset(
+    run_here: Callable[..., tuple[int, str, str]],
+) -> None:
+    status, out, err = run_here("doctor")
+
+    assert (status, err) == (0, "")
+    assert "57 of 57" in out
+    assert f"relic-rl {__version__}" in out
+    for preset in ("laptop", "workstation", "paper", "machado", "smoke"):
+        assert re.search(rf"^ *{preset} ", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", ["", "train", "resume", "evaluate", "config", "games", "doctor"])
+def test_help_goes_to_stdout(run_here: Callable[..., tuple[int, str, str]], verb: str) -> None:
+    status, out, err = run_here(*verb.split(), "--help")
+
+    assert (status, err) == (0, "")
+    assert "usage: relic-rl" in out
+
+
+def test_evaluate_prints_one_json_object_and_changes_nothing(
+    run_here: Callable[..., tuple[int, str, str]], finished: Path
+) -> None:
+    before = digest(finished)
+    answers = [
+        run_here("evaluate", str(finished), "--episodes", "8", "--seed", str(seed), "--json")
+        for seed in (1, 1, 2, 3)
+    ]
+    found = [json.loads(out) for _, out, _ in answers]
+
+    assert [(status, err) for status, _, err in answers] == [(0, "")] * 4
+    assert found[0] == found[1]
+    assert any(other["scores"] != found[0]["scores"] for other in found[2:])
+    assert set(found[0]) == {
+        *("game", "env_frames", "episodes", "scores", "mean_score"),
+        *("human_normalized_score", "protocol"),
+    }
+    assert (found[0]["game"], found[0]["env_frames"]) == ("toy_memory", 1200)
+    assert (found[0]["episodes"], len(found[0]["scores"])) == (8, 8)
+    assert found[0]["mean_score"] == sum(found[0]["scores"]) / 8
+    assert (found[0]["human_normalized_score"], found[0]["protocol"]) == (None, "noop")
+    assert digest(finished) == before
+
+
+def test_a_run_says_what_it_will_do_and_leaves_a_whole_folder(
+    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    status, out, err = run_here(*TOY, "--run-dir", "runs/first", "--seed", "4")
+    folder = tmp_path / "runs/first"
+
+    assert (status, err) == (0, "")
+    assert out.startswith("training toy_memory, seed 4, preset smoke")
+    assert "writes to runs/first" in out
+    assert "finished: mean score" in out
+    assert {path.name for path in folder.iterdir()} >= {
+        *("config.toml", "metadata.json", "metrics.jsonl", "episodes.csv", "evaluations.csv"),
+        *("checkpoints", "segments", "log.txt", "lock"),
+    }
+
+
+def test_resume_goes_on_from_the_end_to_a_new_total(
+    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    run_here(*TOY, "--run-dir", "run")
+    status, out, err = run_here("resume", "run", "--frames", "2000")
+
+    assert (status, err) == (0, "")
+    assert "1,200 frames" in out.splitlines()[0]
+    assert checkpoints(tmp_path / "run") == [1200, 2000]
+    assert len(evaluations(tmp_path / "run")) == 2
+
+
+def test_a_damaged_checkpoint_is_named_in_the_log_and_the_one_before_it_used(
+    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    run_here(*TOY, "--run-dir", "run")
+    run_here("resume", "run", "--frames", "2000")
+    newest = tmp_path / "run/checkpoints/000000002000"
+    (newest / "state.json").write_text("{}")
+    status, out, err = run_here("resume", "run", "--frames", "2400")
+
+    assert (status, err) == (0, "")
+    assert "1,200 frames" in out.splitlines()[0]
+    assert "state.json does not match its hash" in (tmp_path / "run/log.txt").read_text()
+    assert checkpoints(tmp_path / "run") == [1200, 2400]
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+def checkpoints(run: Path) -> list[int]:
+    names = (path.name for path in (run / "checkpoints").glob("[0-9]*"))
+    return sorted(int(name) for name in names)
+
+
+def evaluations(run: Path) -> list[dict[str, str]]:
+    with (run / "evaluations.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "nothing happened for 90 s"
+        time.sleep(0.05)
+
+
+def is_learning(run: Path) -> bool:
+    metrics = run / "metrics.jsonl"
+    return metrics.is_file() and metrics.stat().st_size > 0
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """An endless run of Pong in `tmp_path`/run, already learning."""
+    endless = ("train", "pong", "--preset", "smoke", "--frames", "1000000000", "--run-dir", "run")
+    process = subprocess.Popen(
+        [*COMMAND, *endless, "--run.threads", "1"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: is_learning(tmp_path / "run"), process)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_run_in_use_is_refused_and_interrupting_it_leaves_a_checkpoint_to_resume(
+    training: "subprocess.Popen[str]",
+    run_here: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+) -> None:
+    status, out, err = run_here("resume", "run")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert f"in use by process {training.pid}" in err
+
+    started = time.monotonic()
+    training.send_signal(signal.SIGINT)
+    out, err = training.communicate(timeout=60)
+    seconds = time.monotonic() - started
+    (frames,) = checkpoints(tmp_path / "run")
+    rows = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+
+    assert (training.returncode, err) == (0, "")
+    assert seconds < 20
+    assert out.splitlines()[-1].startswith("stopped with a checkpoint; `relic-rl resume run`")
+
+    status, out, err = run_here("resume", "run", "--frames", str(frames + 1200))
+
+    assert (status, err) == (0, "")
+    assert f"{frames:,} frames" in out.splitlines()[0]
+    after = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert after[: len(rows)] == rows
+    counters = [json.loads(line)["updates"] for line in after]
+    assert counters == list(range(5, 5 * len(after) + 1, 5))
+
+
+def test_a_second_interrupt_leaves_at_once(training: "subprocess.Popen[str]") -> None:
+    # Both signals are pending when the process goes on, so that the second meets the first's stop.
+    training.send_signal(signal.SIGSTOP)
+    training.send_signal(signal.SIGINT)
+    training.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    training.send_signal(signal.SIGCONT)
+    training.communicate(timeout=30)
+
+    assert training.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert time.monotonic() - started < 5
+
+
+def test_the_smoke_preset_ends_by_itself_with_an_evaluation(
+    tmp_path: Path,
+) -> None:
+    started = time.monotonic()
+    result = relic_rl("train", "breakout", "--preset", "smoke", "--run-dir", "run", cwd=tmp_path)
+    seconds = time.monotonic() - started
+    rows = evaluations(tmp_path / "run")
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert seconds < 60
+    assert [int(row["env_frames"]) for row in rows] == [10_000]
+    assert float(rows[0]["mean_score"]) >= 0
+    assert "human-normalized" in result.stdout.splitlines()[-1]
+    assert (tmp_path / "run/curves.png").stat().st_size > 1000

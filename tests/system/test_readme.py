@@ -1,0 +1,76 @@
+"""README's commands run, in order, in one folder, as a reader would type them."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from relic_rl import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+FENCE = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PLACEHOLDERS = {"RUN_DIR": "runs/first", "GAME": "pong", "FILE.mp4": "video.mp4"}
+NOT_RUN = {"sweep", "status", "bench"}
+"""Verbs that take minutes: they have tests of their own."""
+
+
+def commands(program: str) -> list[list[str]]:
+    """The arguments of every fenced command of a program, comments and prompts aside."""
+    blocks = FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    joined = "\n".join(blocks).replace("\\\n", " ")
+    lines = (line.strip().removeprefix("$ ") for line in joined.splitlines())
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line[1:] for line in words if line and line[0] == program]
+
+
+def runnable(arguments: list[str]) -> list[str]:
+    """The command with a short budget and without placeholders."""
+    known = [PLACEHOLDERS.get(word, word) for word in arguments]
+    if known[0] == "train":
+        preset = [] if "--preset" in known else ["--preset", "smoke"]
+        return [*without_frames(known), *preset, "--frames", "4000"]
+    if known[0] == "resume":
+        return [*without_frames(known), "--frames", "5000"]
+    return known
+
+
+def without_frames(words: list[str]) -> list[str]:
+    if "--frames" not in words:
+        return words
+    at = words.index("--frames")
+    return words[:at] + words[at + 2 :]
+
+
+def test_the_relic_rl_commands_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = [arguments for arguments in commands("relic-rl") if arguments[0] not in NOT_RUN]
+
+    assert {"train", "resume", "evaluate", "doctor"} <= {arguments[0] for arguments in found}
+    for arguments in found:
+        status = cli.main(runnable(arguments))
+        out, err = capsys.readouterr()
+        assert (status, err) == (0, ""), (arguments, out[-2000:])
+
+
+def test_the_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = {words[0] for words in commands("make")} | set(re.findall(r"`make ([a-z-]+)", text))
+
+    assert named >= {"train", "test", "check"}
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no target {target}"
+
+
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
+def test_files_that_are_named_exist(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    linked = re.findall(r"\]\(([^)#:]+)\)", text)
+    quoted = re.findall(r"`((?:agents|envs|relic_rl|configs|docs|tests)/[\w./-]*)`", text)
+
+    assert linked or quoted
+    for name in {*linked, *quoted}:
+        assert (ROOT / name).exists(), f"{document} names {name}"
