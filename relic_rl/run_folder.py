@@ -117,6 +117,16 @@ def write_metadata(
     (path / METADATA_FILE).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file so that it is whole, old or new, whenever the process dies."""
+    staged = file.with_name(f".{file.name}")
+    with staged.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    staged.replace(file)
+
+
 def lock(path: Path, kind: str, otherwise: str) -> int:
     """Takes a folder for this process; returns the handle that holds it.
 

@@ -70,7 +70,7 @@ def resume(run_dir: Path, frames: int | None, minutes: float | None) -> None:
         with _log_to(run_dir / run_folder.LOG_FILE):
             checkpoint = CheckpointStore(run_dir).load()
             text = configuration.dump(config, **top)
-            (run_dir / run_folder.CONFIG_FILE).write_text(text, encoding="utf-8")
+            run_folder.write_whole(run_dir / run_folder.CONFIG_FILE, text)
             progress = checkpoint.state["progress"]
             plan = (
                 f"resuming {top['game']}, seed {top['seed']}, in {run_dir}: "

@@ -179,7 +179,7 @@ class LocalSweep:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                start_new_session=False,  # the terminal's Ctrl-C is for us; we pass it on, once
+                start_new_session=True,  # the terminal's Ctrl-C is for us; we pass it on, once
                 preexec_fn=_prepared(self._machine.cores[place]),
             )
         self._console.say(f"{run.folder} {'goes on' if goes_on else 'starts'}")

@@ -11,7 +11,6 @@ and for `relic-rl status`; it is rewritten as a whole and renamed into place at 
 
 import itertools
 import json
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ import tomli_w
 from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.errors import UsageError, UserError
+from relic_rl.run_folder import write_whole
 
 SWEEP_FILE = "sweep.toml"
 MANIFEST_FILE = "manifest.jsonl"
@@ -102,7 +102,7 @@ class SweepRequest:
         """Writes sweep.toml."""
         settings = {name: list(values) for name, values in self.settings.items()}
         document = {**asdict(self), "settings": settings}
-        _replace(path / SWEEP_FILE, tomli_w.dumps(document))
+        write_whole(path / SWEEP_FILE, tomli_w.dumps(document))
 
     @classmethod
     def read(cls, path: Path) -> "SweepRequest":
@@ -181,7 +181,7 @@ class Manifest:
             )
             for entry in self.entries
         ]
-        _replace(self._file, "\n".join(lines) + "\n")
+        write_whole(self._file, "\n".join(lines) + "\n")
 
     def count(self, state: State) -> int:
         """How many entries are in a state."""
@@ -213,13 +213,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return "all 57" if value == tuple(ATARI57) else " ".join(map(str, value))
     return "as in the preset" if value is None else str(value)
-
-
-def _replace(file: Path, text: str) -> None:
-    """Writes a file so that it is whole at any time."""
-    staged = file.with_name(f".{file.name}")
-    with staged.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    staged.replace(file)

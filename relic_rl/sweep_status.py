@@ -16,6 +16,8 @@ from relic_rl.sweep_manifest import Entry, Manifest, SweepRequest
 
 _REFRESH_SECONDS = 2.0
 _PLAIN_WIDTH = 160
+_LIVE_ORDER = ("running", "failed", "queued", "done")
+_SUMMARY_ORDER = ("done", "running", "interrupted", "queued", "failed")
 _STYLES = {"done": "green", "failed": "red", "running": "bold", "interrupted": "yellow"}
 
 
@@ -34,13 +36,18 @@ def show(path: Path, *, live: bool) -> None:
         console.width = _PLAIN_WIDTH
     runs = SweepRequest.read(path).runs()
     if not live:
-        console.print(_page(path, Manifest(path, runs).entries))
+        table, *notes = _page(path, Manifest(path, runs).entries)
+        console.print(table, *notes, sep="\n")
         return
     try:
         with Live(console=console, auto_refresh=False) as screen:
             while True:
                 is_active = run_folder.is_in_use(path)
-                screen.update(_page(path, Manifest(path, runs).entries), refresh=True)
+                entries = Manifest(path, runs).entries
+                # What does not fit on the screen is cut off below: the settled ones.
+                entries.sort(key=lambda entry: _LIVE_ORDER.index(entry.state))
+                table, *notes = _page(path, entries)
+                screen.update(Group(*notes, table), refresh=True)
                 if not is_active:
                     return
                 time.sleep(_REFRESH_SECONDS)
@@ -48,7 +55,8 @@ def show(path: Path, *, live: bool) -> None:
         return
 
 
-def _page(path: Path, entries: list[Entry]) -> Group:
+def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
+    """The table, its summary, and a note on it."""
     is_active = run_folder.is_in_use(path)
     states = [_state(path, entry, is_active=is_active) for entry in entries]
     settings = list(entries[0].run.varied) if entries else []
@@ -69,9 +77,9 @@ def _page(path: Path, entries: list[Entry]) -> Group:
             entry.why,
         )
     counted = Counter(states)
-    summary = ", ".join(f"{number} {state}" for state, number in counted.items())
+    summary = ", ".join(f"{counted[state]} {state}" for state in _SUMMARY_ORDER if counted[state])
     note = "~ before the first evaluation: mean of the latest training episodes"
-    return Group(table, Text(f"{len(entries)} runs: {summary}"), Text(note, style="dim"))
+    return table, Text(f"{len(entries)} runs: {summary}"), Text(note, style="dim")
 
 
 def _state(path: Path, entry: Entry, *, is_active: bool) -> str:
