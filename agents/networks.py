@@ -61,11 +61,11 @@ class ConvEncoder(nn.Module):
         first, *rest = self.convolutions
         assert isinstance(first, nn.Conv2d)
         pixels = stacks.to(first.weight.dtype)
-        x = F.relu(F.conv2d(pixels, first.weight * PIXEL_SCALE, first.bias, first.stride))
+        x = F.relu_(F.conv2d(pixels, first.weight * PIXEL_SCALE, first.bias, first.stride))
         for layer in rest:
-            x = F.relu(layer(x))
+            x = F.relu_(layer(x))
         # Flattened in (row, column, channel) order: free for channels-last activations.
-        return F.relu(self.projection(x.permute(0, 2, 3, 1).flatten(1)))
+        return F.relu_(self.projection(x.permute(0, 2, 3, 1).flatten(1)))
 
 
 class DuelingHead(nn.Module):
