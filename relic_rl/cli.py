@@ -245,7 +245,7 @@ class Bench:
     json: Path | None = None
     """Where to write the figures as JSON."""
     parts: tuple[str, ...] = ()
-    """Only these: ceilings, acting, replay, learner, end_to_end, bytes_per_game, replay_full."""
+    """Only these: replay_full, ceilings, acting, replay, learner, end_to_end, bytes_per_game."""
 
     def run(self, overrides: dict[str, str]) -> None:
         """Measures."""

@@ -25,13 +25,14 @@ from relic_rl.config import Config
 from relic_rl.errors import UsageError
 
 PARTS: dict[str, Callable[[Config], Results]] = {
+    # First: memory that another part has freed would serve it, and its growth would not be seen.
+    "replay_full": replay_full,
     "ceilings": ceilings,
     "acting": acting,
     "replay": replay,
     "learner": learner,
     "end_to_end": end_to_end,
     "bytes_per_game": bytes_per_game,
-    "replay_full": replay_full,
 }
 
 
