@@ -17,7 +17,7 @@ train: .venv/installed
 	$(BIN)/relic-rl train $(GAME)
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest -m ''
