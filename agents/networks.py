@@ -54,7 +54,10 @@ class ConvEncoder(nn.Module):
         self.convolutions = nn.ModuleList(layers)
         self.projection = nn.Linear(previous * height * width, features)
         self.features = features
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Channels last is what the CPU's convolutions are fastest in. Not the first one's weights:
+        # its few input channels would make each of an actor's planar stacks be reordered.
+        for layer in layers[1:]:
+            layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, stacks: Tensor) -> Tensor:
         """Stacks [N, S, H, W] in [0, 255] -> float32[N, F], non-negative."""

@@ -4,7 +4,8 @@ The same actor serves every engine. One forward pass serves all lanes; recording
 write for all lanes; only closing a segment is work per lane, once in `segment_steps` steps.
 
 A closed segment waits until its lane has seen n more steps (or the episode's end), so that the
-actor's own n-step TD errors, which give the segment its first priority, are complete.
+actor's own n-step TD errors, which give the segment its first priority, are complete; and a little
+longer, because many are encoded faster together than one by one.
 """
 
 from typing import Any, NamedTuple
@@ -84,6 +85,7 @@ class Actor:
         self._segment_steps = segment_steps
         self._n_steps = n_steps
         self._history = frame_stack - 1
+        self._window = np.arange(frame_stack)
         self._discount = discount
         self._rescaling_epsilon = rescaling_epsilon
         self._device = device
@@ -91,8 +93,6 @@ class Actor:
         self._generator = torch.Generator(device).manual_seed(seed)
         self._lanes = np.arange(env.lanes)
         shape = (env.frame_height, env.frame_width)
-        # Channels last, so that the network reads the stacks as they lie.
-        self._stacks = np.zeros((env.lanes, *shape, frame_stack), np.uint8)
         self._previous_action = np.full(env.lanes, -1, np.int64)
         self._previous_reward = np.zeros(env.lanes, np.float32)
         self._state = policy.initial_state(env.lanes)
@@ -104,7 +104,7 @@ class Actor:
         }
         self._current = LaneRuns.empty(env.lanes, **runs)
         self._waiting = LaneRuns.empty(env.lanes, **runs)
-        self._stacks[..., -1] = env.reset()
+        self._current.frames[:, self._history] = env.reset()
 
     def step(self) -> Collected:
         """Takes one step in every lane."""
@@ -124,27 +124,26 @@ class Actor:
         return Collected(len(actions), segments, episodes)
 
     def _policy_step(self) -> tuple[Tensor, RecurrentState]:
-        stacks = torch.from_numpy(self._stacks).permute(0, 3, 1, 2)
+        # A lane's frame stack lies in its run already: the frames up to the one of this step.
+        runs = self._current
+        stacks = runs.frames[self._lanes[:, None], runs.steps[:, None] + self._window]
         return self.policy.q_values(
-            stacks.to(self._device),
+            torch.from_numpy(stacks).to(self._device),
             torch.from_numpy(self._previous_action).to(self._device),
             torch.from_numpy(self._previous_reward).to(self._device),
             self._state,
         )
 
     def _record_before(self, actions: NDArray[np.int64], q: NDArray[np.float32]) -> None:
-        """What is known before the environment answers: where a run begins, frame, action, Q."""
+        """What is known before the environment answers: where a run begins, action, Q."""
         runs, lanes, at = self._current, self._lanes, self._current.steps
         starting = lanes[at == 0]
         if len(starting):
-            history = self._stacks[starting, :, :, : self._history]
-            runs.frames[starting, : self._history] = history.transpose(0, 3, 1, 2)
             runs.recurrent_state[starting] = torch.stack(
                 [self._state.hidden, self._state.cell], dim=1
             ).numpy(force=True)[starting]
             runs.previous_action[starting] = self._previous_action[starting]
             runs.previous_reward[starting] = self._previous_reward[starting]
-        runs.frames[lanes, self._history + at] = self._stacks[..., -1]
         runs.actions[lanes, at] = actions
         runs.chosen_q[lanes, at] = q[lanes, actions]
         runs.greedy_q[lanes, at] = q.max(axis=1)
@@ -157,18 +156,19 @@ class Actor:
         runs.terminated[:], runs.truncated[:] = result.terminated, result.truncated
         ended = result.terminated | result.truncated
         over = lanes[ended]
-        runs.frames[over, self._history + runs.steps[over]] = result.final_frames[over]
+        newest = self._history + runs.steps
+        runs.frames[lanes, newest] = result.frames
+        runs.frames[over, newest[over]] = result.final_frames[over]
 
         segments = self._close(ended)
-        self._stacks[..., :-1] = self._stacks[..., 1:]
-        self._stacks[..., -1] = result.frames
         self._previous_action[:], self._previous_reward[:] = actions, result.rewards
         if len(over):
-            self._start_episodes(over)
+            self._start_episodes(over, result.frames[over])
         return segments
 
-    def _start_episodes(self, over: NDArray[np.int64]) -> None:
-        self._stacks[over, :, :, :-1] = 0
+    def _start_episodes(self, over: NDArray[np.int64], frames: NDArray[np.uint8]) -> None:
+        self._current.frames[over, : self._history] = 0
+        self._current.frames[over, self._history] = frames
         self._previous_action[over] = -1
         self._previous_reward[over] = 0.0
         fresh = torch.zeros(len(self._lanes), dtype=torch.bool)
@@ -177,27 +177,28 @@ class Actor:
         self._state = RecurrentState.where(fresh.to(self._device), zeros, self._state)
 
     def _close(self, ended: NDArray[np.bool_]) -> list[Segment]:
-        """Moves full runs to the waiting side and encodes those whose TD errors are complete."""
-        current, waiting = self._current, self._waiting
-        followed = (waiting.steps > 0) & ((current.steps == self._n_steps) | ended)
-        segments = self._encode(self._lanes[followed])
-        full = self._lanes[(current.steps == self._segment_steps) & ~ended]
-        over = self._lanes[ended]
-        for closing in (full, over):
-            if len(closing):
-                waiting.take(current, closing)
-                current.steps[closing] = 0
-                current.index[closing] += 1
-        if len(over):
-            segments += self._encode(over)
-            current.episode[over] += 1
-            current.index[over] = 0
+        """Moves full and ended runs to the waiting side; returns segments that are complete."""
+        current, waiting, lanes = self._current, self._waiting, self._lanes
+        closing = (current.steps == self._segment_steps) | ended
+        followed = (current.steps >= self._n_steps) | ended | waiting.ended
+        complete = (waiting.steps > 0) & followed
+        # Encoded together, for hardly more than the time of one: half of the lanes at once, or
+        # all that are complete when one has to make room.
+        needed = (complete & closing).any() or 2 * np.count_nonzero(complete) >= len(lanes)
+        segments = self._encode(lanes[complete]) if needed else []
+        if closing.any():
+            waiting.take(current, lanes[closing])
+            current.steps[closing] = 0
+            current.index[closing] += 1
+            # A full run's last stack is the next one's first.
+            full, K, S = closing & ~ended, self._segment_steps, self._history + 1
+            current.frames[full, :S] = current.frames[full, K : K + S]
+            current.episode[ended] += 1
+            current.index[ended] = 0
         return segments
 
     def _encode(self, ready: NDArray[np.int64]) -> list[Segment]:
         """Segments of the waiting runs of those lanes, which are then free again."""
-        if len(ready) == 0:
-            return []
         errors = self._td_errors(ready)
         segments = [
             self._waiting.segment(
@@ -222,7 +223,7 @@ class Actor:
         K, n = self._segment_steps, self._n_steps
         rows = np.arange(K + n)[:, None]
         steps = waiting.steps[ready]
-        ended = waiting.terminated[ready] | waiting.truncated[ready]
+        ended = waiting.ended[ready]
         following = np.where(ended, 0, np.minimum(current.steps[ready], n))
         is_step = rows < steps + following
         rewards, greedy_q = np.zeros((2, K + n, len(ready)), np.float32)
@@ -234,7 +235,8 @@ class Actor:
         beyond = total < K + n
         greedy_q[total[beyond], columns[beyond]] = greedy_q[last[beyond], columns[beyond]]
         terminated = np.zeros((K + n, len(ready)), np.bool_)
-        is_over = np.where(ended, waiting.terminated[ready], current.terminated[ready])
+        ends_after = current.terminated[ready] & (current.steps[ready] <= n)
+        is_over = np.where(ended, waiting.terminated[ready], ends_after)
         terminated[last, columns] = is_over & (total > 0)
         values = torch.from_numpy(greedy_q).unsqueeze(-1)
         targets = n_step_double_q_targets(
@@ -257,7 +259,6 @@ class Actor:
             "policy": self.policy.state(),
             "env_steps": self.env_steps,
             "generator": self._generator.get_state().numpy(),
-            "stacks": self._stacks.copy(),
             "previous_action": self._previous_action.copy(),
             "previous_reward": self._previous_reward.copy(),
             "hidden": self._state.hidden.cpu().numpy(),
@@ -272,7 +273,6 @@ class Actor:
         self.policy.load_state(state["policy"])
         self.env_steps = int(state["env_steps"])
         self._generator.set_state(torch.from_numpy(state["generator"]))
-        self._stacks[...] = state["stacks"]
         self._previous_action[:] = state["previous_action"]
         self._previous_reward[:] = state["previous_reward"]
         self._state = RecurrentState(

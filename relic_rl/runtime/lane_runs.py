@@ -71,6 +71,11 @@ class LaneRuns:
             truncated=np.zeros(N, np.bool_),
         )
 
+    @property
+    def ended(self) -> NDArray[np.bool_]:
+        """bool[N]: the run's last step ended its episode."""
+        return self.terminated | self.truncated
+
     def take(self, other: "LaneRuns", lanes: NDArray[np.int64]) -> None:
         """Copies those lanes from `other`."""
         for item in fields(self):
@@ -88,7 +93,7 @@ class LaneRuns:
     ) -> Segment:
         """The lane's steps as a segment; `td_errors` float32[steps] are absolute."""
         steps = int(self.steps[lane])
-        ended = bool(self.terminated[lane] or self.truncated[lane])
+        ended = bool(self.ended[lane])
         return encode_segment(
             name=SegmentName(
                 actor, incarnation, lane, int(self.episode[lane]), int(self.index[lane])
