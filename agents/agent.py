@@ -78,6 +78,9 @@ class R2D2Agent:
             **({"objective": self.objective} if self.objective else {}),
         }
         self.optimizers = self._build_optimizers()
+        if reinforcement.compile_encoders:  # in place: names of parameters stay as they are
+            for encoder in (*self.online.encoders, *self.target.encoders):
+                encoder.compile()
 
     def _build(self, network: NetworkShape, representation: RepresentationOptions) -> None:
         arm, separate = representation.arm, representation.join == "separate"
@@ -181,15 +184,16 @@ class R2D2Agent:
 
     def reinforcement_loss(self, batch: TrainingBatch, stacks: Tensor) -> R2D2Loss:
         """The R2D2 loss over `stacks` [L * B, S, H, W], which the arm may have augmented."""
-        values = self._values(batch, stacks)
-        online_q, bootstrap_q = values.online(self.online)
-        target_q = values.target(self.target)
+        with torch.autocast(self.device.type, torch.bfloat16, self.reinforcement.bfloat16):
+            values = self._values(batch, stacks)
+            online_q, bootstrap_q = values.online(self.online)
+            target_q = values.target(self.target)
         rows = slice(self.sequence.burn_in_steps, None)
         o = self.reinforcement
         return r2d2_loss(
-            online_q=online_q,
-            bootstrap_online_q=bootstrap_q,
-            target_q=target_q,
+            online_q=online_q.float(),
+            bootstrap_online_q=bootstrap_q.float(),
+            target_q=target_q.float(),
             actions=batch.actions[rows],
             rewards=batch.rewards[rows],
             terminated=batch.terminated[rows],

@@ -47,6 +47,10 @@ class ReinforcementOptions:
     adam_epsilon: float
     clip_norm: float
     target_period_updates: int
+    bfloat16: bool = False
+    """The Q-networks' passes under autocast to bfloat16; Q-values and losses stay float32."""
+    compile_encoders: bool = False
+    """Whether torch.compile makes the encoders' kernels."""
 
 
 @dataclass(frozen=True)

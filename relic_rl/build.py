@@ -25,6 +25,7 @@ from relic_rl.config import Config
 from relic_rl.errors import UserError
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.runtime.actor import Actor
+from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn
 from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.inline import InlineEngine
 from relic_rl.runtime.stopwatch import Stopwatch
@@ -51,13 +52,16 @@ def learner_device(config: Config) -> torch.device:
     """The device to learn on.
 
     Raises:
-      ResourceError: CUDA is asked for and not there.
+      ResourceError: CUDA is asked for, by itself or by an option that needs it, and not there.
     """
     if config.run.device == "cuda" and not torch.cuda.is_available():
         raise ResourceError("run.device is cuda, but no CUDA device is found: use cpu or auto")
-    if config.run.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.run.device)
+    if config.run.device != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda")
+    for option in ("bfloat16", "compile_encoders"):
+        if getattr(config.learner, option):
+            raise ResourceError(f"learner.{option} needs a CUDA device, the learner's is the CPU")
+    return torch.device("cpu")
 
 
 def cores() -> int:
@@ -149,6 +153,8 @@ def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.devic
             adam_epsilon=learner.adam_epsilon,
             clip_norm=learner.clip_norm,
             target_period_updates=learner.target_period_updates,
+            bfloat16=learner.bfloat16,
+            compile_encoders=learner.compile_encoders,
         ),
         representation=RepresentationOptions(
             arm=representation.arm,
@@ -191,6 +197,12 @@ def make_replay(config: Config, *, seed: int) -> ReplayBuffer:
         priority_mix=replay.priority_mix,
         importance_exponent=replay.importance_exponent,
     )
+
+
+def make_batches(config: Config, replay: ReplayBuffer, device: torch.device) -> Batches:
+    """What the learner takes its batches from: ahead of it, but in the reproducible engine."""
+    make = BatchesInTurn if config.run.engine == "inline" else BatchesAhead
+    return make(replay, config.learner.batch_sequences, device)
 
 
 def check_memory(config: Config) -> None:

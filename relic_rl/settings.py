@@ -75,6 +75,10 @@ class LearnerConfig:
     """Global gradient norm. [Ape-X, as in SEED RL]"""
     target_period_updates: PositiveInt = 2500
     """Updates between copies to the target network. [R2D2 table 2]"""
+    bfloat16: bool = False
+    """Q-networks learn in bfloat16, losses in float32; CUDA only. [ours]"""
+    compile_encoders: bool = False
+    """torch.compile for the encoders of the learner; CUDA only. [ours]"""
     diagnostics_every_updates: NonNegativeInt = 200
     """Updates between the costly diagnostics; 0: never. [ours]"""
 

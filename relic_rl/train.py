@@ -97,10 +97,11 @@ class Training:
         envs = build.make_actor_envs(config, game, seed=seed, incarnation=self.incarnation)
         self.agent: R2D2Agent = build.make_agent(config, envs[0], seed=seed, device=self.device)
         self.replay: ReplayBuffer = build.make_replay(config, seed=seed)
+        self.batches = build.make_batches(config, self.replay, self.device)
         self.learner = Learner(
             agent=self.agent,
             replay=self.replay,
-            batch_sequences=config.learner.batch_sequences,
+            batches=self.batches,
             stopwatch=self.stopwatch,
         )
         self.limiter = RateLimiter(
@@ -384,7 +385,8 @@ class Training:
         self.engine.load_state(state["engine"])
 
     def close(self) -> None:
-        """Ends the engine and the records."""
+        """Ends the engine, the sampling and the records."""
+        self.batches.close()
         self.engine.close()
         self.metrics.close()
         self.tracker.close()

@@ -16,7 +16,8 @@ from relic_rl.bench.experience import paper_config, real_segments
 from relic_rl.config import Config
 from relic_rl.console import Console
 from relic_rl.replay.buffer import ReplayBuffer
-from relic_rl.runtime.learner import Learner, training_batch
+from relic_rl.runtime.batches import BatchesInTurn, training_batch
+from relic_rl.runtime.learner import Learner
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
@@ -53,7 +54,7 @@ def _learner_results(config: Config, updates: int) -> Results:
     one = Learner(
         agent=agent,
         replay=buffer,
-        batch_sequences=config.learner.batch_sequences,
+        batches=BatchesInTurn(buffer, config.learner.batch_sequences, device),
         stopwatch=stopwatch,
     )
     flops = _flops_per_update(config, agent, buffer)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from agents.agent import R2D2Agent
-from agents.interface import RecurrentState, TrainingBatch
 from relic_rl.errors import UserError
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.replay.sequences import SequenceBatch
+from relic_rl.runtime.batches import Batches
 from relic_rl.runtime.stopwatch import Stopwatch
 
 MAX_SKIPPED_UPDATES = 10
@@ -32,30 +32,29 @@ class Learner:
 
     Args:
       agent: what learns.
-      replay: what it learns from.
-      batch_sequences: B.
+      replay: where the new priorities go.
+      batches: what it learns from.
       stopwatch: times "sampling" and "learning".
     """
 
     def __init__(
-        self, *, agent: R2D2Agent, replay: ReplayBuffer, batch_sequences: int, stopwatch: Stopwatch
+        self, *, agent: R2D2Agent, replay: ReplayBuffer, batches: Batches, stopwatch: Stopwatch
     ) -> None:
         self.skipped_updates = 0
         self._agent = agent
         self._replay = replay
-        self._batch_sequences = batch_sequences
+        self._batches = batches
         self._stopwatch = stopwatch
         self._skipped_in_a_row = 0
 
     def update(self) -> Update:
-        """Samples, updates, and writes the new priorities back.
+        """Takes a batch, updates, and writes the new priorities back.
 
         Raises:
           DivergedError: the tenth update in a row had no finite loss and gradient.
         """
         with self._stopwatch.time("sampling"):
-            batch = self._replay.sample(self._batch_sequences)
-            tensors = training_batch(batch, self._agent.device)
+            batch, tensors = self._batches.take()
         with self._stopwatch.time("learning"):
             report = self._agent.update(tensors)
         if report.finite:
@@ -118,24 +117,3 @@ class RunningMeans:
         self.count = state["count"]
         self._sums = {name: torch.from_numpy(array) for name, array in state["sums"].items()}
         self._counts = dict(state["counts"])
-
-
-def training_batch(batch: SequenceBatch, device: torch.device) -> TrainingBatch:
-    """The arrays of a decoded batch as tensors on the learner's device."""
-
-    def move(array: object) -> Tensor:
-        return torch.as_tensor(array).to(device, non_blocking=True)
-
-    return TrainingBatch(
-        frames=move(batch.frames),
-        previous_actions=move(batch.previous_actions),
-        previous_rewards=move(batch.previous_rewards),
-        actions=move(batch.actions),
-        rewards=move(batch.rewards),
-        terminated=move(batch.terminated),
-        is_step=move(batch.is_step),
-        has_burn_in=move(batch.has_burn_in),
-        state=RecurrentState(*move(batch.state)),
-        unroll_state=RecurrentState(*move(batch.unroll_state)),
-        weights=move(batch.weights),
-    )

@@ -538,3 +538,38 @@ def test_without_any_burn_in_there_is_no_delta_q(make_agent: Any, make_batch: An
     metrics = agent.update(batch._replace(has_burn_in=torch.zeros_like(batch.has_burn_in))).metrics
 
     assert "delta_q" not in metrics
+
+
+# Options for a GPU
+
+
+def test_bfloat16_changes_the_loss_by_its_rounding_and_nothing_else(
+    make_agent: Any, make_batch: Any
+) -> None:
+    batch = make_batch()
+    exact, rounded = make_agent(), make_agent(bfloat16=True)
+
+    loss = exact.reinforcement_loss(batch, stacks(batch).float())
+    rounded_loss = rounded.reinforcement_loss(batch, stacks(batch).float())
+    report = rounded.update(batch)
+
+    # 8 bits of mantissa: a relative error of 2^-9 an operation, some operations deep.
+    assert not torch.equal(rounded_loss.loss, loss.loss)
+    torch.testing.assert_close(rounded_loss.loss, loss.loss, rtol=0.05, atol=0.0)
+    assert rounded_loss.td_errors.dtype == torch.float32
+    assert report.finite
+    assert {p.dtype for p in rounded.online.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_compiled_encoders_learn_the_same_and_keep_their_names(
+    make_agent: Any, make_batch: Any
+) -> None:
+    batch = make_batch()
+    plain, compiled = make_agent(), make_agent(compile_encoders=True)
+
+    loss = plain.reinforcement_loss(batch, stacks(batch).float()).loss
+    compiled_loss = compiled.reinforcement_loss(batch, stacks(batch).float()).loss
+
+    torch.testing.assert_close(compiled_loss, loss)
+    assert parameters(compiled).keys() == parameters(plain).keys()

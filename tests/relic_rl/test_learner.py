@@ -9,6 +9,7 @@ from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl.config import resolve
 from relic_rl.replay.segment import SegmentName, encode_segment
+from relic_rl.runtime.batches import BatchesInTurn
 from relic_rl.runtime.learner import (
     MAX_SKIPPED_UPDATES,
     DivergedError,
@@ -109,7 +110,8 @@ def parts() -> Iterator[tuple[Learner, R2D2Agent, Any]]:
                     created_env_steps=0,
                 )
             )
-    learner = Learner(agent=agent, replay=replay, batch_sequences=4, stopwatch=Stopwatch())
+    batches = BatchesInTurn(replay, 4, agent.device)
+    learner = Learner(agent=agent, replay=replay, batches=batches, stopwatch=Stopwatch())
     yield learner, agent, replay
     env.close()
 

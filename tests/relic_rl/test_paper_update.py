@@ -7,6 +7,7 @@ import torch
 
 from relic_rl import build
 from relic_rl.config import resolve
+from relic_rl.runtime.batches import BatchesInTurn
 from relic_rl.runtime.learner import Learner
 from relic_rl.runtime.stopwatch import Stopwatch
 
@@ -36,7 +37,7 @@ def test_the_paper_preset_makes_three_updates_at_full_size_within_24_gib() -> No
     learner = Learner(
         agent=agent,
         replay=replay,
-        batch_sequences=config.learner.batch_sequences,
+        batches=BatchesInTurn(replay, config.learner.batch_sequences, torch.device("cpu")),
         stopwatch=stopwatch,
     )
     updates = [learner.update() for _ in range(3)]

@@ -1,0 +1,164 @@
+"""Batches for the learner, as tensors on its device: sampled when asked for, or ahead of it."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from agents.interface import RecurrentState, TrainingBatch
+from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.sequences import SequenceBatch
+
+_POLL_SECONDS = 0.2
+
+
+class Batch(NamedTuple):
+    """What the replay gave, and the same for the agent."""
+
+    sequences: SequenceBatch
+    tensors: TrainingBatch
+
+
+class Batches(Protocol):
+    """Where a learner takes its batches from."""
+
+    def take(self) -> Batch:
+        """The next batch."""
+
+    def close(self) -> None:
+        """Ends what runs in the background."""
+
+
+class BatchesInTurn:
+    """Samples, decodes and copies when asked: the next batch knows the last one's priorities.
+
+    Args:
+      replay: what is sampled.
+      batch_sequences: B.
+      device: the learner's.
+    """
+
+    def __init__(self, replay: ReplayBuffer, batch_sequences: int, device: torch.device) -> None:
+        self._replay = replay
+        self._batch_sequences = batch_sequences
+        self._device = device
+
+    def take(self) -> Batch:
+        """Samples a batch.
+
+        Raises:
+          RuntimeError: the replay holds no complete sequence yet.
+        """
+        sequences = self._replay.sample(self._batch_sequences)
+        return Batch(sequences, training_batch(sequences, self._device))
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class BatchesAhead:
+    """Samples, decodes and copies in a thread, while the learner computes.
+
+    A batch is drawn up to `ahead_batches` + 1 updates before it is used, so by priorities that are
+    that much older, and not the same ones twice: for engines that are not reproducible anyway. On
+    a GPU the copies go from pinned memory over a stream of their own.
+
+    Args:
+      replay: what is sampled.
+      batch_sequences: B.
+      device: the learner's.
+      ahead_batches: how many wait, at least 1; 2 is double buffering.
+    """
+
+    def __init__(
+        self,
+        replay: ReplayBuffer,
+        batch_sequences: int,
+        device: torch.device,
+        *,
+        ahead_batches: int = 2,
+    ) -> None:
+        self._in_turn = BatchesInTurn(replay, batch_sequences, device)
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(ahead_batches)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+
+    def take(self) -> Batch:
+        """The oldest batch that waits, or the next one.
+
+        Raises:
+          BaseException: what ended the thread.
+        """
+        if not self._thread.is_alive() and self._queue.empty():
+            self._thread.start()
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        if self._stream is not None:
+            # Its memory belongs to the copying stream: not to be reused before this one is done.
+            for tensor in _tensors(item.tensors):
+                tensor.record_stream(torch.cuda.current_stream(tensor.device))
+        return item
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            torch.set_num_threads(1)
+            while not self._stop.is_set():
+                self._put(self._sample())
+        except BaseException as error:
+            self._put(error)
+
+    def _sample(self) -> Batch:
+        if self._stream is None:
+            return self._in_turn.take()
+        with torch.cuda.stream(self._stream):
+            batch = self._in_turn.take()
+            self._stream.synchronize()
+        return batch
+
+    def _put(self, item: Batch | BaseException) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._queue.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+        return None
+
+
+def training_batch(batch: SequenceBatch, device: torch.device) -> TrainingBatch:
+    """The arrays of a decoded batch as tensors on the learner's device."""
+
+    def move(array: object) -> Tensor:
+        tensor = torch.as_tensor(array)
+        if device.type == "cuda":  # only from pinned memory does a copy not wait
+            tensor = tensor.pin_memory()
+        return tensor.to(device, non_blocking=True)
+
+    return TrainingBatch(
+        frames=move(batch.frames),
+        previous_actions=move(batch.previous_actions),
+        previous_rewards=move(batch.previous_rewards),
+        actions=move(batch.actions),
+        rewards=move(batch.rewards),
+        terminated=move(batch.terminated),
+        is_step=move(batch.is_step),
+        has_burn_in=move(batch.has_burn_in),
+        state=RecurrentState(*move(batch.state)),
+        unroll_state=RecurrentState(*move(batch.unroll_state)),
+        weights=move(batch.weights),
+    )
+
+
+def _tensors(batch: TrainingBatch) -> Iterator[Tensor]:
+    for part in batch:
+        yield from part if isinstance(part, RecurrentState) else (part,)

@@ -1,0 +1,124 @@
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.segment import SegmentName, encode_segment
+from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn
+
+CPU = torch.device("cpu")
+SEQUENCES, STEPS = 12, 5
+
+
+@pytest.fixture
+def replay() -> ReplayBuffer:
+    rng = np.random.default_rng(0)
+    buffer = ReplayBuffer(
+        capacity_steps=1000,
+        max_bytes=10**8,
+        segment_steps=STEPS,
+        burn_in_steps=0,
+        unroll_steps=STEPS,
+        n_steps=2,
+        frame_stack=2,
+        rng=np.random.Generator(np.random.PCG64(0)),
+    )
+    for episode in range(SEQUENCES):
+        buffer.insert(
+            encode_segment(
+                name=SegmentName(0, 0, 0, episode, 0),
+                frames=rng.integers(0, 255, (1 + STEPS + 1, 36, 36), dtype=np.uint8),
+                history_frames=1,
+                actions=rng.integers(0, 3, STEPS),
+                rewards=np.full(STEPS, episode, np.float32),
+                terminated=True,
+                truncated=False,
+                previous_action=-1,
+                previous_reward=0.0,
+                recurrent_state=np.zeros((2, 4), np.float32),
+                td_max=1.0,
+                td_sum=2.0,
+                created_env_steps=0,
+            )
+        )
+    return buffer
+
+
+@pytest.fixture(params=[BatchesInTurn, BatchesAhead])
+def batches(request: pytest.FixtureRequest, replay: ReplayBuffer) -> Iterator[Batches]:
+    made = request.param(replay, 3, CPU)
+    yield made
+    made.close()
+
+
+def test_the_tensors_are_the_sequences_that_were_drawn(batches: Batches) -> None:
+    for _ in range(5):
+        sequences, tensors = batches.take()
+
+        assert np.array_equal(tensors.frames.numpy(), sequences.frames)
+        assert np.array_equal(tensors.rewards.numpy(), sequences.rewards)
+        assert np.array_equal(tensors.state.hidden.numpy(), sequences.state[0])
+        assert tensors.rewards[0].tolist() == [float(slot) for slot in sequences.slots]
+
+
+def test_every_sequence_comes_about_equally_often(batches: Batches) -> None:
+    drawn = np.concatenate([batches.take().sequences.slots for _ in range(400)])
+
+    # 1200 draws over 12 slots: 100 expected each, standard deviation 9.6.
+    counts = np.bincount(drawn, minlength=SEQUENCES)
+    assert counts.min() > 100 - 5 * 9.6
+    assert counts.max() < 100 + 5 * 9.6
+
+
+def test_ahead_waits_with_two_batches_and_draws_no_more(replay: ReplayBuffer) -> None:
+    batches = BatchesAhead(replay, 3, CPU, ahead_batches=2)
+    taken = batches.take()
+    for thread in threading.enumerate():
+        if thread.name == "batches":
+            thread.join(0.5)  # time for it to run ahead as far as it may
+    replay.update_priorities(
+        np.arange(SEQUENCES), np.full(SEQUENCES, taken.sequences.generations[0]), np.zeros(12)
+    )
+    replay.update_priorities(np.array([7]), taken.sequences.generations[:1], np.array([1e6]))
+
+    slots = [batches.take().sequences.slots.tolist() for _ in range(5)]
+    batches.close()
+
+    # Two waited and one was in the thread's hands; what is drawn now knows the new priorities.
+    assert [7, 7, 7] not in slots[:2]
+    assert slots[3:] == [[7, 7, 7]] * 2
+
+
+def test_closing_ends_the_thread(replay: ReplayBuffer) -> None:
+    batches = BatchesAhead(replay, 3, CPU)
+    batches.take()
+    assert "batches" in {thread.name for thread in threading.enumerate()}
+
+    batches.close()
+
+    assert "batches" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_source_that_never_ran_closes(replay: ReplayBuffer) -> None:
+    BatchesAhead(replay, 3, CPU).close()
+
+
+def test_what_breaks_the_sampling_reaches_the_learner() -> None:
+    empty = ReplayBuffer(
+        capacity_steps=100,
+        max_bytes=10**6,
+        segment_steps=STEPS,
+        burn_in_steps=0,
+        unroll_steps=STEPS,
+        n_steps=2,
+        frame_stack=1,
+        rng=np.random.default_rng(0),
+    )
+    batches = BatchesAhead(empty, 3, CPU)
+
+    with pytest.raises(RuntimeError, match="no complete sequence"):
+        batches.take()
+    batches.close()
