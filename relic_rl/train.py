@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from agents.agent import R2D2Agent
@@ -276,6 +277,7 @@ class Training:
             "skipped_updates": self.learner.skipped_updates,
             "replay_steps": self.replay.steps,
             "replay_bytes": self.replay.bytes,
+            "resident_bytes": psutil.Process().memory_info().rss,
             "replay_ratio": self.limiter.replay_ratio,
             "stale_priorities": self.replay.stale_priorities,
             **self._rates(),

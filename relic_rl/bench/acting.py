@@ -2,34 +2,70 @@
 
 import statistics
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
+from agents.exploration import epsilon_ladder
 from relic_rl import build
-from relic_rl.bench.ceilings import Results, environment_steps_per_second, seconds_per_call
+from relic_rl.bench.ceilings import GAME, Results, environment_steps_per_second, seconds_per_call
 from relic_rl.bench.experience import random_actor
 from relic_rl.config import Config
-from relic_rl.runtime.actor import Actor
+from relic_rl.runtime.actor import Actor, Collected
+from relic_rl.runtime.engine import Engine
+from relic_rl.runtime.stopwatch import Stopwatch
 
 
 def acting(laptop: Config) -> Results:
-    """Acting with the laptop network, against its environment and its forward pass alone."""
+    """Acting with the laptop network, against its environment and its forward pass alone.
+
+    In turn, as the inline engine does it; and with the lanes split over as many actors as cores,
+    in threads, where one actor's network computes while another's emulators run.
+    """
     device = build.learner_device(laptop)
-    rates: dict[str, list[float]] = {"environment": [], "forward": [], "acting": []}
+    rates: dict[str, list[float]] = {name: [] for name in ("environment", "forward", "in_turn")}
+    overlapped = []
     with random_actor(laptop, device) as actor:
-        for _ in range(3):  # interleaved: the machine's speed moves
+        for _ in range(5):  # interleaved: the machine's speed moves
             rates["environment"].append(environment_steps_per_second(laptop))
             rates["forward"].append(_forward_steps_per_second(laptop, actor, device))
-            rates["acting"].append(_acting_steps_per_second(actor))
-    environment, forward, acted = (statistics.median(values) for values in rates.values())
+            rates["in_turn"].append(_steps_per_second(actor.step))
+            with _threads_engine(laptop, device) as engine:
+                overlapped.append(_steps_per_second(engine.collect))
+    environment, forward, in_turn = (statistics.median(values) for values in rates.values())
     bound = 1 / (1 / environment + 1 / forward)
     return {
         "environment_steps_per_second": environment,
         "forward_steps_per_second": forward,
-        "steps_per_second": acted,
         "bound_steps_per_second": bound,
-        "bound_fraction": acted / bound,
+        "steps_per_second": in_turn,
+        "bound_fraction": in_turn / bound,
+        "threads_steps_per_second": statistics.median(overlapped),
+        "threads_bound_fraction": statistics.median(overlapped) / bound,
     }
+
+
+@contextmanager
+def _threads_engine(laptop: Config, device: torch.device) -> Iterator[Engine]:
+    """The threads engine of the same lanes, without a learner beside it."""
+    lanes = laptop.actor.lanes
+    actors = max(count for count in range(1, build.cores() + 1) if lanes % count == 0)
+    config = replace(
+        laptop,
+        actor=replace(laptop.actor, actors=actors),
+        env=replace(laptop.env, threads=max(build.cores() // actors, 1)),
+        run=replace(laptop.run, engine="threads"),
+    )
+    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
+    agent = build.make_agent(config, envs[0], seed=0, device=device)
+    epsilons = epsilon_ladder(lanes, config.actor.epsilon_base, config.actor.epsilon_exponent)
+    engine = build.make_engine(
+        config, envs, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
+    )
+    yield engine
+    engine.close()
 
 
 def _forward_steps_per_second(laptop: Config, actor: Actor, device: torch.device) -> float:
@@ -45,8 +81,9 @@ def _forward_steps_per_second(laptop: Config, actor: Actor, device: torch.device
     return lanes / seconds
 
 
-def _acting_steps_per_second(actor: Actor) -> float:
+def _steps_per_second(step: Callable[[], Collected]) -> float:
+    step()
     steps, started = 0, time.perf_counter()
     while time.perf_counter() - started < 3.0:
-        steps += actor.step().steps
+        steps += step().steps
     return steps / (time.perf_counter() - started)

@@ -6,17 +6,17 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch.utils.flop_counter import FlopCounterMode
 
+from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl.bench.ceilings import GAME, Results, matmul_flops_per_second, wait
 from relic_rl.bench.experience import paper_config, real_segments
 from relic_rl.config import Config
 from relic_rl.console import Console
 from relic_rl.replay.buffer import ReplayBuffer
-from relic_rl.runtime.batches import BatchesInTurn, training_batch
+from relic_rl.runtime.batches import BatchesAhead, BatchesInTurn, training_batch
 from relic_rl.runtime.learner import Learner
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.stop import StopRequest
@@ -70,6 +70,7 @@ def _learner_results(config: Config, updates: int) -> Results:
         seconds.append(time.perf_counter() - started)
     lap = stopwatch.lap()
     update_seconds, matmul = statistics.median(seconds), statistics.median(probes)
+    ahead = _sampled_ahead(config, agent, buffer, updates)
     trained = config.learner.batch_sequences * config.learner.unroll_steps
     return {
         "update_seconds": update_seconds,
@@ -79,10 +80,30 @@ def _learner_results(config: Config, updates: int) -> Results:
         "matmul_fraction": flops / update_seconds / matmul,
         "trained_steps_per_second": trained / update_seconds,
         "sampling_fraction": lap["sampling"] / (lap["sampling"] + lap["learning"]),
+        **ahead,
     }
 
 
-def _flops_per_update(config: Config, agent: Any, buffer: ReplayBuffer) -> float:
+def _sampled_ahead(config: Config, agent: R2D2Agent, buffer: ReplayBuffer, updates: int) -> Results:
+    """The same updates, with batches made in a thread: what of the sampling is not hidden."""
+    stopwatch = Stopwatch()
+    batches = BatchesAhead(buffer, config.learner.batch_sequences, agent.device)
+    one = Learner(agent=agent, replay=buffer, batches=batches, stopwatch=stopwatch)
+    one.update()
+    wait(agent.device)
+    stopwatch.lap()
+    for _ in range(updates):
+        one.update()
+    wait(agent.device)
+    lap = stopwatch.lap()
+    batches.close()
+    return {
+        "ahead_update_seconds": lap["window"] / updates,
+        "ahead_sampling_fraction": lap["sampling"] / lap["window"],
+    }
+
+
+def _flops_per_update(config: Config, agent: R2D2Agent, buffer: ReplayBuffer) -> float:
     """Counted by torch, and the LSTM, which it misses, by formula."""
     batch = buffer.sample(config.learner.batch_sequences)
     with FlopCounterMode(display=False) as counter:

@@ -53,10 +53,21 @@ def run(parts: tuple[str, ...], json_file: Path | None, overrides: dict[str, Any
         started = time.perf_counter()
         results[name] = PARTS[name](laptop)
         console.print(_table(name, results[name], time.perf_counter() - started))
+    _relate(results)
     results["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     console.print(f"peak memory {results['peak_memory_bytes'] / 2**30:.2f} GiB")
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _relate(results: Results) -> None:
+    """Figures of the replay that rest on two parts, where both were measured."""
+    replayed = results.get("replay", {})
+    if replayed and "learner" in results:
+        update_seconds = results["learner"]["paper"]["update_seconds"]
+        replayed["sample_fraction_of_paper_update"] = replayed["sample_seconds"] / update_seconds
+    if replayed and "bytes_per_game" in results:  # instead of one game's
+        replayed["bytes_per_step"] = results["bytes_per_game"]["mean_bytes_per_step"]
 
 
 def machine() -> Results:
