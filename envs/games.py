@@ -112,14 +112,21 @@ ATARI57: dict[str, Game] = {
 def find_game(text: str) -> Game:
     """Returns the game called `text`: `pong`, `Pong`, `ms_pacman`, `ms-pacman`, `ALE/Pong-v5`.
 
+    Of Gymnasium's ids only those of version 5 exist, and only they are taken.
+
     Raises:
       UnknownGameError: none of the 57 is called so; the message holds the nearest name.
     """
     by_key = {name.lower(): game for name, game in ATARI57.items()}
-    key = re.sub(r"^ale/|-v\d+$|[-_ ]", "", text.strip().lower())
+    name = text.strip().lower()
+    gymnasium_id = re.fullmatch(r"ale/([a-z]+)-v5", name)
+    key = gymnasium_id[1] if gymnasium_id else re.sub(r"[-_ ]", "", name)
     if key in by_key:
         return by_key[key]
-    (nearest,) = difflib.get_close_matches(key, by_key, n=1, cutoff=0.0)
+    bare = re.sub(r"^.*/|-v\d+$|[-_ ]", "", name)
+    (nearest,) = difflib.get_close_matches(bare, by_key, n=1, cutoff=0.0)
+    known = by_key[nearest]
+    hint = known.env_id if re.search(r"/|-v\d+$", name) else known.name
     raise UnknownGameError(
-        f"unknown game {text!r}: nearest is {by_key[nearest].name!r}; relic-rl games lists all 57"
+        f"unknown game {text!r}: nearest is {hint!r}; relic-rl games lists all 57"
     )
