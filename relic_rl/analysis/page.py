@@ -1,43 +1,22 @@
-"""The report's page: plain HTML with its style and figures inside, nothing fetched, no scripts."""
+"""The report's page: one HTML file with its style, its script and its figures inside.
+
+It asks the network for nothing, and forbids itself to: the content policy at its head allows no
+source but the page. The script only sorts tables.
+"""
 
 import base64
+import hashlib
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from relic_rl.analysis.tables import Cell, Table
 
-_STYLE = """
-:root { --ink: #222; --soft: #666; --line: #ddd; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; background: #fff; }
-h1 { font-size: 1.6rem; margin: 0 0 .2rem; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; }
-p { margin: .4rem 0; max-width: 46rem; }
-.soft, figcaption, footer { color: var(--soft); font-size: .88rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 1rem 0; }
-dt { color: var(--soft); }
-dd { margin: 0; overflow-wrap: anywhere; }
-.warning { border-left: 4px solid #c8552b; background: #fdf3ef; padding: .4rem .8rem;
-  margin: .6rem 0; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .22rem .7rem; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid #eee; }
-thead th { border-bottom: 2px solid var(--line); vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
-tbody tr:hover td { background: #f6f9fc; }
-td small { color: var(--soft); display: block; font-weight: 400; }
-td.best { font-weight: 600; }
-figure { margin: .5rem 0 1.5rem; }
-figure img { width: 100%; height: auto; display: block; }
-footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; }
-@media (max-width: 36rem) { dl { grid-template-columns: 1fr; } dt { margin-top: .4rem; }
-  figure { overflow-x: auto; } figure img { min-width: 34rem; } }
-@media print { .wide { overflow: visible; } }
-"""
+_HERE = Path(__file__).parent
+_WIDEST_INCH_PIXELS, _NARROWEST_INCH_PIXELS = 112, 64
+"""Of a figure's inch: beyond, letters are out of proportion to the page's; below, unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +27,23 @@ class Picture:
     caption: str
     png: Path
     svg: Path
+    width_inches: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number that the page opens with, for every column."""
+
+    title: str
+    lines: tuple[tuple[str, str, bool], ...]
+    """Label, number, and whether it is of the reader's own runs."""
 
 
 def render_page(
     *,
     title: str,
     lead: str,
+    tiles: Sequence[Tile],
     facts: Sequence[tuple[str, str]],
     warnings: Sequence[str],
     tables: Sequence[Table],
@@ -61,22 +51,32 @@ def render_page(
     footnotes: Sequence[str],
 ) -> str:
     """Returns the page; every text is escaped here, so callers give plain text."""
+    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    titles = [tables[0].title, *(picture.title for picture in pictures)]
+    titles += [table.title for table in tables[1:]]
+    notes = "\n".join(f"<p>{_e(warning)}</p>" for warning in warnings)
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{_e(title)}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{_e(title)}</h1><p class=soft>{_e(lead)}</p>",
-        *(f"<p class=warning>{_e(warning)}</p>" for warning in warnings),
-        "<dl>",
-        *(f"<dt>{_e(name)}</dt><dd>{_e(value)}</dd>" for name, value in facts),
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">',
+        '<link rel="icon" href="data:,">',
+        f"<title>{_e(title)}</title>\n<style>\n{style}</style></head><body>",
+        f"<header><div><h1>{_e(title)}</h1><p class=lead>{_e(lead)}</p><nav>",
+        *(f'<a href="#{_anchor(text)}">{_e(text)}</a>' for text in titles),
+        "</nav></div></header>\n<div class=page>",
+        f"<div class=tiles>{''.join(map(_tile, tiles))}</div>",
+        f"<div class=notes>\n{notes}\n</div>" if warnings else "",
+        "<dl class=facts>",
+        *(f"<div><dt>{_e(name)}</dt><dd>{_e(value)}</dd></div>" for name, value in facts),
         "</dl>",
         _table(tables[0]),
-        *(_picture(picture) for picture in pictures),
-        *(_table(table) for table in tables[1:]),
+        *map(_picture, pictures),
+        *map(_table, tables[1:]),
         "<footer>",
         *(f"<p>{_e(footnote)}</p>" for footnote in footnotes),
-        "</footer></body></html>",
+        f"</footer></div>\n<script>{script}</script></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
@@ -85,26 +85,61 @@ def _e(text: str) -> str:
     return html.escape(text)
 
 
+def _policy(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    sources = ("img-src data:", "style-src 'unsafe-inline'", f"script-src 'sha256-{digest}'")
+    return "; ".join(("default-src 'none'", *sources))
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _heading(title: str) -> str:
+    return f'<h2 id="{_anchor(title)}">{_e(title)}</h2>'
+
+
+def _tile(tile: Tile) -> str:
+    lines = "".join(
+        f"<div{' class=own' if is_own else ''}><span>{_e(label)}</span><b>{_e(number)}</b></div>"
+        if is_own
+        else f"<div><span>{_e(label)}</span>{_e(number)}</div>"
+        for label, number, is_own in tile.lines
+    )
+    return f"<div class=tile><h3>{_e(tile.title)}</h3>{lines}</div>"
+
+
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{_e(column)}</th>" for column in table.columns)
+    kinds = ["text" if cell.key is None else "number" for cell in table.rows[0]]
+    if table.sorts:
+        head = "".join(
+            f"<th data-kind={kind}><button>{_e(column)}</button></th>"
+            for kind, column in zip(kinds, table.columns, strict=True)
+        )
+    else:
+        head = "".join(f"<th>{_e(column)}</th>" for column in table.columns)
+    hint = " A click on a head sorts; scores by percentage." if table.sorts else ""
     body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
     return (
-        f"<h2>{_e(table.title)}</h2><p class=soft>{_e(table.caption)}</p>\n"
-        f"<div class=wide><table><thead><tr>{head}</tr></thead>\n"
+        f"{_heading(table.title)}<p class=soft>{_e(table.caption + hint)}</p>\n"
+        f'<div class="wide{" tall" if table.sorts else ""}"><table><thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
 
 
 def _cell(cell: Cell) -> str:
     small = f"<small>{_e(cell.small)}</small>" if cell.small else ""
-    return f"<td{' class=best' if cell.best else ''}>{_e(cell.text)}{small}</td>"
+    key = _e(cell.text) if cell.key is None else f"{cell.key:.6g}"
+    return f'<td{" class=best" if cell.best else ""} data-key="{key}">{_e(cell.text)}{small}</td>'
 
 
 def _picture(picture: Picture) -> str:
     data = base64.b64encode(picture.svg.read_bytes()).decode()
+    widest = picture.width_inches * _WIDEST_INCH_PIXELS
+    narrowest = picture.width_inches * _NARROWEST_INCH_PIXELS
     return (
-        f"<h2>{_e(picture.title)}</h2>\n<figure>"
-        f'<img alt="{_e(picture.title)}" src="data:image/svg+xml;base64,{data}">'
-        f"<figcaption>{_e(picture.caption)} Files: {_e(picture.png.name)}, "
-        f"{_e(picture.svg.name)}.</figcaption></figure>"
+        f"{_heading(picture.title)}\n<p class=soft>{_e(picture.caption)}</p><figure>"
+        f'<img alt="{_e(picture.title)}" style="max-width:{widest:.0f}px;'
+        f'min-width:{narrowest:.0f}px" src="data:image/svg+xml;base64,{data}"></figure>'
+        f"<p class=soft>As files: {_e(picture.png.name)}, {_e(picture.svg.name)}</p>"
     )

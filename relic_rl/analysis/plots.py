@@ -6,11 +6,11 @@ beyond, because games differ by a factor of ten thousand. `save_figure` writes P
 same bytes for the same data.
 """
 
+import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -20,66 +20,51 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
+from PIL import Image
 
 from envs.games import ATARI57, Game
+from relic_rl.analysis.plot_style import (
+    BELOW_HUMAN,
+    COLOURS,
+    FAINT,
+    INK,
+    PUBLISHED_COLOURS,
+    PUBLISHED_MARKERS,
+    SOFT,
+    STYLE,
+    percent_axis,
+    published_line,
+    short,
+    styled,
+)
 from relic_rl.analysis.runs import Curve, Run, Series
 from relic_rl.analysis.scores import Estimate, aggregate, human_normalized
 
-COLOURS = ("#1b5e9e", "#c8552b", "#2e8b6d", "#8a5aa8", "#b58a13", "#4a4a4a")
-_PUBLISHED_COLOURS = ("#7a7a7a", "#b0885a", "#6c9a8b", "#9a86b0", "#a0a0a0", "#c9b27a")
-_INK, _FAINT = "#333333", "#9a9a9a"
-_STYLE: Any = {  # matplotlib types the keys, one by one
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#ececec",
-    "grid.linewidth": 0.8,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "svg.hashsalt": "relic-rl",
-}
-# Percent of human: linear to 100, logarithmic beyond, ticks where a reader looks for them.
-_PERCENT_TICKS = (-100, 0, 50, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+_FAR = 2.5
+"""A published level so many times above ours is named at the panel's edge, not drawn."""
 _LABEL_PLACE: dict[str, Any] = {
     "xycoords": ("axes fraction", "data"),
     "xytext": (4, 0),
     "textcoords": "offset points",
     "fontsize": 8,
+    "color": SOFT,
 }
-_P = ParamSpec("_P")
-
-
-def _styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
-    @wraps(draw)
-    def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
-        with mpl.rc_context(_STYLE):
-            return draw(*args, **kwargs)
-
-    return drawn
 
 
 def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Writes `stem`.png and `stem`.svg and returns their paths."""
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
-    with mpl.rc_context(_STYLE):
-        figure.savefig(png, dpi=150, metadata={"Software": None})
+    drawn = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(drawn, dpi=150, metadata={"Software": None})
         figure.savefig(svg, metadata={"Date": None})
+    # A few colours and their blends: a palette holds them in a third of the bytes.
+    palette = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    palette.save(png, optimize=True)
     return png, svg
 
 
-@_styled
+@styled
 def learning_curve(run: Run) -> Figure:
     """One run: scores of evaluations and training episodes, against frames and minutes."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
@@ -87,11 +72,11 @@ def learning_curve(run: Run) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, unit in ((left, "frames"), (right, "minutes")):
         x = getattr(run.episodes, unit)
-        axis.plot(x, run.episodes.scores, ".", ms=2.5, color=_FAINT, alpha=0.5, mew=0, zorder=1)
-        width = max(1, len(x) // 50)
+        axis.plot(x, run.episodes.scores, ".", ms=3.2, color=BELOW_HUMAN, mew=0, zorder=1)
+        width = max(1, len(x) // 20)
         if len(x) >= 10:
             smooth = _running_mean(run.episodes.scores, width)
-            axis.plot(x, smooth, color=_FAINT, lw=1.4, label=f"training, mean of {width} episodes")
+            axis.plot(x, smooth, color=SOFT, lw=1.3, label=f"training, mean of {width} episodes")
         axis.plot(
             getattr(run.evaluations, unit),
             run.evaluations.scores,
@@ -104,8 +89,8 @@ def learning_curve(run: Run) -> Figure:
     scores = np.concatenate([run.episodes.scores, run.evaluations.scores])
     for axis in (left, right):
         _reference_lines(axis, game, scores, labels=axis is right)
-    left.xaxis.set_major_formatter(FuncFormatter(_short))
-    left.yaxis.set_major_formatter(FuncFormatter(_short))
+    left.xaxis.set_major_formatter(FuncFormatter(short))
+    left.yaxis.set_major_formatter(FuncFormatter(short))
     right.xaxis.set_major_locator(MaxNLocator(5))  # long numbers: a run may take seconds
     left.set(xlabel="environment frames", ylabel="score", title=f"{run.game}, seed {run.seed}")
     right.set(xlabel="minutes of training")
@@ -115,7 +100,7 @@ def learning_curve(run: Run) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def score_bars(
     series: Mapping[str, Mapping[str, float]], published: Mapping[str, Mapping[str, float]]
 ) -> Figure:
@@ -127,78 +112,104 @@ def score_bars(
     """
     (first, bars), *others = series.items()
     rows = sorted(bars, key=lambda game: human_normalized(game, bars[game]))
-    figure = Figure(figsize=(8.2, 1.5 + 0.185 * max(4, len(rows))), layout="constrained")
+    figure = Figure(figsize=(9.6, 1.6 + 0.19 * max(4, len(rows))), layout="constrained")
     axis = figure.subplots()
     y = np.arange(len(rows))
     values = [100 * human_normalized(game, bars[game]) for game in rows]
-    tint = [COLOURS[0] if value >= 100 else "#8fb3d6" for value in values]
-    axis.barh(y, values, color=tint, height=0.68)
+    tint = [COLOURS[0] if value >= 100 else BELOW_HUMAN for value in values]
+    axis.barh(y, values, color=tint, height=0.7)
     marks = [
         _marks(axis, rows, scores, "o", colour, label)
         for (label, scores), colour in zip(others, COLOURS[1:], strict=False)
     ]
     marks += [
-        _marks(axis, rows, scores, "Ds^vPX"[i % 6], _PUBLISHED_COLOURS[i % 6], label)
+        _marks(axis, rows, scores, PUBLISHED_MARKERS[i % 6], PUBLISHED_COLOURS[i % 6], label)
         for i, (label, scores) in enumerate(published.items())
     ]
     shown = [*values, *(x for mark in marks for x in np.asarray(mark.get_xdata()))]
-    axis.axvline(0, color=_FAINT, lw=0.8)
-    axis.axvline(100, color=_INK, lw=1.2)
-    _percent_axis(axis)
-    axis.set_xlim(min(-5.0, 1.1 * min(shown)), max(130.0, 1.25 * max(shown)))
-    axis.set_yticks(y, rows, fontsize=8)
+    axis.axvline(0, color=FAINT, lw=1.0, zorder=0.5)
+    axis.axvline(100, color=INK, lw=1.1)
+    percent_axis(axis, top=len(rows) > 20)
+    axis.set_xlim(min(-8.0, 1.15 * min(shown)), max(130.0, 1.3 * max(shown)))
+    axis.set_yticks(y, rows, fontsize=8, color=INK)
     axis.set_ylim(-0.7, len(rows) - 0.3)
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", length=0)
-    axis.set_xlabel("human-normalized score (%): 0 random, 100 human, logarithmic beyond")
-    handles = [Patch(color=COLOURS[0], label=first), *marks]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8.5)
+    axis.spines[["left", "bottom"]].set_visible(False)
+    for row, value in zip(y, values, strict=True):
+        place = {"xy": (1.0, row), "xycoords": ("axes fraction", "data")}
+        axis.annotate(
+            f"{value:,.1f} %" if abs(value) < 99.95 else f"{value:,.0f} %",
+            **place,  # type: ignore[arg-type]
+            xytext=(48, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=7.5,
+            color=INK if value >= 100 else SOFT,
+        )
+    axis.set_xlabel("human-normalized score in percent: 0 random, 100 human, logarithmic beyond")
+    handles: list[Any] = [
+        Patch(color=tinted, label=f"{first}, {side} human")
+        for tinted, side in ((COLOURS[0], "at or above"), (BELOW_HUMAN, "below"))
+        if tinted in tint
+    ]
+    figure.legend(handles=[*handles, *marks], loc="outside upper center", ncols=4)
     return figure
 
 
-@_styled
+@styled
 def learning_grid(series: Sequence[Series]) -> Figure:
-    """Small multiples: evaluations of every game and seed, one colour a series."""
+    """Small multiples: evaluations of every game and seed, one colour a series.
+
+    With one series, the running mean of its training episodes stands behind them.
+    """
     games = [game for game in ATARI57 if any(run.game == game for s in series for run in s.runs)]
     columns = min(len(games), 6 if len(games) > 12 else 4)
     rows = math.ceil(len(games) / columns)
-    figure = Figure(figsize=(2.15 * columns + 0.4, 1.6 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(1.85 * columns + 0.3, 1.45 * rows + 0.7), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for axis, game in zip(axes, games, strict=False):
         shown = []
         for colour, one in zip(COLOURS, series, strict=False):
             runs = [run for run in one.runs if run.game == game]
             for run in runs:
+                if len(series) == 1 and len(run.episodes.frames):
+                    training = _smooth(run.episodes)
+                    axis.plot(training.frames, training.scores, color=BELOW_HUMAN, lw=1.0)
+                    shown.append(training.scores)
                 curve = run.evaluations
-                thin = {"lw": 0.8, "alpha": 0.6} if len(runs) > 1 else {"lw": 1.5}
+                thin = {"lw": 0.8, "alpha": 0.6} if len(runs) > 1 else {"lw": 1.6}
                 axis.plot(curve.frames, curve.scores, _dots(curve.frames), color=colour, **thin)
                 shown.append(curve.scores)
             if len(runs) > 1:
                 frames, mean = _mean_curve([run.evaluations for run in runs])
                 axis.plot(frames, mean, _dots(frames), color=colour, lw=1.8)
         _reference_lines(axis, ATARI57[game], np.concatenate(shown), labels=False)
-        axis.set_title(game, fontsize=8, fontweight="normal", pad=3)
-        axis.tick_params(labelsize=6.5, length=2)
-        axis.xaxis.set_major_formatter(FuncFormatter(_short))
-        axis.yaxis.set_major_formatter(FuncFormatter(_short))
+        axis.set_title(game, fontsize=8.5, fontweight="normal", pad=3)
+        axis.tick_params(labelsize=7, length=0, pad=2)
+        axis.xaxis.set_major_formatter(FuncFormatter(short))
+        axis.yaxis.set_major_formatter(FuncFormatter(short))
         axis.locator_params(nbins=4)
+        axis.set_xlim(left=0)
     for axis in axes[len(games) :]:
         axis.set_visible(False)
     for axis in axes[max(0, len(games) - columns) : len(games)]:
         axis.tick_params(labelbottom=True)
-    figure.supxlabel(
-        "environment frames; evaluation score, dashed: human, dotted: random", fontsize=8.5
-    )
-    if len(series) > 1:
-        lines = [
-            Line2D([], [], color=colour, label=one.label)
-            for colour, one in zip(COLOURS, series, strict=False)
-        ]
-        figure.legend(handles=lines, loc="outside upper center", ncols=6)
+    figure.supxlabel("environment frames; on the vertical axes, score", fontsize=8.5, color=SOFT)
+    handles = [
+        Line2D([], [], color=colour, label=one.label if len(series) > 1 else "evaluation")
+        for colour, one in zip(COLOURS, series, strict=False)
+    ]
+    if len(series) == 1:
+        handles.append(Line2D([], [], color=BELOW_HUMAN, lw=1.0, label="training, exploring"))
+    handles.append(Line2D([], [], color=INK, lw=1.0, ls="--", label="human"))
+    handles.append(Line2D([], [], color=FAINT, lw=1.0, ls=":", label="random"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=6)
     return figure
 
 
-@_styled
+@styled
 def profile(
     thresholds: NDArray[np.float64],
     series: Mapping[str, Estimate],
@@ -211,25 +222,26 @@ def profile(
       series: label → the profile at the thresholds, with a band where there are many seeds.
       published: the same of the methods to compare with; they have one score a game.
     """
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     axis = figure.subplots()
     x = 100 * thresholds
-    for i, (label, curve) in enumerate(published.items()):
-        axis.plot(x, curve.value, **_published_line(i), label=label)
     for colour, (label, curve) in zip(COLOURS, series.items(), strict=False):
-        axis.plot(x, curve.value, color=colour, label=label)
+        axis.plot(x, 100 * curve.value, color=colour, lw=2.2, label=label, zorder=3)
         if curve.low is not None and curve.high is not None:
-            axis.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
-    axis.axvline(100, color=_INK, lw=1.0)
-    _percent_axis(axis)
+            low, high = 100 * curve.low, 100 * curve.high
+            axis.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+    for i, (label, curve) in enumerate(published.items()):
+        axis.plot(x, 100 * curve.value, **published_line(i), label=label)
+    axis.axvline(100, color=INK, lw=1.0)
+    percent_axis(axis)
     axis.set_xlim(0, x[-1])
-    axis.set_ylim(0, 1.02)
-    axis.set(xlabel="human-normalized score τ (%)", ylabel="fraction of runs with score > τ")
-    axis.legend(loc="upper right", fontsize=8.5)
+    axis.set_ylim(0, 102)
+    axis.set(xlabel="human-normalized score τ in percent", ylabel="runs above τ, percent")
+    figure.legend(loc="outside upper center", ncols=6)
     return figure
 
 
-@_styled
+@styled
 def aggregate_curves(
     series: Sequence[Series], published: Mapping[str, Mapping[str, float]]
 ) -> Figure:
@@ -237,27 +249,50 @@ def aggregate_curves(
 
     Args:
       series: those without a frame that all their runs have passed are left out.
-      published: label → game → raw final score, as level lines.
+      published: label → game → raw final score, as level lines; far above, as a note at the top.
     """
-    panels = (("capped_mean", "capped mean (%)"), ("median", "median (%)"), ("iqm", "IQM (%)"))
-    figure = Figure(figsize=(10, 3.3), layout="constrained")
+    panels = (("capped_mean", "Capped mean"), ("median", "Median"), ("iqm", "IQM"))
+    figure = Figure(figsize=(9.6, 3.3), layout="constrained")
     axes = figure.subplots(1, 3)
-    for colour, one in zip(COLOURS, series, strict=False):
-        frames, points = _aggregates_over_frames(one)
-        for axis, (row, _) in zip(axes, panels, strict=True):
+    curves = [(one.label, *_aggregates_over_frames(one)) for one in series]
+    finals = {label: aggregate(scores, repetitions=1).rows() for label, scores in published.items()}
+    handles: dict[str, Line2D] = {}
+    for axis, (row, title) in zip(axes, panels, strict=True):
+        lowest, highest = 0.0, 1.0
+        for colour, (label, frames, points) in zip(COLOURS, curves, strict=False):
             values = [point[row] for point in points]
-            axis.plot(frames, values, _dots(frames), color=colour, label=one.label)
-    for i, (label, scores) in enumerate(published.items()):
-        final = aggregate(scores).rows()
-        for axis, (row, _) in zip(axes, panels, strict=True):
-            axis.axhline(final[row], **_published_line(i), label=label)
-    for axis, (_, title) in zip(axes, panels, strict=True):
-        axis.set(xlabel="environment frames", title=title)
-        axis.set_ylim(bottom=0)
-        axis.xaxis.set_major_formatter(FuncFormatter(_short))
-        axis.yaxis.set_major_formatter(FuncFormatter(_short))
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8.5)
+            handles[label] = axis.plot(
+                frames, values, _dots(frames), color=colour, lw=2.0, label=label
+            )[0]
+            lowest, highest = min([lowest, *values]), max([highest, *values])
+        far = []
+        for i, (label, final) in enumerate(finals.items()):
+            look = published_line(i)
+            if final[row] > _FAR * highest:
+                far.append((f"{label.removesuffix(' (published)')} {short(final[row])} ↑", look))
+            else:
+                handles[label] = axis.axhline(final[row], **look, label=label)
+        for line, (text, look) in enumerate(far):
+            axis.annotate(
+                text,
+                (1.0, 1.0),
+                (0, -2 - 11 * line),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                ha="right",
+                va="top",
+                fontsize=8,
+                color=look["color"],
+            )
+        axis.set(xlabel="environment frames", title=f"{title}, percent of human")
+        axis.set_xlim(left=0)
+        top = axis.get_ylim()[1]
+        axis.set_ylim(1.05 * lowest, top + (0.25 * (top - lowest) if far else 0.0))
+        axis.tick_params(length=0)
+        axis.locator_params(axis="x", nbins=5)
+        axis.xaxis.set_major_formatter(FuncFormatter(short))
+        axis.yaxis.set_major_formatter(FuncFormatter(short))
+    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=6)
     return figure
 
 
@@ -271,13 +306,8 @@ def _marks(
 ) -> Line2D:
     at = [row for row, game in enumerate(rows) if game in scores]
     x = [100 * human_normalized(rows[row], scores[rows[row]]) for row in at]
-    style: dict[str, Any] = {"ms": 4.5, "mfc": "white", "mew": 1.1, "clip_on": False}
+    style: dict[str, Any] = {"ms": 4.6, "mec": "white", "mew": 0.7, "clip_on": False}
     return axis.plot(x, at, marker, color=colour, label=label, **style)[0]
-
-
-def _published_line(i: int) -> dict[str, Any]:
-    dashes = ("--", "-.", ":")[i % 3]
-    return {"ls": dashes, "lw": 1.3, "color": _PUBLISHED_COLOURS[i % len(_PUBLISHED_COLOURS)]}
 
 
 def _aggregates_over_frames(series: Series) -> tuple[NDArray[np.float64], list[dict[str, float]]]:
@@ -307,6 +337,14 @@ def _mean_curve(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], NDArray[n
     return frames, np.mean([np.interp(frames, c.frames, c.scores) for c in curves], axis=0)
 
 
+def _smooth(episodes: Curve) -> Curve:
+    """Running mean over a tenth of the episodes, thinned out to some thirty points."""
+    width = max(1, len(episodes.frames) // 10)
+    scores = _running_mean(episodes.scores, width)
+    at = np.unique(np.linspace(min(width, len(scores)) - 1, len(scores) - 1, 32).astype(int))
+    return Curve(episodes.frames[at], episodes.minutes[at], scores[at])
+
+
 def _running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Returns the mean of the last `width` values at each place, of fewer at the beginning."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
@@ -320,19 +358,23 @@ def _reference_lines(axis: Axes, game: Game, scores: NDArray[np.float64], *, lab
     low, high = min(float(scores.min()), game.random), max(float(scores.max()), game.random)
     span = high - low or abs(game.human - game.random)
     near = low - 0.5 * span <= game.human <= high + 1.5 * span
-    axis.axhline(game.random, color=_FAINT, lw=1.0, ls=":")
+    axis.axhline(game.random, color=FAINT, lw=1.0, ls=":")
     if near:
-        axis.axhline(game.human, color=_INK, lw=1.0, ls="--")
+        axis.axhline(game.human, color=INK, lw=1.0, ls="--")
     else:
+        # In a small panel: on the left, and at the end where the curve does not begin.
+        at_top = scores[0] - low < 0.5 * span
         axis.text(
-            1.0,
-            1.02 if labels else 0.12,
-            f"human {_short(game.human)} {'↑' if game.human > high else '↓'}",
+            1.0 if labels else 0.04,
+            1.02 if labels else 0.95 if at_top else 0.05,
+            f"human {short(game.human)} {'↑' if game.human > high else '↓'}",
             transform=axis.transAxes,
-            ha="right",
-            va="bottom",
+            ha="right" if labels else "left",
+            va="bottom" if labels or not at_top else "top",
             fontsize=8 if labels else 6.5,
-            color="#6a6a6a",
+            color=SOFT,
+            bbox={"color": "white", "pad": 0.8, "lw": 0},
+            zorder=1.5,  # above the grid, below the curves
         )
     if not labels:
         return
@@ -343,16 +385,3 @@ def _reference_lines(axis: Axes, game: Game, scores: NDArray[np.float64], *, lab
         axis.annotate(
             "human", (1.0, game.human), va="center" if apart else "bottom", **_LABEL_PLACE
         )
-
-
-def _percent_axis(axis: Axes) -> None:
-    axis.set_xscale("symlog", linthresh=100, linscale=1.3)
-    axis.set_xticks(_PERCENT_TICKS, [_short(tick) for tick in _PERCENT_TICKS])
-    axis.minorticks_off()
-
-
-def _short(value: float, _: object = None) -> str:
-    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / limit:.3g}{unit}"
-    return f"{value:.3g}"

@@ -7,9 +7,10 @@ is what one curve or one column shows: all runs below one folder that the caller
 import csv
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,8 @@ class Run:
     seed: int
     protocol: str
     ale_py: str
+    epsilon: float
+    """Of the last evaluation's random actions."""
     metadata: dict[str, object]
     evaluations: Curve
     """Mean scores of the evaluations, with exploration off or nearly so."""
@@ -115,28 +118,46 @@ def read_run(folder: Path) -> Run:
     """Reads one run folder.
 
     Raises:
-      ValueError: if it has no evaluation yet, is of a game outside the 57, or cannot be read.
+      ValueError: if it has no evaluation yet, is of a game outside the 57, or a file cannot be
+        read or is damaged: no line is passed over in silence. The message names file and line.
     """
+    config = _parsed(folder / "config.toml", tomllib.loads)
+    metadata = _parsed(folder / "metadata.json", json.loads)
+    columns = ("env_frames", "minutes", "mean_score", "epsilon")
+    evaluations, scores = _read_csv(folder / "evaluations.csv", columns, "scores")
+    episodes, _ = _read_csv(folder / "episodes.csv", ("env_frames", "minutes", "score"))
+    if not len(evaluations):
+        raise ValueError("no evaluation yet")
     try:
-        config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
-        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-        evaluations = _read_csv(folder / "evaluations.csv")
-        episodes = _read_csv(folder / "episodes.csv")
-        if not evaluations:
-            raise ValueError("no evaluation yet")
         return Run(
             folder=folder,
             game=find_game(str(metadata.get("game", config.get("game")))).name,
             seed=int(metadata.get("seed", config.get("seed", 0))),
             protocol=str(metadata["protocol"]),
             ale_py=str(metadata["ale_py"]),
+            epsilon=float(evaluations[-1, 3]),
             metadata=metadata,
-            evaluations=_curve(evaluations, "mean_score"),
-            episodes=_curve(episodes, "score"),
-            last_scores=tuple(float(score) for score in evaluations[-1]["scores"].split(";")),
+            evaluations=Curve(*evaluations[:, :3].T),
+            episodes=Curve(*episodes.T),
+            last_scores=scores[-1],
         )
-    except (OSError, KeyError, TypeError) as error:
-        raise ValueError(f"cannot be read: {type(error).__name__}: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"metadata.json cannot be read: {_in_words(error)}") from error
+
+
+def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    try:
+        found = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} cannot be read: {_in_words(error)}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} cannot be read: it holds no table")
+    return found
+
+
+def _in_words(error: Exception) -> str:
+    words = error.strerror if isinstance(error, OSError) else str(error)
+    return f"{type(error).__name__}: {words}"
 
 
 def _is_run(folder: Path) -> bool:
@@ -196,16 +217,39 @@ def _read_sweep(folder: Path, *, is_alone: bool) -> list[Series]:
     return series
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    """Returns the whole lines; one that a crash cut short is left out."""
-    if not path.exists():
-        return []
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    return list(csv.DictReader(whole.splitlines()))
+def _read_csv(
+    path: Path, columns: Sequence[str], listed: str | None = None
+) -> tuple[NDArray[np.float64], list[tuple[float, ...]]]:
+    """Returns the whole lines; one at the end that a crash cut short is left out.
+
+    Returns:
+      float64[lines, columns], and of each line the numbers of the column `listed`.
+
+    Raises:
+      ValueError: a line is damaged.
+    """
+    try:
+        whole = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
+    except FileNotFoundError:
+        whole = ""
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {_in_words(error)}") from error
+    numbers, lists = [], []
+    reader = csv.DictReader(whole.split("\n"), strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(f"it has not the {len(reader.fieldnames or ())} columns")
+            numbers.append(_finite(row[name] for name in columns))
+            lists.append(_finite(row[listed].split(";")) if listed else ())
+    except (ValueError, KeyError, csv.Error) as error:
+        line = reader.line_num
+        raise ValueError(f"{path.name}, line {line} is damaged: {_in_words(error)}") from error
+    return np.array(numbers, np.float64).reshape(-1, len(columns)), lists
 
 
-def _curve(rows: Sequence[dict[str, str]], score: str) -> Curve:
-    columns = ("env_frames", "minutes", score)
-    values = np.array([[float(row[name]) for name in columns] for row in rows], np.float64)
-    frames, minutes, scores = values.reshape(-1, 3).T
-    return Curve(frames, minutes, scores)
+def _finite(texts: Iterable[str]) -> tuple[float, ...]:
+    values = tuple(map(float, texts))
+    if not np.isfinite(values).all():
+        raise ValueError(f"{values} is not finite")
+    return values

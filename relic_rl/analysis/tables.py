@@ -11,6 +11,8 @@ class Cell:
     text: str
     small: str = ""
     best: bool = False
+    key: float | None = None
+    """What the page sorts by; None: the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    sorts: bool = False
+    """Whether a reader of the page may sort it."""
 
 
 def markdown(tables: Sequence[Table]) -> str:

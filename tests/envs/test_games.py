@@ -57,7 +57,9 @@ def test_an_unknown_game_is_an_error_that_names_the_nearest_in_one_line(text, ne
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["ALE/Pong-v9", "ALE/Pong-v55", "Pong-v5", "ALE/Pong", "x/Pong-v5"])
+@pytest.mark.parametrize(
+    "text", ["ALE/Pong-v9", "ALE/Pong-v55", "Pong-v5", "ALE/Pong", "x/Pong-v5"]
+)
 def test_an_id_that_gymnasium_does_not_have_is_refused_with_the_right_one(text):
     with pytest.raises(UnknownGameError, match=f"{text!r}: nearest is 'ALE/Pong-v5'"):
         find_game(text)

@@ -1,0 +1,19 @@
+// A click on a column's head sorts its table by that column; another click turns the order round.
+for (const head of document.querySelectorAll("th[data-kind]")) {
+  head.firstElementChild.addEventListener("click", () => {
+    const heads = [...head.parentElement.children];
+    const column = heads.indexOf(head);
+    const isText = head.dataset.kind === "text";
+    const before = head.getAttribute("aria-sort");
+    const ascending = before ? before === "descending" : isText;
+    const body = head.closest("table").tBodies[0];
+    const key = (row) => row.cells[column].dataset.key;
+    const rows = [...body.rows].sort((a, b) => {
+      const order = isText ? key(a).localeCompare(key(b)) : key(a) - key(b);
+      return ascending ? order : -order;
+    });
+    heads.forEach((other) => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+    body.append(...rows);
+  });
+}

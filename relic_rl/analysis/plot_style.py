@@ -1,0 +1,77 @@
+"""How all figures look: colours, type, scales, and how a number is written at an axis."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#1b5e9e", "#2e8b6d", "#8a5aa8", "#b03a5b", "#5a6b1f", "#2f4858")
+"""Of a reader's own series."""
+PUBLISHED_COLOURS = ("#d9762b", "#7b8794", "#c2477f", "#a68a12", "#3c9aa6", "#9a6b4f")
+PUBLISHED_MARKERS = "Ds^vPX"
+INK, SOFT, FAINT = "#1c2530", "#5d6b7a", "#a3adb8"
+BELOW_HUMAN = "#9dbfdf"
+STYLE: Any = {  # matplotlib types the keys, one by one
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlepad": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": SOFT,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e9edf1",
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": SOFT,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "svg.hashsalt": "relic-rl",
+}
+# Percent of human: linear to 100, logarithmic beyond, ticks where a reader looks for them.
+_PERCENT_TICKS = (-10_000, -1000, -300, -100, 0, 50, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+_P = ParamSpec("_P")
+
+
+def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """Draws a figure in the style of all."""
+
+    @wraps(draw)
+    def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def short(value: float, _: object = None) -> str:
+    """A number as an axis shows it: 12.5k, 200M; a formatter of matplotlib."""
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def percent_axis(axis: Axes, *, top: bool = False) -> None:
+    """A horizontal axis of human-normalized scores in percent; `top`: with labels there, too."""
+    axis.set_xscale("symlog", linthresh=100, linscale=1.3)
+    axis.set_xticks(_PERCENT_TICKS, [short(tick) for tick in _PERCENT_TICKS])
+    axis.minorticks_off()
+    axis.tick_params(axis="x", length=0, labeltop=top)
+
+
+def published_line(i: int) -> dict[str, Any]:
+    """The look of the i-th published method as a line."""
+    dashes = ((0, (5, 2)), (0, (5, 2, 1, 2)), (0, (1, 1.5)))[i % 3]
+    return {"ls": dashes, "lw": 1.3, "color": PUBLISHED_COLOURS[i % len(PUBLISHED_COLOURS)]}

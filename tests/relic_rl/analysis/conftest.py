@@ -1,0 +1,42 @@
+"""Run folders as a run leaves them, without the hours of training."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from relic_rl.analysis.scores import human_normalized
+from relic_rl.metrics import Episode, MetricsLog
+
+
+@pytest.fixture(scope="session")
+def write_run() -> Callable:
+    """Writes a run folder with one evaluation per score, evenly spread over the frames."""
+    return _write_run
+
+
+def _write_run(
+    folder, game="Pong", seed=1, scores=(-20.0, 15.0), *, frames=8000, epsilon=0.001, **metadata
+):
+    """A run folder with one evaluation per score, evenly spread over the frames."""
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(f'game = "{game}"\nseed = {seed}\n')
+    known = {"game": game, "seed": seed, "protocol": "noop", "ale_py": "0.12.1", "commit": "abc123"}
+    (folder / "metadata.json").write_text(json.dumps({**known, **metadata}))
+    log = MetricsLog(folder)
+    log.write_episodes(
+        Episode(100 * i, 0.1 * i, 0, 0.1, float(scores[0]) + i, 400, True) for i in range(12)
+    )
+    for i, score in enumerate(scores, start=1):
+        at = frames * i // len(scores)
+        log.write_evaluation(
+            env_frames=at,
+            minutes=at / 4000,
+            updates=at // 100,
+            scores=[score - 1.0, score + 1.0],
+            human_normalized_score=human_normalized(game, score),
+            epsilon=epsilon,
+            protocol=str({**known, **metadata}["protocol"]),
+        )
+    log.close()
+    return folder
