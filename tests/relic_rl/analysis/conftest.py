@@ -25,7 +25,7 @@ def _write_run(
     (folder / "metadata.json").write_text(json.dumps({**known, **metadata}))
     log = MetricsLog(folder)
     log.write_episodes(
-        Episode(100 * i, 0.1 * i, 0, 0.1, float(scores[0]) + i, 400, True) for i in range(12)
+        Episode(100 * i, 0.1 * i, 0, 0.1, [*scores, 0.0][0] + i, 400, True) for i in range(12)
     )
     for i, score in enumerate(scores, start=1):
         at = frames * i // len(scores)

@@ -10,11 +10,14 @@ import pytest
 
 import relic_rl.analysis
 from envs.games import ATARI57
-from relic_rl.analysis import plots
+from relic_rl import cli
+from relic_rl.analysis import notes, plots
+from relic_rl.analysis.columns import make_columns
 from relic_rl.analysis.published import published_scores
 from relic_rl.analysis.report import write_report
 from relic_rl.analysis.runs import find_series, read_run
 from relic_rl.analysis.scores import aggregate
+from relic_rl.sweep_manifest import Manifest, SweepRequest
 
 ROOT = Path(relic_rl.analysis.__file__).parents[2]
 FILES = ("report.html", "scores.csv", "summary.json", "table.md", "table.tex")
@@ -263,3 +266,97 @@ def test_analysis_needs_no_torch():
     )
 
     assert result.stdout.strip() == "False"
+
+
+# --- folders as crashes and half a sweep leave them -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "text", "message"),
+    [
+        ("evaluations.csv", 2, b"4000,1.0,40", "line 2 is damaged: .* 13 columns"),
+        ("evaluations.csv", 2, b"4000,one" + b",1" * 11, "line 2 is damaged: .*'one'"),
+        ("evaluations.csv", 3, b"8000,1,1,1,nan" + b",1" * 8, "line 3 is damaged: .*not finite"),
+        ("evaluations.csv", 3, b"8000" + b",1" * 11 + b",3;x", "line 3 is damaged: .*'x'"),
+        ("evaluations.csv", 1, b"these,are,others", "line 2 is damaged"),
+        ("episodes.csv", 4, b"\xff\xfe\x00,,", "line 4 is damaged"),
+        ("episodes.csv", 4, b'1,"2', "is damaged"),
+        ("metadata.json", 2, b"{{{", "metadata.json cannot be read"),
+        ("config.toml", 1, b"= 3", "config.toml cannot be read"),
+    ],
+)
+def test_a_damaged_line_is_named_and_never_passed_over(
+    tmp_path, write_run, file, line, text, message
+):
+    folder = write_run(tmp_path / "pong-1")
+    lines = (folder / file).read_bytes().split(b"\n")
+    lines[line - 1 :] = [text, *lines[line:]]
+    (folder / file).write_bytes(b"\n".join(lines))
+
+    with pytest.raises(ValueError, match=message) as error:
+        read_run(folder)
+
+    assert file in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_half_a_sweep_names_every_run_without_a_score_by_its_reason(tmp_path, write_run):
+    request = SweepRequest(("Alien", "Hero", "Pong", "Qbert", "Zaxxon"), (0,), "smoke", {})
+    request.write(tmp_path)
+    manifest = Manifest(tmp_path, request.runs())
+    for entry, state in zip(
+        manifest.entries, ("done", "running", "queued", "failed", "queued"), strict=True
+    ):
+        entry.state, entry.why = state, "out of memory" if state == "failed" else ""
+    manifest.write()
+    write_run(tmp_path / "runs/alien-s0", "Alien", 0)
+    write_run(tmp_path / "runs/hero-s0", "Hero", 0, ())
+
+    series = find_series([tmp_path])
+    (without, games) = notes.warnings(series, make_columns(series, []))
+
+    for named in (
+        *("hero-s0: no evaluation yet", "pong-s0, zaxxon-s0: queued"),
+        "qbert-s0: failed, out of memory",
+    ):
+        assert named in without
+    assert "1 of 57 games; all but Alien are missing" in games
+
+
+def test_runs_that_were_judged_with_different_epsilons_are_pointed_out(tmp_path, write_run):
+    write_run(tmp_path / "runs/pong-1", seed=1)
+    write_run(tmp_path / "runs/pong-2", seed=2, epsilon=0.05)
+
+    series = find_series([tmp_path / "runs"])
+    lines = notes.warnings(series, make_columns(series, []))
+
+    assert "Evaluated with different epsilons: 0.001, 0.05." in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing"], ["nothing", "no run folder"]),
+        (["absent"], ["absent", "no folder"]),
+        (["damaged"], ["no run has an evaluation", "evaluations.csv, line 2 is damaged"]),
+        (["mixed"], ["protocols differ", "--allow-mixed"]),
+        (["fine", "--against", "dqn"], ["'dqn'", "agent57"]),
+    ],
+)
+def test_what_cannot_be_reported_is_refused_in_one_line(
+    tmp_path, write_run, monkeypatch, capsys, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nothing").mkdir()
+    damaged = write_run(tmp_path / "damaged/pong-1") / "evaluations.csv"
+    damaged.write_text(damaged.read_text().replace("8000", "8x00").replace("4000", "4x00"))
+    write_run(tmp_path / "mixed/a", seed=1)
+    write_run(tmp_path / "mixed/b", seed=2, protocol="machado")
+    write_run(tmp_path / "fine/pong-1")
+
+    status = cli.main(["report", *arguments, "--out", "out"])
+    out, err = capsys.readouterr()
+
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert all(word in err for word in words), err
+    assert not (tmp_path / "out").exists()
