@@ -187,6 +187,8 @@ class Watch:
     """Of the episodes: the same as those of `relic-rl evaluate`."""
     max_frames: int | None = None
     """Of the film; 60 are a second."""
+    track: Literal["off", "offline", "online"] = "off"
+    """Whether the film goes to the run's place in wandb."""
 
     def run(self, overrides: dict[str, str]) -> None:
         """Films."""
@@ -204,6 +206,7 @@ class Watch:
             episodes=self.episodes,
             seed=self.seed,
             max_frames=self.max_frames,
+            track=self.track,
         )
 
 
@@ -281,10 +284,13 @@ class Report:
     """Published methods to compare with."""
     allow_mixed: bool = False
     """Accept runs of different protocols or emulator versions, and say so in the report."""
+    track: Literal["off", "offline", "online"] = "off"
+    """Whether the report's files go to wandb, in the group of the sweep."""
 
     def run(self, overrides: dict[str, str]) -> None:
         """Writes the report."""
         from relic_rl.analysis.report import write_report
+        from relic_rl.uploads import upload_report
 
         _expect_no_settings(overrides)
         try:
@@ -292,6 +298,7 @@ class Report:
         except ValueError as error:
             raise UsageError(str(error)) from None
         print(f"report in {page}")
+        upload_report(self.dirs, self.out, self.track)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {

@@ -84,7 +84,7 @@ def resume(run_dir: Path, frames: int | None, minutes: float | None) -> None:
 
 def evaluate(run_dir: Path, episodes: int, seed: int, *, as_json: bool) -> None:
     """Plays full episodes with a run's last sound checkpoint; changes nothing in the folder."""
-    agent, config, game, env_frames = load_trained(run_dir)
+    agent, config, game, env_frames, _ = load_trained(run_dir)
     with StopRequest().listening() as stop:
         scores = evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=stop)
     if not scores:

@@ -167,7 +167,7 @@ class LocalSweep:
         if not goes_on and (folder / run_folder.CONFIG_FILE).exists():
             shutil.rmtree(folder)  # broken off before its first checkpoint
         arguments = ["resume", str(folder)] if goes_on else self._train_arguments(run, folder)
-        environment = {**os.environ, "WANDB_RUN_GROUP": self._path.resolve().name}
+        environment = {**os.environ}
         gpu = self._machine.gpus[place]
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu

@@ -32,6 +32,7 @@ UNSPLIT_FIELD = "network.channels"
 
 State = Literal["queued", "running", "done", "failed"]
 
+_NO_GRID = "runs"
 _UNFIT = re.compile(r"[^A-Za-z0-9.+_-]")
 
 
@@ -96,7 +97,7 @@ class SweepRequest:
             f"{name if short.count(field) > 1 else field}={_UNFIT.sub('-', str(values[name]))}"
             for name, field in zip(varied, short, strict=True)
         ]
-        return ",".join(parts) or "runs"
+        return ",".join(parts) or _NO_GRID
 
     def write(self, path: Path) -> None:
         """Writes sweep.toml."""
@@ -203,6 +204,15 @@ def read_states(path: Path) -> dict[str, tuple[Any, str]]:
         except (ValueError, KeyError, TypeError):
             continue  # the run's folder knows
     return states
+
+
+def names_of(run_dir: Path) -> tuple[str, str | None]:
+    """A run's name and its sweep's: `pong-s0`, or `arm=relic/pong-s0`; None outside of a sweep."""
+    run = run_dir.resolve()
+    sweep, label = run.parent.parent, run.parent.name
+    if not (sweep / SWEEP_FILE).is_file():
+        return run.name, None
+    return (run.name if label == _NO_GRID else f"{label}/{run.name}"), sweep.name
 
 
 def _slug(game: str) -> str:

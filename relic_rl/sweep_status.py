@@ -59,6 +59,7 @@ def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
     """The table, its summary, and a note on it."""
     is_active = run_folder.is_in_use(path)
     states = [_state(path, entry, is_active=is_active) for entry in entries]
+    progresses = [read_progress(path / entry.run.folder) for entry in entries]
     settings = list(entries[0].run.varied) if entries else []
     table = Table(box=None)
     for name in ("game", "seed", *(field.partition(".")[2] for field in settings)):
@@ -67,8 +68,7 @@ def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
         table.add_column(name, justify="right")
     for name in ("state", "time left", "why"):
         table.add_column(name, overflow="fold")
-    for entry, state in zip(entries, states, strict=True):
-        progress = read_progress(path / entry.run.folder)
+    for entry, state, progress in zip(entries, states, progresses, strict=True):
         table.add_row(
             *(entry.run.game, str(entry.run.seed), *entry.run.varied.values()),
             *_numbers(progress),
@@ -78,6 +78,9 @@ def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
         )
     counted = Counter(states)
     summary = ", ".join(f"{counted[state]} {state}" for state in _SUMMARY_ORDER if counted[state])
+    seconds = _sweep_seconds_left(states, progresses)
+    if seconds is not None:
+        summary += f"; about {duration(seconds)} left"
     note = "~ before the first evaluation: mean of the latest training episodes"
     return table, Text(f"{len(entries)} runs: {summary}"), Text(note, style="dim")
 
@@ -87,6 +90,27 @@ def _state(path: Path, entry: Entry, *, is_active: bool) -> str:
     if entry.state != "running" or is_active:
         return entry.state
     return "running" if run_folder.is_in_use(path / entry.run.folder) else "interrupted"
+
+
+def _sweep_seconds_left(states: list[str], progresses: list[RunProgress]) -> float | None:
+    """Until the last run ends, if the waiting ones take as long as those that are known.
+
+    None while nothing runs, or before any run has told how long it takes.
+    """
+    done = [
+        60.0 * one.minutes for state, one in zip(states, progresses, strict=True) if state == "done"
+    ]
+    running = [one for state, one in zip(states, progresses, strict=True) if state == "running"]
+    left = [one.seconds_left for one in running if one.seconds_left is not None]
+    whole = done or [
+        60.0 * one.minutes + one.seconds_left for one in running if one.seconds_left is not None
+    ]
+    if not running or not whole:
+        return None
+    a_run = sum(whole) / len(whole)
+    waiting = sum(state in ("queued", "interrupted") for state in states)
+    unknown = len(running) - len(left)
+    return (sum(left) + a_run * (waiting + unknown)) / len(running)
 
 
 def _numbers(progress: RunProgress) -> tuple[str, str, str, str]:

@@ -23,8 +23,8 @@ QUEUE_ITEMS = 4096
 INIT_SECONDS = 15.0
 CLOSE_SECONDS = 8.0
 """How long the end of a run may wait for wandb."""
-UPLOAD_SECONDS = 5.0
-"""How long wandb may upload at the end of a run, within `CLOSE_SECONDS`; the rest stays here."""
+_FINISH_SECONDS = 3.0
+"""Of those, how many remain after wandb has stopped uploading; what is left over stays here."""
 
 _SECRET = re.compile("key|token|secret|password", re.IGNORECASE)
 _ID_LETTERS = string.ascii_lowercase + string.digits
@@ -50,10 +50,13 @@ class Tracker:
         """Sets what the run's overview shows, such as its last evaluation."""
 
     def file(self, path: Path) -> None:
-        """Uploads a file of the run folder, as it is when the thread comes to it."""
+        """Uploads a file as it is when the thread comes to it.
+
+        It keeps its path in the run folder; from elsewhere, its bare name.
+        """
 
     def close(self) -> None:
-        """Ends the mirror; waits `CLOSE_SECONDS` at most."""
+        """Ends the mirror; waits `close_seconds` at most."""
 
 
 def make_tracker(
@@ -62,8 +65,11 @@ def make_tracker(
     config: Mapping[str, object],
     *,
     name: str,
+    group: str | None = None,
+    job_type: str = "train",
     tags: tuple[str, ...] = (),
     run_id: str | None = None,
+    close_seconds: float = CLOSE_SECONDS,
 ) -> Tracker:
     """Returns the run's tracker; never fails, never waits.
 
@@ -72,8 +78,11 @@ def make_tracker(
       run_dir: the run folder.
       config: the resolved configuration; entries named like secrets are left out.
       name: the run's name at the tracker.
+      group: what it is shown together with: its sweep.
+      job_type: what kind of run of its group it is.
       tags: such as the game and the preset.
       run_id: the id of an earlier session of the same run, which is then continued.
+      close_seconds: how long `close` may wait.
 
     Raises:
       ValueError: if mode is none of the three.
@@ -88,12 +97,14 @@ def make_tracker(
         "id": run_id,
         "resume": "allow" if mode == "online" else None,
         "name": name,
+        "group": group,
+        "job_type": job_type,
         "tags": list(tags),
         "dir": str(run_dir),
         "config": without_secrets(config),
         "reinit": "create_new",
     }
-    return _WandbTracker(mode, run_dir, run_id, arguments)
+    return _WandbTracker(mode, run_dir, run_id, arguments, close_seconds)
 
 
 def without_secrets(config: Mapping[str, object]) -> dict[str, object]:
@@ -107,9 +118,15 @@ def without_secrets(config: Mapping[str, object]) -> dict[str, object]:
 
 class _WandbTracker(Tracker):
     def __init__(
-        self, mode: Mode, run_dir: Path, run_id: str, arguments: Mapping[str, Any]
+        self,
+        mode: Mode,
+        run_dir: Path,
+        run_id: str,
+        arguments: Mapping[str, Any],
+        close_seconds: float,
     ) -> None:
         self.id = run_id
+        self._close_seconds = close_seconds
         self._run_dir = run_dir
         self._calls: queue.Queue[Callable[[Any], None]] = queue.Queue(QUEUE_ITEMS)
         self._closing = threading.Event()
@@ -127,16 +144,16 @@ class _WandbTracker(Tracker):
         self._put(lambda run: run.summary.update(values))
 
     def file(self, path: Path) -> None:
-        base = self._run_dir
+        base = self._run_dir if path.is_relative_to(self._run_dir) else path.parent
         self._put(lambda run: run.save(str(path), base_path=str(base), policy="now"))
 
     def close(self) -> None:
         self._closing.set()
-        self._thread.join(CLOSE_SECONDS)
+        self._thread.join(self._close_seconds)
         if self._thread.is_alive():
             _log.warning(
                 "wandb did not finish within %g s; `wandb sync %s` sends the rest",
-                CLOSE_SECONDS,
+                self._close_seconds,
                 self._run_dir / "wandb",
             )
         if self.dropped_items:
@@ -151,7 +168,7 @@ class _WandbTracker(Tracker):
             self.dropped_items += 1
 
     def _work(self, mode: Mode, arguments: dict[str, Any]) -> None:
-        run = _start_run(mode, arguments)
+        run = _start_run(mode, arguments, self._close_seconds - _FINISH_SECONDS)
         failed = False
         while True:
             try:
@@ -174,7 +191,7 @@ class _WandbTracker(Tracker):
             _log.warning("wandb did not finish: %s", _first_line(error))
 
 
-def _start_run(mode: Mode, arguments: dict[str, Any]) -> Any:
+def _start_run(mode: Mode, arguments: dict[str, Any], upload_seconds: float) -> Any:
     """Returns a wandb run, online if that is asked for and possible, else offline, else None."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -185,7 +202,7 @@ def _start_run(mode: Mode, arguments: dict[str, Any]) -> Any:
     }
     for attempt in attempts[mode]:
         try:
-            run = _init_wandb(attempt, arguments)
+            run = _init_wandb(attempt, arguments, upload_seconds)
             run.define_metric("env_frames", hidden=True)
             run.define_metric("*", step_metric="env_frames")
         except Exception as error:
@@ -198,7 +215,9 @@ def _start_run(mode: Mode, arguments: dict[str, Any]) -> Any:
     return None
 
 
-def _init_wandb(attempt: Literal["online", "offline"], arguments: dict[str, Any]) -> Any:
+def _init_wandb(
+    attempt: Literal["online", "offline"], arguments: dict[str, Any], upload_seconds: float
+) -> Any:
     import wandb
 
     # wandb.init would ask for a key on the terminal, and the thread would wait for an answer.
@@ -206,7 +225,7 @@ def _init_wandb(attempt: Literal["online", "offline"], arguments: dict[str, Any]
         raise RuntimeError("no API key; `wandb login` stores one")
     wanted: dict[str, Any] = {
         "init_timeout": INIT_SECONDS,
-        "finish_timeout": UPLOAD_SECONDS,
+        "finish_timeout": upload_seconds,
         "console": "off",  # it would wrap stdout, which the status line owns
         "silent": True,
         "save_code": False,

@@ -34,6 +34,7 @@ from relic_rl.runtime.learner import Learner, RunningMeans
 from relic_rl.runtime.limiter import RateLimiter
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.stop import StopRequest
+from relic_rl.sweep_manifest import names_of
 from relic_rl.tracking import make_tracker
 
 RECENT_EPISODES = 20
@@ -129,12 +130,14 @@ class Training:
         self._warned_about_checkpoint = False
         if checkpoint is not None:
             self._load(checkpoint)
+        name, sweep = names_of(folder)
         self.tracker = make_tracker(
             config.run.track,
             folder,
             {"game": game, "seed": seed, **configuration.values(config)},
-            name=folder.name,
-            tags=(game,),
+            name=name,
+            group=sweep,
+            tags=(game, config.representation.arm),
             run_id=self.progress.tracker_id,
         )
         self.progress.tracker_id = self.tracker.id
@@ -206,6 +209,8 @@ class Training:
         every = self.config.evaluation.every_minutes
         if every and self.progress.minutes - self.progress.evaluated_minutes >= every:
             self.evaluate(self.config.evaluation.interim_episodes, stop)
+            self._tick()  # or an evaluation longer than the period would be due again at once
+            self.progress.evaluated_minutes = self.progress.minutes
 
     def evaluate(self, episodes: int, stop: StopRequest) -> Evaluation | None:
         """Plays full episodes with the current parameters; records the scores unless stopped."""

@@ -20,6 +20,8 @@ class TrainedAgent(NamedTuple):
     game: str
     env_frames: int
     """That it was trained for."""
+    tracker_id: str | None
+    """Of its run at the tracker, if it was tracked."""
 
 
 def load_trained(run_dir: Path) -> TrainedAgent:
@@ -40,4 +42,6 @@ def load_trained(run_dir: Path) -> TrainedAgent:
     env.close()
     generator = torch.from_numpy(checkpoint.state["agent_generator"])
     agent.load_state(checkpoint.model, checkpoint.optimizer, generator, progress["updates"])
-    return TrainedAgent(agent, config, top["game"], 4 * progress["env_steps"])
+    return TrainedAgent(
+        agent, config, top["game"], 4 * progress["env_steps"], progress["tracker_id"]
+    )

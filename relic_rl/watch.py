@@ -26,7 +26,9 @@ from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import Player
 from relic_rl.overlay import Picture, Thought, draw, saliency
 from relic_rl.stop import StopRequest
+from relic_rl.tracking import Mode
 from relic_rl.trained import TrainedAgent, load_trained
+from relic_rl.uploads import upload_film
 
 FRAMES_PER_SECOND = 60
 FRAMES_PER_STEP = 4
@@ -50,6 +52,7 @@ def watch(
     episodes: int,
     seed: int,
     max_frames: int | None,
+    track: Mode = "off",
 ) -> None:
     """Films a run's last checkpoint; a signal ends the film early, and it is still written.
 
@@ -60,9 +63,10 @@ def watch(
       episodes: 1 or more, full ones.
       seed: of the episodes, as in `relic-rl evaluate`.
       max_frames: of the whole film, for a short one; None for no limit.
+      track: whether the film goes to the run's place at the tracker.
 
     Raises:
-      UsageError: another suffix, or a game that has no screen to film.
+      UsageError: another suffix, a game that has no screen to film, or a run that was not tracked.
       UserError: no sound checkpoint.
     """
     if video.suffix.lower() not in SUFFIXES:
@@ -70,6 +74,8 @@ def watch(
     trained = load_trained(run_dir)
     if trained.game == build.TOY_GAME:
         raise UsageError(f"{run_dir} is a run of {trained.game}, which has no screen to film")
+    if track != "off" and trained.tracker_id is None:
+        raise UsageError(f"{run_dir} was not tracked, so its film has no place at the tracker")
     scores: list[float] = []
     frames = 0
     with StopRequest().listening() as stop, _writer(video) as write:
@@ -89,6 +95,8 @@ def watch(
         f"{trained.game} after {trained.env_frames:,} frames of training: filmed {frames:,} frames"
         f", {played if scores else f'score so far {step.score:.0f}'}, in {video}"
     )
+    if track != "off" and trained.tracker_id is not None:
+        upload_film(run_dir, video, track, trained.tracker_id)
 
 
 def _play(trained: TrainedAgent, seed: int, *, overlay: bool) -> Iterator[_Step]:

@@ -10,16 +10,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
-from relic_rl import cli
+from relic_rl import build, cli
+from relic_rl import config as configuration
 from relic_rl.analysis.runs import find_series
+from relic_rl.doctor import PROCESS_BYTES
 from relic_rl.errors import UsageError
-from relic_rl.progress import read_progress
+from relic_rl.progress import RunProgress, read_progress
 from relic_rl.run_folder import is_in_use
+from relic_rl.sweep import carried
 from relic_rl.sweep_local import Machine
-from relic_rl.sweep_manifest import Entry, Manifest, SweepRequest, read_states
+from relic_rl.sweep_manifest import Entry, Manifest, SweepRequest, names_of, read_states
+from relic_rl.sweep_status import _sweep_seconds_left
 
 COMMAND = [sys.executable, "-m", "relic_rl.cli", "sweep"]
 TINY = (
@@ -131,6 +137,29 @@ def test_a_damaged_line_of_the_manifest_is_left_out(tmp_path: Path) -> None:
     assert found == [failed, ("queued", ""), failed, failed]
 
 
+def test_a_run_knows_its_sweep_and_its_name_in_it(tmp_path: Path) -> None:
+    request().write(tmp_path)
+
+    assert names_of(tmp_path / "runs/pong-s0") == ("pong-s0", tmp_path.name)
+    assert names_of(tmp_path / "arm=none/pong-s0") == ("arm=none/pong-s0", tmp_path.name)
+    assert names_of(tmp_path / "pong-s0") == ("pong-s0", None)
+
+
+def test_as_many_runs_at_once_as_cores_or_memory_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configuration.resolve("smoke", {"run.device": "cpu"}).config
+    needed = build.replay_bytes(config) + PROCESS_BYTES
+
+    def carried_with(cores: int, runs_in_memory: float) -> int:
+        memory = SimpleNamespace(available=int(runs_in_memory * needed))
+        monkeypatch.setattr(build, "cores", lambda: cores)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+        return carried([config])
+
+    assert carried_with(cores=8, runs_in_memory=100) == 8
+    assert carried_with(cores=8, runs_in_memory=3.9) == 3
+    assert carried_with(cores=2, runs_in_memory=0.5) == 1
+
+
 @pytest.mark.parametrize("parallel", [1, 2, 3, 5, 8, 11])
 def test_places_share_the_cores_evenly_and_without_overlap(
     monkeypatch: pytest.MonkeyPatch, parallel: int
@@ -206,6 +235,21 @@ def test_status_shows_every_run_and_why_one_failed(
         assert re.search(r"toy_memory +1 +failed +cannot make run folder", out)
         assert re.search(r"Pong +0 +1,200 +\d+\.\d +-\d+\.0 +-?\d+\.\d % +done", out)
         assert "4 runs: 3 done, 1 failed" in out
+
+
+def test_the_time_left_of_a_sweep_is_that_of_its_running_and_of_its_waiting_runs() -> None:
+    done, begun = RunProgress(minutes=2.0), RunProgress(minutes=1.0, seconds_left=30.0)
+    fresh = RunProgress()
+
+    def left(*runs: tuple[str, RunProgress]) -> float | None:
+        return _sweep_seconds_left([state for state, _ in runs], [one for _, one in runs])
+
+    assert left(("done", done), ("queued", fresh)) is None
+    assert left(("running", fresh), ("queued", fresh)) is None
+    assert left(("running", begun), ("failed", fresh)) == 30.0
+    assert left(("running", begun), ("queued", fresh)) == 30.0 + 90.0
+    two = (("running", begun), ("running", fresh))
+    assert left(*two, ("done", done), ("queued", fresh)) == (30.0 + 2 * 120.0) / 2
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,19 @@
 """The real wandb, offline or against servers that are not there."""
 
+import json
 import logging
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from wandb.proto import wandb_internal_pb2
 
-from relic_rl import tracking
+from relic_rl import cli, tracking
 from relic_rl.tracking import make_tracker, without_secrets
 
 ROOT = Path(tracking.__file__).parent.parent
@@ -112,6 +115,67 @@ def test_offline_writes_rows_config_summary_and_files_without_a_network(tmp_path
     assert b"hunter2" not in stored
     assert list(tmp_path.glob("wandb/offline-run-*/files/evaluations.csv"))
     assert tracker.dropped_items == 0
+
+
+def records(run_dir):
+    """What an offline run stored: protocol buffers in LevelDB's log format, behind 7 bytes."""
+    (path,) = run_dir.glob("wandb/offline-run-*/*.wandb")
+    data, at, parts = path.read_bytes(), 7, []
+    while at + 7 <= len(data):
+        left_in_block = 32_768 - at % 32_768
+        size, kind = struct.unpack_from("<HB", data, at + 4)
+        if left_in_block < 7 or kind == 0:
+            at += left_in_block
+            continue
+        parts.append(data[at + 7 : at + 7 + size])
+        at += 7 + size
+        if kind in (1, 4):  # whole, or its last part
+            yield wandb_internal_pb2.Record.FromString(b"".join(parts))
+            parts = []
+
+
+def test_a_run_of_a_sweep_is_mirrored_with_its_scalars_its_group_and_its_files(tmp_path, capsys):
+    sweep, out = tmp_path / "arms", tmp_path / "report"
+    run = sweep / "arm=none/pong-s0"
+    run.parent.mkdir(parents=True)
+    (sweep / "sweep.toml").touch()
+    smoke = ["--preset", "smoke", "--frames", "2400", "--representation.arm", "none"]
+    smoke += ["--replay.min_steps", "64", "--replay.replay_ratio", "4"]
+    offline = ["--track", "offline"]
+
+    assert cli.main(["train", "pong", "--run-dir", str(run), *smoke, *offline]) == 0
+    stored_bytes(run, until=b"human_normalized_score")
+    mirrored = list(records(run))
+    film = ["watch", str(run), "--video", str(tmp_path / "film.gif"), "--max-frames", "20"]
+    assert cli.main([*film, *offline]) == 0
+    assert cli.main(["report", str(run), "--out", str(out), *offline]) == 0
+
+    (info,) = [record.run for record in mirrored if record.HasField("run")]
+    assert (info.run_group, info.display_name) == ("arms", "arm=none/pong-s0")
+    axes = {record.metric.glob_name: record.metric.step_metric for record in mirrored}
+    assert axes["*"] == "env_frames"
+    history = [
+        {item.key or item.nested_key[0]: json.loads(item.value_json) for item in row.history.item}
+        for row in mirrored
+        if row.HasField("history")
+    ]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) > 2
+    for row in rows:
+        assert any(
+            {k: v for k, v in row.items() if v is not None}.items() <= h.items() for h in history
+        )
+    assert any(
+        {"env_frames", "evaluation_score", "human_normalized_score"} <= {*h} for h in history
+    )
+
+    assert list(run.glob("wandb/offline-run-*/files/curves.png"))
+    (filmed,) = run.glob("wandb/offline-run-*/files/film.gif")
+    assert filmed.parents[1].name.endswith(info.run_id)
+    assert list(out.glob("wandb/offline-run-*/files/report.html"))
+    (of_report,) = [record.run for record in records(out) if record.HasField("run")]
+    assert (of_report.run_group, of_report.job_type) == ("arms", "report")
+    assert "files of 'report of arms'" in capsys.readouterr().out
 
 
 def test_a_run_keeps_its_id_and_other_runs_get_others(tmp_path):

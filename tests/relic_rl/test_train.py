@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 import torch
 
 from agents.representation.objective import LOSS_ARMS
+from relic_rl import train
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import preset_paths, resolve
 from relic_rl.console import Console
+from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import without_times
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
@@ -186,6 +189,23 @@ def test_evaluating_and_checkpointing_in_between_change_nothing_of_what_is_learn
     assert len(busy.evaluations()) > 1
     assert busy.metrics() == quiet.metrics()
     assert differences(busy, quiet) == set()
+
+
+def test_an_evaluation_that_takes_longer_than_its_period_is_not_due_again_at_once(
+    runner: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*arguments: Any, **named: Any) -> list[float]:
+        time.sleep(0.12)
+        return evaluate_agent(*arguments, **named)
+
+    monkeypatch.setattr(train, "evaluate_agent", slowly)
+    run = runner()
+    run.train(evaluation__every_minutes=1e-3, evaluation__interim_episodes=1)
+    with (run.folder / "evaluations.csv").open(newline="") as file:
+        minutes = [float(row["minutes"]) for row in csv.DictReader(file)]
+
+    assert len(minutes) > 2
+    assert min(np.diff(minutes[:-1])) >= 1e-3 + 0.12 / 60
 
 
 # --- resume ---------------------------------------------------------------------------------------

@@ -86,6 +86,7 @@ def test_the_film_is_the_episode_that_evaluation_scores(
         ("--video film.avi", 2, [".mp4 or .gif"]),
         ("--video film.mp4 --episodes 0", 2, ["--episodes is 0"]),
         ("--video film.mp4 --max-frames 0", 2, ["--max-frames is 0"]),
+        ("--video film.mp4 --track offline", 2, ["was not tracked"]),
         ("", 2, ["--video"]),
     ],
 )
