@@ -286,7 +286,7 @@ def aggregate_curves(
             )
         axis.set(xlabel="environment frames", title=f"{title}, percent of human")
         axis.set_xlim(left=0)
-        top = axis.get_ylim()[1]
+        top = max(axis.get_ylim()[1], -0.1 * lowest)
         axis.set_ylim(1.05 * lowest, top + (0.25 * (top - lowest) if far else 0.0))
         axis.tick_params(length=0)
         axis.locator_params(axis="x", nbins=5)
