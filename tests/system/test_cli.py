@@ -74,7 +74,7 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("trian pong", 2, ["trian", "'train'"]),
         ("train", 2, ["GAME"]),
         ("train pogn", 2, ["pogn", "'Pong'"]),
-        ("train ALE/Pongo-v5", 2, ["Pongo", "'Pong'"]),
+        ("train ALE/Pongo-v5", 2, ["Pongo", "'ALE/Pong-v5'"]),
         ("config pogn", 2, ["pogn", "'Pong'"]),
         ("train pong --sed 3", 2, ["--sed"]),
         ("train pong --seed x", 2, ["--seed", "'x'"]),
