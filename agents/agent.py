@@ -71,11 +71,15 @@ class R2D2Agent:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._build(network, representation)
-        self._modules = {
+        self.average: nn.ModuleDict | None = None
+        if reinforcement.average_decay:
+            self.average = copy.deepcopy(self._acting_modules()).requires_grad_(False)
+        self._modules: dict[str, nn.Module] = {
             "online": self.online,
             "target": self.target,
             **({"separate_encoder": self.separate_encoder} if self.separate_encoder else {}),
             **({"objective": self.objective} if self.objective else {}),
+            **({"average": self.average} if self.average else {}),
         }
         self.optimizers = self._build_optimizers()
         if reinforcement.compile_encoders:  # in place: names of parameters stay as they are
@@ -149,9 +153,24 @@ class R2D2Agent:
 
     # --- acting ---------------------------------------------------------------------------------
 
-    def policy(self) -> "Policy":
+    def policy(self) -> Policy:
         """A copy of what acting needs; `load` brings it up to date."""
-        policy = Policy(copy.deepcopy(self.online), copy.deepcopy(self.given_encoder))
+        return self._policy_of(self._acting_modules())
+
+    def evaluation_policy(self) -> Policy:
+        """What the agent is judged by: the averaged parameters, or the newest where none are kept.
+
+        One moment's greedy policy scatters: on Pong, consecutive evaluations differed by 20 points.
+        """
+        return self._policy_of(self.average or self._acting_modules())
+
+    def _acting_modules(self) -> nn.ModuleDict:
+        given = {} if self.given_encoder is None else {"given_encoder": self.given_encoder}
+        return nn.ModuleDict({"online": self.online, **given})
+
+    def _policy_of(self, modules: nn.ModuleDict) -> Policy:
+        copied: dict[str, Any] = dict(copy.deepcopy(modules).items())
+        policy = Policy(copied["online"], copied.get("given_encoder"))
         policy.version_updates = self.updates
         return policy
 
@@ -308,8 +327,18 @@ class R2D2Agent:
         self.updates += 1
         if self.objective is not None:
             self.objective.update_momentum(self.represented_encoder)
+        if self.average is not None:
+            self._update_average(self.average)
         if self.updates % self.reinforcement.target_period_updates == 0:
             self.target.load_state_dict(self.online.state_dict())
+
+    @torch.no_grad()
+    def _update_average(self, average: nn.ModuleDict) -> None:
+        # The first updates count for more, so that the initial parameters are soon forgotten.
+        decay = min(self.reinforcement.average_decay, self.updates / (self.updates + 10))
+        means: list[Tensor] = list(average.parameters())
+        newest: list[Tensor] = list(self._acting_modules().parameters())
+        torch._foreach_lerp_(means, newest, 1 - decay)
 
     # --- state ----------------------------------------------------------------------------------
 

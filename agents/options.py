@@ -47,6 +47,8 @@ class ReinforcementOptions:
     adam_epsilon: float
     clip_norm: float
     target_period_updates: int
+    average_decay: float = 0.0
+    """Of the averaged parameters that evaluation plays with; 0: it plays with the newest."""
     bfloat16: bool = False
     """The Q-networks' passes under autocast to bfloat16; Q-values and losses stay float32."""
     compile_encoders: bool = False

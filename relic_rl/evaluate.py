@@ -113,7 +113,7 @@ def evaluate_agent(
     )
     try:
         return play_episodes(
-            agent.policy(),
+            agent.evaluation_policy(),
             env,
             episodes=episodes,
             epsilon=config.evaluation.epsilon,

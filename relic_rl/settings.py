@@ -75,6 +75,8 @@ class LearnerConfig:
     """Global gradient norm. [Ape-X, as in SEED RL]"""
     target_period_updates: PositiveInt = 2500
     """Updates between copies to the target network. [R2D2 table 2]"""
+    average_decay: Fraction = 0.0
+    """Above 0: evaluation plays with parameters averaged over about 1/(1 - this) updates. [ours]"""
     bfloat16: bool = False
     """Q-networks learn in bfloat16, losses in float32; CUDA only. [ours]"""
     compile_encoders: bool = False

@@ -108,7 +108,7 @@ def _play(trained: TrainedAgent, seed: int, *, overlay: bool) -> Iterator[_Step]
         find_game(trained.game), PROTOCOLS[config.env.protocol], config.env.action_set
     )
     player = Player(
-        agent.policy(),
+        agent.evaluation_policy(),
         env.reset(),
         frame_stack=config.network.frame_stack,
         epsilon=config.evaluation.epsilon,

@@ -573,3 +573,50 @@ def test_compiled_encoders_learn_the_same_and_keep_their_names(
 
     torch.testing.assert_close(compiled_loss, loss)
     assert parameters(compiled).keys() == parameters(plain).keys()
+
+
+# Averaged parameters
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_evaluation_plays_with_the_mean_of_past_parameters(
+    make_agent: Any, make_batch: Any, join: str
+) -> None:
+    # After update u the weight of the past is min(0.5, u / (u + 10)): 1/11, 2/12, 3/13.
+    agent = make_agent(arm="relic", join=join, average_decay=0.5)
+    name = "online.head.value.0.weight"
+    mean = parameters(agent)[name]
+    for update in range(1, 4):
+        agent.update(make_batch(seed=update))
+        decay = update / (update + 10)
+        mean = decay * mean + (1 - decay) * parameters(agent)[name]
+
+    judged = agent.evaluation_policy().state()["parameters"]
+    acting = agent.policy().state()["parameters"]
+
+    assert judged["online"]["head.value.0.weight"] == pytest.approx(mean.numpy(), rel=1e-5)
+    assert judged.keys() == acting.keys()
+    for part, tensors in judged.items():
+        assert any((tensor != acting[part][key]).any() for key, tensor in tensors.items())
+
+
+def test_without_a_decay_evaluation_plays_with_the_newest(make_agent: Any, make_batch: Any) -> None:
+    agent = make_agent()
+    agent.update(make_batch())
+
+    judged = agent.evaluation_policy().state()["parameters"]["online"]
+
+    assert all((judged[k] == v.numpy()).all() for k, v in agent.online.state_dict().items())
+    assert "average" not in agent.model_state()
+
+
+def test_the_average_is_learned_from_nothing(make_agent: Any, make_batch: Any) -> None:
+    plain, averaged = make_agent(), make_agent(average_decay=0.9)
+    for update in range(3):
+        plain.update(make_batch(seed=update))
+        averaged.update(make_batch(seed=update))
+
+    assert same(
+        parameters(plain),
+        {k: v for k, v in parameters(averaged).items() if not k.startswith("average.")},
+    )

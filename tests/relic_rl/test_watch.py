@@ -120,7 +120,7 @@ def trained(run: Path) -> TrainedAgent:
 def seen(trained: TrainedAgent, seed: int) -> tuple:
     frames = np.random.default_rng(seed).integers(0, 256, (1, 84, 84), dtype=np.uint8)
     player = Player(
-        trained.agent.policy(),
+        trained.agent.evaluation_policy(),
         frames,
         frame_stack=4,
         epsilon=0.0,
