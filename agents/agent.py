@@ -330,6 +330,8 @@ class R2D2Agent:
     ) -> None:
         """Restores what `model_state`, `optimizer_state` and the generator's state gave.
 
+        Learning rates and the like stay this agent's own: only what was learned is taken over.
+
         Raises:
           ValueError: networks, shapes or dtypes differ from this agent's.
         """
@@ -342,9 +344,16 @@ class R2D2Agent:
             _expect_same_shapes(name, module.state_dict(), model[name])
             module.load_state_dict(model[name])
         for name, state in optimizer.items():
+            own = [_without_parameters(group) for group in self.optimizers[name].param_groups]
             self.optimizers[name].load_state_dict(state)
+            for group, options in zip(self.optimizers[name].param_groups, own, strict=True):
+                group.update(options)
         self.generator.set_state(generator)
         self.updates = updates
+
+
+def _without_parameters(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 def _trainable(module: nn.Module) -> Iterable[nn.Parameter]:

@@ -67,7 +67,10 @@ _RUN_FLAGS = ("frames", "minutes", "engine", "track")
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run from its last checkpoint."""
+    """Go on with a run from its last checkpoint.
+
+    Other settings than the run's (--SECTION.FIELD VALUE) need --allow-change SECTION.FIELD too.
+    """
 
     run_dir: RunDir
     """The run's folder."""
@@ -75,13 +78,16 @@ class Resume:
     """New total of environment frames."""
     minutes: float | None = None
     """New total of minutes."""
+    allow_change: tuple[str, ...] = ()
+    """SECTION.FIELDs that may differ from what the checkpoint was trained with."""
 
     def run(self, overrides: dict[str, str]) -> None:
         """Resumes."""
         from relic_rl import session
 
-        _expect_no_settings(overrides)
-        session.resume(self.run_dir, self.frames, self.minutes)
+        budget = {"run.frames": self.frames, "run.minutes": self.minutes}
+        given = {name: value for name, value in budget.items() if value is not None}
+        session.resume(self.run_dir, {**overrides, **given}, self.allow_change)
 
 
 @dataclass(frozen=True)

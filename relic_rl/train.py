@@ -127,12 +127,14 @@ class Training:
         self._means = RunningMeans()
         self._latest_row: dict[str, Any] = {}
         self._warned_about_checkpoint = False
-        if checkpoint is not None:
+        if checkpoint is None:  # rows of a session that ended before its first checkpoint
+            self.metrics.truncate(dict.fromkeys(self.metrics.offsets(), 0))
+        else:
             self._load(checkpoint)
         self.tracker = make_tracker(
             config.run.track,
             folder,
-            {"game": game, "seed": seed, **configuration.values(config)},
+            configuration.identity(config, game, seed),
             name=folder.name,
             tags=(game,),
             run_id=self.progress.tracker_id,
@@ -275,6 +277,7 @@ class Training:
             "mean_score": self._mean_score(),
             **self._means.take(),
             "skipped_updates": self.learner.skipped_updates,
+            "skipped_batch": self.learner.skipped_batch,
             "replay_steps": self.replay.steps,
             "replay_bytes": self.replay.bytes,
             "resident_bytes": psutil.Process().memory_info().rss,
@@ -282,6 +285,7 @@ class Training:
             "stale_priorities": self.replay.stale_priorities,
             **self._rates(),
         }
+        self.learner.skipped_batch = None
         self._latest_row = row
         self.metrics.write_metrics(row)
         self.tracker.log(row)
@@ -366,7 +370,9 @@ class Training:
             "agent_generator": self.agent.generator.get_state().cpu().numpy(),
             "means": self._means.state(),
             "skipped_updates": self.learner.skipped_updates,
+            "skipped_batch": self.learner.skipped_batch,
             "engine": self.engine.state(),
+            "settings": configuration.identity(self.config, self.game, self.seed),
         }
 
     def _load(self, checkpoint: Checkpoint) -> None:
@@ -375,6 +381,7 @@ class Training:
         self._recent_scores = list(state["recent_scores"])
         self._means.load_state(state["means"])
         self.learner.skipped_updates = state["skipped_updates"]
+        self.learner.skipped_batch = state["skipped_batch"]
         self.metrics.truncate(state["metrics_offsets"])
         self.limiter.load_state(state["limiter"])
         self.agent.load_state(

@@ -249,7 +249,8 @@ class _Codecs(threading.local):
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(level=1)
-        self.decompressor = zstandard.ZstdDecompressor()
+        # A frame may ask for a window larger than what it decompresses to.
+        self.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_DECODED_BYTES)
 
 
 _codecs = _Codecs()
