@@ -326,7 +326,7 @@ def main(arguments: list[str] | None = None) -> int:
         overrides, rest = split_overrides(arguments, several=arguments[:1] == ["sweep"])
         _parsed(rest).run(overrides)
     except UserError as error:
-        print(f"relic-rl: {error}", file=sys.stderr)
+        print(f"relic-rl: {_in_one_line(error)}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
         return 1
@@ -334,12 +334,17 @@ def main(arguments: list[str] | None = None) -> int:
         print("relic-rl: stopped", file=sys.stderr)
         return 130
     except OSError as error:
-        print(f"relic-rl: {error}", file=sys.stderr)
+        print(f"relic-rl: {_in_one_line(error)}", file=sys.stderr)
         return 1
     except MemoryError:
         print("relic-rl: out of memory: lower --replay.max_bytes or --actor.lanes", file=sys.stderr)
         return 1
     return 0
+
+
+def _in_one_line(error: Exception) -> str:
+    """Whatever names a message quotes."""
+    return " ".join(str(error).splitlines())
 
 
 def _parsed(arguments: list[str]) -> Any:

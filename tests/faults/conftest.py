@@ -12,16 +12,14 @@ from typing import Any
 
 import pytest
 
-from relic_rl.checkpoint import CheckpointStore
-
 LAUNCHER = Path(__file__).with_name("launcher.py")
 
-FAST = (
+SMALL = (
     *("--preset", "smoke", "--run.threads", "1", "--run.metrics_every_updates", "2"),
     *("--replay.min_steps", "64", "--replay.capacity_steps", "2000", "--evaluation.episodes", "1"),
     *("--evaluation.every_minutes", "0"),
 )
-"""Some 10 ms an update, some 100 KB a checkpoint."""
+"""Updates of some 10 ms, checkpoints of some 100 KB, evaluation only at the end."""
 
 
 class Process:
@@ -48,13 +46,25 @@ class Process:
         """What it has printed so far."""
         return self.output.read_text(errors="replace") if self.output.exists() else ""
 
+    def wait_for_text(self, *texts: str) -> None:
+        """Waits until it has printed one of them."""
+        self.wait_until(lambda: any(text in self.text for text in texts), 0.002)
+
+    def wait_until(self, condition: Callable[[], bool], pause_seconds: float = 0.001) -> None:
+        """Waits until something is so."""
+        deadline = time.monotonic() + 90
+        while not condition():
+            assert time.monotonic() < deadline, self.text
+            time.sleep(pause_seconds)
+
 
 class Launcher:
     """Starts one command line after the other; see launcher.py."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._count = 0
+    small = SMALL
+
+    def __init__(self) -> None:
+        self.folder = Path()
         self._process = subprocess.Popen(
             [sys.executable, str(LAUNCHER)],
             stdin=subprocess.PIPE,
@@ -73,12 +83,15 @@ class Launcher:
     def start(self, *arguments: str) -> Process:
         """Starts a command line; the one before must have been waited for."""
         assert self._process.stdin is not None
-        self._count += 1
-        output = self.folder / f"output-{self._count}.txt"
+        output = self.folder / f"output-{time.monotonic_ns()}.txt"
         request = {"arguments": arguments, "cwd": str(self.folder), "output": str(output)}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return Process(self, self.read()["pid"], output)
+
+    def train(self, game: str, run: Path, *arguments: str) -> Process:
+        """Starts a small run."""
+        return self.start("train", game, "--run-dir", str(run), *SMALL, *arguments)
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Runs a command line to its end: exit status and all that it printed."""
@@ -96,12 +109,19 @@ class Launcher:
             self._process.wait()
 
 
-@pytest.fixture
-def launcher(tmp_path: Path) -> Iterator[Launcher]:
-    """Runs command lines in `tmp_path`."""
-    launcher = Launcher(tmp_path)
+@pytest.fixture(scope="session")
+def one_launcher() -> Iterator[Launcher]:
+    """The session's; set its folder."""
+    launcher = Launcher()
     yield launcher
     launcher.close()
+
+
+@pytest.fixture
+def launcher(one_launcher: Launcher, tmp_path: Path) -> Launcher:
+    """Runs command lines in `tmp_path`."""
+    one_launcher.folder = tmp_path
+    return one_launcher
 
 
 @pytest.fixture
@@ -113,15 +133,3 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
             print(f"\n  {text}", flush=True)
 
     return say
-
-
-def wait_until(condition: Callable[[], bool], process: Process, seconds: float = 60) -> None:
-    """Waits, without a pause, until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, process.text
-
-
-def newest_state(run: Path) -> dict[str, Any]:
-    """The state in the newest sound checkpoint; changes nothing."""
-    return CheckpointStore(run).load(read_only=True).state
