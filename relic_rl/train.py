@@ -277,7 +277,7 @@ class Training:
             "mean_score": self._mean_score(),
             **self._means.take(),
             "skipped_updates": self.learner.skipped_updates,
-            "skipped_batch": self.learner.skipped_batch,
+            "skipped_batch": self.learner.take_skipped_batch(),
             "replay_steps": self.replay.steps,
             "replay_bytes": self.replay.bytes,
             "resident_bytes": psutil.Process().memory_info().rss,
@@ -285,7 +285,6 @@ class Training:
             "stale_priorities": self.replay.stale_priorities,
             **self._rates(),
         }
-        self.learner.skipped_batch = None
         self._latest_row = row
         self.metrics.write_metrics(row)
         self.tracker.log(row)
@@ -369,8 +368,7 @@ class Training:
             "limiter": self.limiter.state(),
             "agent_generator": self.agent.generator.get_state().cpu().numpy(),
             "means": self._means.state(),
-            "skipped_updates": self.learner.skipped_updates,
-            "skipped_batch": self.learner.skipped_batch,
+            "learner": self.learner.state(),
             "engine": self.engine.state(),
             "settings": configuration.identity(self.config, self.game, self.seed),
         }
@@ -380,8 +378,7 @@ class Training:
         self.progress = Progress(**state["progress"])
         self._recent_scores = list(state["recent_scores"])
         self._means.load_state(state["means"])
-        self.learner.skipped_updates = state["skipped_updates"]
-        self.learner.skipped_batch = state["skipped_batch"]
+        self.learner.load_state(state["learner"])
         self.metrics.truncate(state["metrics_offsets"])
         self.limiter.load_state(state["limiter"])
         self.agent.load_state(

@@ -83,7 +83,7 @@ def test_a_run_killed_again_and_again_resumes_every_time_and_loses_an_interval_a
     losses = []
     for kill in range(kills):
         if kill % 2:  # at any instant, that of its own start and restore included
-            time.sleep(rng.uniform(0.0, 3 * INTERVAL_SECONDS))
+            time.sleep(rng.uniform(0.0, 6 * INTERVAL_SECONDS))
         else:  # somewhere in the writing of a checkpoint
             process.wait_until(lambda: is_writing(run))
             time.sleep(rng.uniform(0.0, 0.03))

@@ -146,7 +146,7 @@ def test_ten_in_a_row_stop_the_run_on_its_last_good_checkpoint(
 
     say(f"stopped after {training.learner.skipped_updates}: {error.value}"[:140])
     assert "\n" not in str(error.value)
-    assert checkpoint.state["skipped_updates"] == 0
+    assert checkpoint.state["learner"]["skipped_updates"] == 0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
