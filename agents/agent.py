@@ -20,7 +20,12 @@ from torch import Tensor, nn
 from agents.augmentation import random_shift_and_intensity
 from agents.diagnostics import delta_q, effective_rank, error_quantiles, gradient_cosine
 from agents.interface import TrainingBatch, UpdateReport
-from agents.networks import ConvEncoder, RecurrentQNetwork, stacks_from_frames
+from agents.networks import (
+    ConvEncoder,
+    RecurrentQNetwork,
+    load_parameters,
+    stacks_from_frames,
+)
 from agents.options import (
     NetworkShape,
     ReinforcementOptions,
@@ -359,6 +364,8 @@ class R2D2Agent:
     ) -> None:
         """Restores what `model_state`, `optimizer_state` and the generator's state gave.
 
+        Learning rates and the like stay this agent's own: only what was learned is taken over.
+
         Raises:
           ValueError: networks, shapes or dtypes differ from this agent's.
         """
@@ -368,27 +375,19 @@ class R2D2Agent:
                 f"needs {sorted(self._modules)} and {sorted(self.optimizers)}"
             )
         for name, module in self._modules.items():
-            _expect_same_shapes(name, module.state_dict(), model[name])
-            module.load_state_dict(model[name])
+            load_parameters(name, module, model[name])
         for name, state in optimizer.items():
+            own = [_without_parameters(group) for group in self.optimizers[name].param_groups]
             self.optimizers[name].load_state_dict(state)
+            for group, options in zip(self.optimizers[name].param_groups, own, strict=True):
+                group.update(options)
         self.generator.set_state(generator)
         self.updates = updates
 
 
+def _without_parameters(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
+
+
 def _trainable(module: nn.Module) -> Iterable[nn.Parameter]:
     return (p for p in module.parameters() if p.requires_grad)
-
-
-def _expect_same_shapes(name: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    if expected.keys() != found.keys():
-        raise ValueError(
-            f"{name}: parameters {sorted(expected.keys() ^ found.keys())} do not match"
-        )
-    for key, tensor in expected.items():
-        other = found[key]
-        if tensor.shape != other.shape or tensor.dtype != other.dtype:
-            raise ValueError(
-                f"{name}.{key} is {other.dtype}{list(other.shape)}, "
-                f"needs {tensor.dtype}{list(tensor.shape)}"
-            )

@@ -203,3 +203,24 @@ def stacks_from_frames(frames: Tensor, frame_stack: int) -> Tensor:
     rows = frames.shape[0] - frame_stack + 1
     stacked = torch.stack([frames[i : i + rows] for i in range(frame_stack)], dim=-1)
     return stacked.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def load_parameters(name: str, module: nn.Module, found: dict[str, Tensor]) -> None:
+    """Takes over a module's parameters and buffers; `name` is for the message.
+
+    Raises:
+      ValueError: names, shapes or dtypes differ from the module's; nothing was taken over.
+    """
+    expected = module.state_dict()
+    if expected.keys() != found.keys():
+        raise ValueError(
+            f"{name}: parameters {sorted(expected.keys() ^ found.keys())} do not match"
+        )
+    for key, tensor in expected.items():
+        other = found[key]
+        if tensor.shape != other.shape or tensor.dtype != other.dtype:
+            raise ValueError(
+                f"{name}.{key} is {other.dtype}{list(other.shape)}, "
+                f"needs {tensor.dtype}{list(tensor.shape)}"
+            )
+    module.load_state_dict(found)

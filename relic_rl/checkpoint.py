@@ -6,7 +6,9 @@
 A checkpoint is staged in a hidden folder, every file is fsynced, the manifest with all hashes comes
 last, and a rename makes it visible. Two are kept. Loading verifies every byte before it is used; a
 damaged checkpoint is set aside, named in the log, and the previous one is taken. No pickle is read:
-tensors by `torch.load(weights_only=True)`, arrays with `allow_pickle=False`, the rest is JSON.
+tensors by `torch.load(weights_only=True)`, arrays with `allow_pickle=False`, the rest is JSON. What
+is compressed is refused: we compress nothing but segments, and a small file must not become a huge
+array.
 """
 
 import hashlib
@@ -16,6 +18,7 @@ import logging
 import os
 import shutil
 import struct
+import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -31,8 +34,15 @@ from relic_rl.replay.segment import Segment, SegmentError
 SCHEMA = 1
 KEPT_CHECKPOINTS = 2
 MANIFEST_FILE = "manifest.json"
+_FILES = {"model.pt", "optimizer.pt", "state.json", "arrays.npz"}
 _SEGMENT_LENGTH = struct.Struct("<I")
 _ARRAY = "__array__"
+_STAGING, _REPLACED, _DAMAGED = ".staging-", ".replaced-", "damaged-"
+# All that a reader may raise over bytes that nobody of ours wrote.
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError),
+    zipfile.BadZipFile,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -92,11 +102,12 @@ class CheckpointStore:
             checkpoint is untouched.
         """
         final = self._checkpoints / f"{env_frames:012d}"
-        staging = self._checkpoints / f".staging-{env_frames:012d}"
+        staging = final.with_name(f"{_STAGING}{final.name}")
+        replaced = final.with_name(f"{_REPLACED}{final.name}")
         try:
             self._checkpoints.mkdir(exist_ok=True)
             self._segments.mkdir(exist_ok=True)
-            self._clear_staging()
+            self._clear_leftovers()
             staging.mkdir()
             replay_state, fresh = replay.snapshot(self._next_serial())
             first = replay.next_serial - len(fresh)
@@ -104,11 +115,13 @@ class CheckpointStore:
             _write_files(staging, model, optimizer, {**state, "replay": replay_state})
             _write_manifest(staging, segment_files)
             if final.exists():  # the same moment again: at a run's end
-                shutil.rmtree(final)
+                final.rename(replaced)
             staging.rename(final)
             _sync_folder(self._checkpoints)
+            shutil.rmtree(replaced, ignore_errors=True)
         except OSError as error:
-            shutil.rmtree(staging, ignore_errors=True)
+            self._clear_leftovers()
+            self._remove_unneeded_segments()
             raise CheckpointError(
                 f"cannot write checkpoint {final}: {error.strerror or error}; free some space "
                 "or mend the folder: the previous checkpoint is intact"
@@ -128,41 +141,53 @@ class CheckpointStore:
           CheckpointError: there is none.
         """
         if not read_only:
-            self._clear_staging()
-        damage = []
+            self._clear_leftovers()
+        damage: dict[Path, str] = {}
         for path in reversed(self._all()):
             try:
                 checkpoint = self._read(path, with_segments=not read_only)
-            except (OSError, ValueError, KeyError, EOFError) as error:
-                damage.append(f"{path.name}: {error}")
-                if not read_only:
-                    self._set_aside(path)
+            except _DAMAGE as error:
+                damage[path] = " ".join(str(error).split())
                 continue
-            for problem in damage:
-                _log.warning("damaged checkpoint %s; %s is used instead", problem, path.name)
+            for damaged, problem in damage.items():
+                _log.warning(
+                    "damaged checkpoint %s: %s; %s is used instead",
+                    *(damaged.name, problem, path.name),
+                )
+                if not read_only:
+                    _set_aside(damaged)
             if not read_only:
                 self._segment_files = checkpoint.segment_files
                 self._prune()
             return checkpoint
         raise CheckpointError(
             f"{self._checkpoints} holds no sound checkpoint"
-            + "".join(f" ({problem})" for problem in damage[:1])
+            + "".join(f" ({path.name}: {problem})" for path, problem in [*damage.items()][:1])
             + ": start the run anew in another folder"
         )
 
-    def _set_aside(self, path: Path) -> None:
-        aside = path.with_name(f"damaged-{path.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
+    @property
+    def is_empty(self) -> bool:
+        """Whether none was ever finished: a run that ended before its first has lost nothing."""
+        return not any(
+            path.name.removeprefix(_DAMAGED).removeprefix(_REPLACED).isdigit()
+            for path in _entries(self._checkpoints)
+        )
 
     def _all(self) -> list[Path]:
-        if not self._checkpoints.is_dir():
-            return []
-        return sorted(path for path in self._checkpoints.iterdir() if path.name.isdigit())
+        return sorted(path for path in _entries(self._checkpoints) if path.name.isdigit())
 
-    def _clear_staging(self) -> None:
-        for path in self._checkpoints.glob(".staging-*"):
-            shutil.rmtree(path, ignore_errors=True)
+    def _clear_leftovers(self) -> None:
+        """Removes what a crash or a full disk left half done, or takes it back."""
+        for path in _entries(self._checkpoints):
+            if path.name.startswith(_STAGING):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.startswith(_REPLACED):
+                final = path.with_name(path.name.removeprefix(_REPLACED))
+                if final.exists():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:  # between the two renames
+                    path.rename(final)
 
     def _next_serial(self) -> int:
         if not self._segment_files:
@@ -196,12 +221,16 @@ class CheckpointStore:
 
     def _read(self, path: Path, *, with_segments: bool) -> Checkpoint:
         manifest = _read_manifest(path)
+        if manifest["files"].keys() != _FILES:
+            raise ValueError(f"{MANIFEST_FILE} names other files than {', '.join(sorted(_FILES))}")
         for name, sha256 in manifest["files"].items():
             if _hash(path / name) != sha256:
                 raise ValueError(f"{name} does not match its hash")
         segments: list[Segment] = []
         for entry in manifest["segments"] if with_segments else []:
             segments += _read_segments(self._segments / Path(entry["name"]).name, entry["sha256"])
+        for name in ("arrays.npz", "model.pt", "optimizer.pt"):
+            _expect_uncompressed(path / name)
         with np.load(path / "arrays.npz", allow_pickle=False) as arrays:
             state = _joined(json.loads((path / "state.json").read_text()), dict(arrays))
         return Checkpoint(
@@ -214,20 +243,39 @@ class CheckpointStore:
         )
 
     def _prune(self) -> None:
-        """Removes old checkpoints, and segment files that none of the kept ones names."""
         for path in self._all()[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(path, ignore_errors=True)
+        self._remove_unneeded_segments()
+
+    def _remove_unneeded_segments(self) -> None:
+        """Removes segment files that no checkpoint names."""
         needed = set()
         for path in self._all():
             try:
                 needed |= {entry["name"] for entry in _read_manifest(path)["segments"]}
-            except (OSError, ValueError, KeyError) as error:
+            except _DAMAGE as error:
                 _log.warning("checkpoint %s: %s; segment files are kept", path.name, error)
                 return
         for path in self._segments.glob("*.seg"):
             if path.name not in needed:
                 with suppress(OSError):
                     path.unlink()
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _set_aside(path: Path) -> None:
+    aside = path.with_name(f"{_DAMAGED}{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+
+
+def _expect_uncompressed(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+            raise ValueError(f"{path.name} is compressed, which ours never are")
 
 
 def _write_files(

@@ -67,7 +67,10 @@ _RUN_FLAGS = ("frames", "minutes", "engine", "track")
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run from its last checkpoint."""
+    """Go on with a run from its last checkpoint.
+
+    Other settings than the run's (--SECTION.FIELD VALUE) need --allow-change SECTION.FIELD too.
+    """
 
     run_dir: RunDir
     """The run's folder."""
@@ -75,13 +78,16 @@ class Resume:
     """New total of environment frames."""
     minutes: float | None = None
     """New total of minutes."""
+    allow_change: tuple[str, ...] = ()
+    """SECTION.FIELDs that may differ from what the checkpoint was trained with."""
 
     def run(self, overrides: dict[str, str]) -> None:
         """Resumes."""
         from relic_rl import session
 
-        _expect_no_settings(overrides)
-        session.resume(self.run_dir, self.frames, self.minutes)
+        budget = {"run.frames": self.frames, "run.minutes": self.minutes}
+        given = {name: value for name, value in budget.items() if value is not None}
+        session.resume(self.run_dir, {**overrides, **given}, self.allow_change)
 
 
 @dataclass(frozen=True)
@@ -327,7 +333,7 @@ def main(arguments: list[str] | None = None) -> int:
         overrides, rest = split_overrides(arguments, several=arguments[:1] == ["sweep"])
         _parsed(rest).run(overrides)
     except UserError as error:
-        print(f"relic-rl: {error}", file=sys.stderr)
+        print(f"relic-rl: {_in_one_line(error)}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
         return 1
@@ -335,12 +341,17 @@ def main(arguments: list[str] | None = None) -> int:
         print("relic-rl: stopped", file=sys.stderr)
         return 130
     except OSError as error:
-        print(f"relic-rl: {error}", file=sys.stderr)
+        print(f"relic-rl: {_in_one_line(error)}", file=sys.stderr)
         return 1
     except MemoryError:
         print("relic-rl: out of memory: lower --replay.max_bytes or --actor.lanes", file=sys.stderr)
         return 1
     return 0
+
+
+def _in_one_line(error: Exception) -> str:
+    """Whatever names a message quotes."""
+    return " ".join(str(error).splitlines())
 
 
 def _parsed(arguments: list[str]) -> Any:

@@ -126,6 +126,11 @@ def values(config: Config) -> dict[str, Any]:
     }
 
 
+def identity(config: Config, game: str, seed: int) -> dict[str, Any]:
+    """All that defines a run, by name."""
+    return {"game": game, "seed": seed, **values(config)}
+
+
 def resolve(preset: str, overrides: Mapping[str, Any]) -> Resolved:
     """Stacks the flags' values on the preset's, on the defaults.
 
@@ -184,10 +189,26 @@ def load(path: Path) -> tuple[Config, dict[str, Any]]:
     return from_values(flat), top
 
 
-def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """Fields whose values differ: `section.field` to (old, new)."""
-    before, after = values(old), values(new)
-    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+def changed(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """The configuration with the flags' values, which are checked as `resolve` does."""
+    given = {n: _validated(n, v, where="on the command line") for n, v in overrides.items()}
+    return from_values(values(config) | given)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Fields whose values differ: name to (old, new); None where one of them lacks it."""
+    names = [*old, *(name for name in new if name not in old)]
+    return {
+        name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)
+    }
+
+
+def expect_fields(names: Iterable[str]) -> None:
+    """Raises UsageError, with the nearest name, unless all are `section.field`s."""
+    known = field_types()
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown field {name!r} on the command line{_nearest(name, known)}")
 
 
 def _preset_values(preset: str) -> dict[str, tuple[Any, str]]:
@@ -219,7 +240,7 @@ def _read_toml(path: Path, what: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {what} {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also for bytes that are no text, huge numbers
         raise UsageError(f"{what} {path} is not valid TOML: {error}") from error
 
 

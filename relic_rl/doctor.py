@@ -16,6 +16,7 @@ from envs.games import ATARI57
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.errors import UserError
+from relic_rl.resources import disk_bytes
 
 GIB = 2**30
 PROCESS_BYTES = GIB
@@ -79,8 +80,8 @@ def _needs(preset: str) -> tuple[str, str, str, str]:
     problems = []
     if needed + PROCESS_BYTES > free:
         problems.append(f"needs {(needed + PROCESS_BYTES) / GIB:.1f} GiB of memory")
-    if needed > shutil.disk_usage(".").free:
-        problems.append(f"checkpoints need {needed / GIB:.1f} GiB of disk")
+    if disk_bytes(config) > shutil.disk_usage(".").free:
+        problems.append(f"checkpoints need {disk_bytes(config) / GIB:.1f} GiB of disk")
     if config.run.device == "cuda" and not torch.cuda.is_available():
         problems.append("needs CUDA")
     return preset, f"{needed / GIB:.1f} GiB", config.run.engine, "; ".join(problems) or "yes"

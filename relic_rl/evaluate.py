@@ -4,6 +4,8 @@ Each lane plays the same number of episodes: taking the first to finish of many 
 ones.
 """
 
+from contextlib import closing
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from agents.policy import Policy
 from envs.interface import Frames, StepResult, VectorEnv
 from relic_rl import build
 from relic_rl.config import Config
+from relic_rl.runtime.watchdog import Watchdog
 from relic_rl.stop import StopRequest
 
 MAX_LANES = 16
@@ -159,14 +162,16 @@ def play_episodes(
         policy, env.reset(), frame_stack=frame_stack, epsilon=epsilon, device=device, seed=seed
     )
     scores: list[list[float]] = [[] for _ in range(env.lanes)]
-    while min(map(len, scores)) < wanted:
-        if stop.requested:
-            return []
-        actions, _ = player.act()
-        result = env.step(actions)
-        for record in result.episodes:
-            scores[record.lane].append(record.score)
-        player.observe(actions, result)
+    with closing(Watchdog()) as watchdog:
+        while min(map(len, scores)) < wanted:
+            if stop.requested:
+                return []
+            actions, _ = player.act()
+            with watchdog.watching("a step of the evaluation's emulators"):
+                result = env.step(actions)
+            for record in result.episodes:
+                scores[record.lane].append(record.score)
+            player.observe(actions, result)
     return [score for lane in scores for score in lane[:wanted]]
 
 

@@ -42,11 +42,7 @@ class RunFolder:
         Raises:
           RunFolderError: the name is unfit, a run is there already, or it cannot be written.
         """
-        if not _NAME.fullmatch(path.name) or len(str(path)) > 1000:
-            raise RunFolderError(
-                f"run folder name {path.name[:60]!r} is unfit: use up to 100 letters, digits, "
-                "'.', '_' and '-', not beginning with '.' or '-'"
-            )
+        check_path(path, "run folder")
         if (path / CONFIG_FILE).exists():
             raise RunFolderError(
                 f"{path} holds a run already: `relic-rl resume {path}` goes on with it, or give "
@@ -73,12 +69,41 @@ class RunFolder:
         os.close(self._lock)
 
 
+def check_path(path: Path, kind: str) -> None:
+    """Refuses what a folder of ours is not called, and what would lead elsewhere.
+
+    Raises:
+      RunFolderError: the name is unfit, `..` is on the way, or the folder is a symbolic link.
+    """
+    if ".." in path.parts:
+        raise RunFolderError(f"{kind} {str(path)[:200]!r} is unfit: give a path without '..'")
+    if not _NAME.fullmatch(path.name) or len(str(path)) > 1000:
+        raise RunFolderError(
+            f"{kind} name {path.name[:60]!r} is unfit: use up to 100 letters, digits, '.', '_' and "
+            "'-', not beginning with '.' or '-'"
+        )
+    _expect_no_link(path, kind)
+
+
 def expect_run(path: Path) -> None:
-    """Raises RunFolderError unless the folder holds a run."""
-    if not path.is_dir():
-        raise RunFolderError(f"run folder {path} does not exist")
-    if not (path / CONFIG_FILE).is_file():
-        raise RunFolderError(f"{path} is no run folder: it has no {CONFIG_FILE}")
+    """Raises RunFolderError unless the folder holds a run, and nothing that leads elsewhere."""
+    try:
+        if not path.is_dir():
+            raise RunFolderError(f"run folder {path} does not exist")
+        if not (path / CONFIG_FILE).is_file():
+            raise RunFolderError(f"{path} is no run folder: it has no {CONFIG_FILE}")
+        for entry in (path, *path.iterdir()):
+            _expect_no_link(entry, "run folder" if entry == path else "file of a run")
+    except OSError as error:
+        raise RunFolderError(f"cannot open run folder {path}: {error.strerror}") from error
+
+
+def _expect_no_link(path: Path, kind: str) -> None:
+    if path.is_symlink():
+        raise RunFolderError(
+            f"{kind} {path} is a symbolic link: what is written must stay inside, so give the "
+            "folder itself"
+        )
 
 
 def default_path(game_slug: str, preset: str, seed: int) -> Path:
@@ -114,7 +139,7 @@ def write_metadata(
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    (path / METADATA_FILE).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
+    write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -133,7 +158,8 @@ def lock(path: Path, kind: str, otherwise: str) -> int:
     Raises:
       RunFolderError: another process has it; the message says what to do `otherwise`.
     """
-    handle = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    handle = os.open(path / LOCK_FILE, flags, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

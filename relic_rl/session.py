@@ -4,9 +4,8 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,20 @@ from envs.atari import rom_md5
 from envs.games import ATARI57, UnknownGameError, find_game
 from relic_rl import build, run_folder
 from relic_rl import config as configuration
-from relic_rl.checkpoint import Checkpoint, CheckpointStore
+from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config, Resolved
 from relic_rl.console import Console, count
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import Evaluation
+from relic_rl.resources import check_resources
 from relic_rl.run_folder import RunFolder
-from relic_rl.stop import StopRequest
+from relic_rl.stop import StoppedEarly, StopRequest
 from relic_rl.train import Training
 from relic_rl.trained import load_trained
+
+BUDGET = ("run.frames", "run.minutes")
+"""Settings that a resume changes without asking: they only say when to end."""
 
 
 def train(
@@ -40,12 +43,10 @@ def train(
     check_seed(seed)
     slug = name if name == build.TOY_GAME else find_game(name).slug
     path = run_dir or run_folder.default_path(slug, resolved.preset, seed)
-    build.check_memory(resolved.config)
+    check_resources(resolved.config, path)
     folder = RunFolder.create(path)
     try:
         config = resolved.config
-        text = configuration.dump(config, game=name, seed=seed, preset=resolved.preset)
-        (path / run_folder.CONFIG_FILE).write_text(text, encoding="utf-8")
         run_folder.write_metadata(
             path,
             game=name,
@@ -55,31 +56,77 @@ def train(
             action_set=config.env.action_set,
             preset=resolved.preset,
         )
+        # Comes last and whole: a folder that has it can be resumed.
+        text = configuration.dump(config, game=name, seed=seed, preset=resolved.preset)
+        run_folder.write_whole(path / run_folder.CONFIG_FILE, text)
         with _log_to(path / run_folder.LOG_FILE):
             _run(path, config, name, seed, _plan(path, resolved, name, seed))
     finally:
         folder.close()
 
 
-def resume(run_dir: Path, frames: int | None, minutes: float | None) -> None:
-    """Goes on with a run from its last sound checkpoint, to new totals if they are given."""
+def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]) -> None:
+    """Goes on with a run from its last sound checkpoint.
+
+    A run that ended before its first checkpoint starts again.
+
+    Args:
+      run_dir: the run's folder.
+      overrides: settings by `section.field`; the budget may always change.
+      allow_change: other fields that may differ from what the checkpoint was trained with.
+
+    Raises:
+      UsageError: another setting differs, by a flag or by an edit of config.toml.
+      UserError: the folder is not fit, or holds no sound checkpoint.
+    """
+    configuration.expect_fields((*overrides, *allow_change))
     folder = RunFolder.open(run_dir)
     try:
         config, top = configuration.load(run_dir / run_folder.CONFIG_FILE)
-        config = _with_budget(config, frames, minutes)
+        config = configuration.changed(config, overrides)
+        game, seed = game_name(str(top.get("game"))), int(top.get("seed", 0))
+        check_resources(config, run_dir)
         with _log_to(run_dir / run_folder.LOG_FILE):
-            checkpoint = CheckpointStore(run_dir).load()
-            text = configuration.dump(config, **top)
-            run_folder.write_whole(run_dir / run_folder.CONFIG_FILE, text)
-            progress = checkpoint.state["progress"]
-            plan = (
-                f"resuming {top['game']}, seed {top['seed']}, in {run_dir}: "
-                f"{4 * progress['env_steps']:,} frames, {progress['updates']:,} updates and "
-                f"{progress['minutes']:.1f} minutes are done"
+            store = CheckpointStore(run_dir)
+            checkpoint = None if store.is_empty else store.load()
+            plan = f"resuming {game}, seed {seed}, in {run_dir}: {_done(checkpoint)}"
+            if checkpoint is not None:
+                plan += _changes(checkpoint, config, game, seed, allow_change)
+            run_folder.write_whole(
+                run_dir / run_folder.CONFIG_FILE, configuration.dump(config, **top)
             )
-            _run(run_dir, config, top["game"], top["seed"], plan, checkpoint)
+            _run(run_dir, config, game, seed, plan, checkpoint)
     finally:
         folder.close()
+
+
+def _done(checkpoint: Checkpoint | None) -> str:
+    if checkpoint is None:
+        return "it ended before its first checkpoint and starts again"
+    progress = checkpoint.state["progress"]
+    return (
+        f"{4 * progress['env_steps']:,} frames, {progress['updates']:,} updates and "
+        f"{progress['minutes']:.1f} minutes are done"
+    )
+
+
+def _changes(
+    checkpoint: Checkpoint, config: Config, game: str, seed: int, allowed: Sequence[str]
+) -> str:
+    """What differs from what the checkpoint was trained with, a line each, if it may."""
+    # Through JSON, because the checkpoint's settings were.
+    now = json.loads(json.dumps(configuration.identity(config, game, seed)))
+    found = configuration.differences(checkpoint.state["settings"], now)
+    changes = {name: pair for name, pair in found.items() if name not in BUDGET}
+    refused = [name for name in changes if name not in allowed]
+    if refused:
+        shown = ", ".join(f"{name} ({changes[name][0]} to {changes[name][1]})" for name in refused)
+        if fixed := [name for name in refused if "." not in name]:
+            raise UsageError(f"resume would change {shown}: a run keeps its {' and '.join(fixed)}")
+        raise UsageError(
+            f"resume would change {shown}: give --allow-change {' '.join(refused)} if you mean it"
+        )
+    return "".join(f"\n  changed: {n} from {old} to {new}" for n, (old, new) in changes.items())
 
 
 def evaluate(run_dir: Path, episodes: int, seed: int, *, as_json: bool) -> None:
@@ -161,16 +208,44 @@ def _run(
         plain_seconds=config.run.log_every_seconds,
     )
     try:
-        console.say(plan)
         with StopRequest().listening() as stop:
-            training = Training(path, config, game, seed, console, checkpoint)
+            console.say(plan)
+            with stop.nothing_to_lose():
+                training = _built(path, config, game, seed, console, checkpoint)
             try:
                 evaluation = training.run(stop)
             finally:
                 training.close()
         console.say(_farewell(path, game, evaluation))
+    except StoppedEarly:
+        console.say(f"stopped before it began; `relic-rl resume {path}` goes on")
     finally:
         console.close()
+
+
+def _built(
+    path: Path,
+    config: Config,
+    game: str,
+    seed: int,
+    console: Console,
+    checkpoint: Checkpoint | None,
+) -> Training:
+    """The run, ready to go on.
+
+    Raises:
+      CheckpointError: the checkpoint is sound but of other shapes than the configuration's.
+    """
+    try:
+        return Training(path, config, game, seed, console, checkpoint)
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        if checkpoint is None:
+            raise
+        problem = " ".join(str(error).split())
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path} does not fit the configuration ({problem}): undo what "
+            "was changed, or start a new run"
+        ) from error
 
 
 def _plan(path: Path, resolved: Resolved, game: str, seed: int) -> str:
@@ -220,20 +295,6 @@ def _resolved(preset: str | None, overrides: dict[str, Any]) -> Resolved:
     return configuration.resolve(chosen, overrides)
 
 
-def _with_budget(config: Config, frames: int | None, minutes: float | None) -> Config:
-    if frames is not None and frames < 1:
-        raise UsageError(f"--frames is {frames}, must be at least 1")
-    if minutes is not None and minutes < 0:
-        raise UsageError(f"--minutes is {minutes}, must be at least 0")
-    run = config.run
-    run = replace(
-        run,
-        frames=run.frames if frames is None else frames,
-        minutes=run.minutes if minutes is None else minutes,
-    )
-    return replace(config, run=run)
-
-
 def check_seed(seed: int) -> None:
     """Raises UsageError for a seed out of range."""
     if not 0 <= seed < 2**31:
@@ -243,14 +304,22 @@ def check_seed(seed: int) -> None:
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Everything that is logged in the block goes into the run's log."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _RunLog(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
+
+
+class _RunLog(logging.FileHandler):
+    """A log that a full disk silences, without a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        pass
 
 
 def _shown(value: Any) -> str:

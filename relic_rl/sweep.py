@@ -56,6 +56,7 @@ def sweep(
     combinations = {tuple(run.settings.items()): run.settings for run in runs}.values()
     configs = [configuration.resolve(request.preset, settings).config for settings in combinations]
     _expect_mine(path, request, runs)
+    run_folder.check_path(path.absolute(), "sweep folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

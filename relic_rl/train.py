@@ -10,7 +10,7 @@
 
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from relic_rl.analysis.runs import read_run
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config
 from relic_rl.console import Console
+from relic_rl.counters import FRAMES_PER_STEP, Progress
 from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import Episode, Evaluation, MetricsLog
 from relic_rl.replay.buffer import ReplayBuffer
@@ -38,29 +39,8 @@ from relic_rl.sweep_manifest import names_of
 from relic_rl.tracking import make_tracker
 
 RECENT_EPISODES = 20
-FRAMES_PER_STEP = 4
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class Progress:
-    """The run's counters, over all its sessions."""
-
-    env_steps: int = 0
-    updates: int = 0
-    episodes: int = 0
-    minutes: float = 0.0
-    evaluated_minutes: float = 0.0
-    """When the last evaluation was."""
-    best_evaluation_score: float | None = None
-    evaluation_score: float | None = None
-    tracker_id: str | None = None
-
-    @property
-    def env_frames(self) -> int:
-        """The x-axis of everything: agent steps times the frame skip."""
-        return self.env_steps * FRAMES_PER_STEP
 
 
 class Training:
@@ -128,13 +108,15 @@ class Training:
         self._means = RunningMeans()
         self._latest_row: dict[str, Any] = {}
         self._warned_about_checkpoint = False
-        if checkpoint is not None:
+        if checkpoint is None:  # rows of a session that ended before its first checkpoint
+            self.metrics.truncate(dict.fromkeys(self.metrics.offsets(), 0))
+        else:
             self._load(checkpoint)
         name, sweep = names_of(folder)
         self.tracker = make_tracker(
             config.run.track,
             folder,
-            {"game": game, "seed": seed, **configuration.values(config)},
+            configuration.identity(config, game, seed),
             name=name,
             group=sweep,
             tags=(game, config.representation.arm),
@@ -280,6 +262,7 @@ class Training:
             "mean_score": self._mean_score(),
             **self._means.take(),
             "skipped_updates": self.learner.skipped_updates,
+            "skipped_batch": self.learner.take_skipped_batch(),
             "replay_steps": self.replay.steps,
             "replay_bytes": self.replay.bytes,
             "resident_bytes": psutil.Process().memory_info().rss,
@@ -370,8 +353,9 @@ class Training:
             "limiter": self.limiter.state(),
             "agent_generator": self.agent.generator.get_state().cpu().numpy(),
             "means": self._means.state(),
-            "skipped_updates": self.learner.skipped_updates,
+            "learner": self.learner.state(),
             "engine": self.engine.state(),
+            "settings": configuration.identity(self.config, self.game, self.seed),
         }
 
     def _load(self, checkpoint: Checkpoint) -> None:
@@ -379,7 +363,7 @@ class Training:
         self.progress = Progress(**state["progress"])
         self._recent_scores = list(state["recent_scores"])
         self._means.load_state(state["means"])
-        self.learner.skipped_updates = state["skipped_updates"]
+        self.learner.load_state(state["learner"])
         self.metrics.truncate(state["metrics_offsets"])
         self.limiter.load_state(state["limiter"])
         self.agent.load_state(

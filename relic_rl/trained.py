@@ -8,7 +8,7 @@ import torch
 from agents.agent import R2D2Agent
 from relic_rl import build, run_folder
 from relic_rl import config as configuration
-from relic_rl.checkpoint import CheckpointStore
+from relic_rl.checkpoint import CheckpointError, CheckpointStore
 from relic_rl.config import Config
 
 
@@ -41,7 +41,10 @@ def load_trained(run_dir: Path) -> TrainedAgent:
     agent = build.make_agent(config, env, seed=0, device=build.learner_device(config))
     env.close()
     generator = torch.from_numpy(checkpoint.state["agent_generator"])
-    agent.load_state(checkpoint.model, checkpoint.optimizer, generator, progress["updates"])
+    try:
+        agent.load_state(checkpoint.model, checkpoint.optimizer, generator, progress["updates"])
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {checkpoint.path} does not fit: {error}") from error
     return TrainedAgent(
         agent, config, top["game"], 4 * progress["env_steps"], progress["tracker_id"]
     )

@@ -231,6 +231,21 @@ class ReplayBuffer:
             self._stale_priorities += int((~is_fresh).sum())
         return int(is_fresh.sum())
 
+    def describe(self, slots: ArrayLike, generations: ArrayLike) -> str:
+        """Names where sequences drawn before begin: actor/incarnation/lane/episode/index each.
+
+        Args:
+          slots: integers [B], from the draw.
+          generations: integers [B], from the draw.
+        """
+        slots, generations = np.asarray(slots, np.int64), np.asarray(generations, np.int64)
+        with self._lock:
+            is_fresh = self._store.generations(slots) == generations
+            return " ".join(
+                "/".join(map(str, self._store.at(slot).name)) if fresh else "evicted"
+                for slot, fresh in zip(slots.tolist(), is_fresh.tolist(), strict=True)
+            )
+
     def segments_since(self, serial: int) -> list[Segment]:
         """Returns the resident segments of that serial number or a later one, oldest first."""
         with self._lock:

@@ -26,6 +26,8 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from relic_rl.errors import UserError
+
 MAX_DECODED_BYTES = 64 << 20
 """Largest run of frames a segment may hold, decoded. Ours: 220 times 40 steps of 84x84."""
 
@@ -41,7 +43,7 @@ _TERMINATED, _TRUNCATED = 1, 2
 _OBJECT_BYTES = 520
 
 
-class SegmentError(ValueError):
+class SegmentError(UserError, ValueError):
     """The bytes are not a sound segment, or a segment cannot be made of these values."""
 
 
@@ -249,7 +251,8 @@ class _Codecs(threading.local):
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(level=1)
-        self.decompressor = zstandard.ZstdDecompressor()
+        # A frame may ask for a window larger than what it decompresses to.
+        self.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_DECODED_BYTES)
 
 
 _codecs = _Codecs()

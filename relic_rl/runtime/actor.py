@@ -20,6 +20,7 @@ from agents.interface import RecurrentState
 from agents.policy import Policy
 from agents.returns import n_step_double_q_targets
 from envs.interface import EpisodeRecord, StepResult, VectorEnv
+from relic_rl.errors import UserError
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.lane_runs import LaneRuns
 from relic_rl.runtime.stopwatch import Stopwatch
@@ -32,6 +33,10 @@ class Collected(NamedTuple):
     """Agent steps taken: one a lane."""
     segments: list[Segment]
     episodes: list[EpisodeRecord]
+
+
+class NotFiniteError(UserError):
+    """A reward or a value is no number: nothing made of it would be worth keeping."""
 
 
 class Actor:
@@ -107,21 +112,36 @@ class Actor:
         self._current.frames[:, self._history] = env.reset()
 
     def step(self) -> Collected:
-        """Takes one step in every lane."""
+        """Takes one step in every lane.
+
+        Raises:
+          NotFiniteError: a Q-value or a reward is NaN or infinite.
+        """
         with self._stopwatch.time("inference"):
             q, state = self._policy_step()
             actions = epsilon_greedy(q, self._epsilons, self._generator).cpu().numpy()
             q_values = q.cpu().numpy()
+        self._expect_finite("Q-values", q_values)
         with self._stopwatch.time("recording"):
             self._record_before(actions, q_values)
         self._state = state
         with self._stopwatch.time("environment"):
             result = self._env.step(actions)
+        self._expect_finite("reward", result.rewards)
         self.env_steps += self._run_lanes
         with self._stopwatch.time("recording"):
             segments = self._record_after(actions, result)
         episodes = [e._replace(lane=e.lane + self._first_lane) for e in result.episodes]
         return Collected(len(actions), segments, episodes)
+
+    def _expect_finite(self, what: str, values: NDArray[np.float32]) -> None:
+        finite = np.isfinite(values)
+        if not finite.all():
+            lane = int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
+            raise NotFiniteError(
+                f"{what} of lane {self._first_lane + lane} at agent step {self.env_steps}: "
+                f"{values[lane]} is not finite, so the run stops; its last checkpoint is sound"
+            )
 
     def _policy_step(self) -> tuple[Tensor, RecurrentState]:
         # A lane's frame stack lies in its run already: the frames up to the one of this step.

@@ -4,6 +4,7 @@ from typing import Any
 
 from agents.agent import R2D2Agent
 from relic_rl.runtime.actor import Actor, Collected
+from relic_rl.runtime.watchdog import Watchdog
 
 
 class InlineEngine:
@@ -11,10 +12,12 @@ class InlineEngine:
 
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
+        self._watchdog = Watchdog()
 
     def collect(self) -> Collected:
-        """Steps every lane once."""
-        return self._actor.step()
+        """Steps every lane once; an emulator that hangs ends the process."""
+        with self._watchdog.watching("a step of the emulators"):
+            return self._actor.step()
 
     def publish(self, agent: R2D2Agent) -> None:
         """Copies the parameters into the actor's policy."""
@@ -30,4 +33,5 @@ class InlineEngine:
 
     def close(self) -> None:
         """Releases the emulators."""
+        self._watchdog.close()
         self._actor.close()

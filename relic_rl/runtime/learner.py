@@ -1,5 +1,6 @@
 """The learner: samples sequences, updates the agent, writes priorities back."""
 
+import logging
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,9 @@ from relic_rl.runtime.stopwatch import Stopwatch
 
 MAX_SKIPPED_UPDATES = 10
 """Updates in a row without a finite loss and gradient, after which a run is stopped."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class DivergedError(UserError):
@@ -35,12 +39,16 @@ class Learner:
       replay: where the new priorities go.
       batches: what it learns from.
       stopwatch: times "sampling" and "learning".
+
+    Attributes:
+      skipped_updates: how many had no finite loss and gradient, and so changed nothing.
     """
 
     def __init__(
         self, *, agent: R2D2Agent, replay: ReplayBuffer, batches: Batches, stopwatch: Stopwatch
     ) -> None:
         self.skipped_updates = 0
+        self._skipped_batch: str | None = None
         self._agent = agent
         self._replay = replay
         self._batches = batches
@@ -67,14 +75,39 @@ class Learner:
             self._skip(batch)
         return Update(report.metrics, float(batch.age_steps.mean()))
 
+    def take_skipped_batch(self) -> str | None:
+        """The sequences of the last skipped update; None if there is none since the last call."""
+        taken, self._skipped_batch = self._skipped_batch, None
+        return taken
+
+    def state(self) -> dict[str, Any]:
+        """What an exact resume needs."""
+        return {
+            "skipped_updates": self.skipped_updates,
+            "skipped_in_a_row": self._skipped_in_a_row,
+            "skipped_batch": self._skipped_batch,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes over what `state` gave."""
+        self.skipped_updates = state["skipped_updates"]
+        self._skipped_in_a_row = state["skipped_in_a_row"]
+        self._skipped_batch = state["skipped_batch"]
+
     def _skip(self, batch: SequenceBatch) -> None:
         self.skipped_updates += 1
         self._skipped_in_a_row += 1
+        self._skipped_batch = self._replay.describe(batch.slots, batch.generations)
+        _log.warning(
+            "an update is skipped after %d: its loss or gradient is not finite; its sequences "
+            "begin at segments %s (actor/incarnation/lane/episode/index)",
+            *(self._agent.updates, self._skipped_batch),
+        )
         if self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
             raise DivergedError(
                 f"{MAX_SKIPPED_UPDATES} updates in a row had a loss or gradient that is not "
-                f"finite (last batch: slots {batch.slots.tolist()}): the run stops; lower "
-                "learner.learning_rate and resume from its last checkpoint"
+                f"finite (last batch: segments {self._skipped_batch}): the run stops; resume it "
+                "from its last checkpoint, with a lower --learner.learning_rate"
             )
 
 

@@ -10,6 +10,7 @@ Source of the layout: Hessel et al., "Podracer architectures for scalable RL", 2
 import logging
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from relic_rl.errors import UserError
 from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.stopwatch import Stopwatch
 
+CLOSE_SECONDS = 10.0
+"""How long the end of a run waits for a step that its actors are in."""
 STALL_SECONDS = 120.0
 """Without a step of any actor for so long, a run is told that it hangs."""
 _POLL_SECONDS = 0.2
@@ -113,14 +116,17 @@ class ThreadsEngine:
         _log.warning("resume=episode_restart: the threads engine starts all episodes anew")
 
     def close(self) -> None:
-        """Ends the threads and releases the emulators."""
+        """Ends the threads and releases the emulators, but for those that hang."""
         self._stop.set()
-        for thread in self._threads:
-            while thread.is_alive():
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for thread, actor in zip(self._threads, self._actors, strict=True):
+            while thread.is_alive() and time.monotonic() < deadline:
                 self._drain()  # a thread may wait for room in the queue
                 thread.join(_POLL_SECONDS)
-        for actor in self._actors:
-            actor.close()
+            if thread.is_alive():  # a daemon: it ends with the process
+                _log.warning("%s did not end within %.0f s", thread.name, CLOSE_SECONDS)
+            else:
+                actor.close()
 
     def _drain(self) -> None:
         while True:

@@ -350,6 +350,37 @@ def forge(folder: Path) -> None:
     path.write_text(json.dumps(document | {"sha256": hashlib.sha256(body).hexdigest()}))
 
 
+def test_a_compressed_array_is_refused_because_a_small_file_may_become_a_huge_one(
+    saved_twice: Run,
+) -> None:
+    newest = saved_twice.folder / NEWEST
+    np.savez_compressed(newest / "arrays.npz", a0=np.zeros(1 << 20, np.uint8))
+    forge(newest)
+
+    assert saved_twice.load().state["frames"] == 100
+
+
+def test_a_crash_between_the_two_renames_of_a_replacement_loses_nothing(saved_twice: Run) -> None:
+    newest = saved_twice.folder / NEWEST
+    newest.rename(newest.with_name(f".replaced-{newest.name}"))
+    newest.with_name(f".staging-{newest.name}").mkdir()
+
+    assert not saved_twice.store.is_empty
+    assert saved_twice.load().state["frames"] == 200
+    assert saved_twice.checkpoints() == ["000000000100", "000000000200"]
+
+
+def test_where_nothing_is_sound_everything_stays_where_it_is(saved_twice: Run) -> None:
+    (saved_twice.folder / "segments/000000000000.seg").write_bytes(b"")  # both need it
+
+    with pytest.raises(CheckpointError, match="no sound checkpoint"):
+        saved_twice.load()
+    assert saved_twice.checkpoints() == ["000000000100", "000000000200"]
+    assert not saved_twice.store.is_empty
+    parameters = CheckpointStore(saved_twice.folder).load(read_only=True)  # for evaluation
+    assert parameters.state["frames"] == 200
+
+
 @pytest.mark.parametrize("writer", ["pickle", "torch", "numpy"])
 def test_a_pickle_bomb_executes_nothing_even_with_the_right_hashes(
     saved_twice: Run, tmp_path_factory: pytest.TempPathFactory, writer: str

@@ -117,7 +117,7 @@ def test_differences_are_the_changed_fields():
     old = configuration.resolve("laptop", {}).config
     new = configuration.resolve("laptop", {"learner.n_steps": "1"}).config
 
-    assert configuration.differences(old, new) == {
+    assert configuration.differences(configuration.values(old), configuration.values(new)) == {
         "learner.n_steps": (old.learner.n_steps, 1),
     }
 

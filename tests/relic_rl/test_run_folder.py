@@ -10,6 +10,7 @@ import pytest
 
 from relic_rl.run_folder import (
     CONFIG_FILE,
+    LOCK_FILE,
     METADATA_FILE,
     RunFolder,
     RunFolderError,
@@ -131,6 +132,27 @@ def test_default_names_are_fit_and_tell_runs_apart(
 
     assert path.parts[:-1] == ("runs",)
     assert path.name.startswith("ms_pacman-mine-s7-2")
+
+
+def test_a_path_that_climbs_or_a_link_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(RunFolderError, match=r"without '\.\.'"):
+        RunFolder.create(tmp_path / "runs" / ".." / "run")
+    with pytest.raises(RunFolderError, match="symbolic link"):
+        RunFolder.create(tmp_path / "link")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "segments", LOCK_FILE, "metrics.jsonl"])
+def test_a_run_whose_files_are_links_is_refused(run: Path, tmp_path: Path, name: str) -> None:
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(RunFolderError, match=f"{name} is a symbolic link"):
+        RunFolder.open(run)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 # --- what is there --------------------------------------------------------------------------------

@@ -1,0 +1,88 @@
+"""What a run will need of the machine, held against what is free before hours are spent on it."""
+
+import shutil
+from pathlib import Path
+
+from relic_rl import build
+from relic_rl.build import ResourceError
+from relic_rl.config import Config
+
+SHARED_MEMORY = Path("/dev/shm")
+_PARAMETER_COPIES = 8
+"""Online, target, momentum and separate encoder, Adam's two moments of each: at most."""
+_CHECKPOINTS_ON_DISK = 3
+"""Two are kept while the next is staged."""
+_FRAME_PIXELS, _ACTIONS = 84 * 84, 18
+
+
+def check_resources(config: Config, run_dir: Path) -> None:
+    """Refuses a run whose replay, checkpoints or parcels in shared memory will not fit.
+
+    Args:
+      config: the run's.
+      run_dir: where it will write; need not exist yet.
+
+    Raises:
+      ResourceError: one of them will not fit.
+    """
+    build.check_memory(config)
+    needed = disk_bytes(config)
+    free = shutil.disk_usage(_existing(run_dir)).free + _held_bytes(run_dir)
+    if needed > free:
+        raise ResourceError(
+            f"the run's checkpoints need about {_gib(needed)} of disk, {_gib(free)} are free at "
+            f"{run_dir}: lower --replay.capacity_steps, or give a --run-dir on another disk"
+        )
+    needed = shared_memory_bytes(config)
+    if needed and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
+        raise ResourceError(
+            f"run.engine ray needs about {_gib(needed)} of shared memory, {_gib(free)} are free at "
+            f"{SHARED_MEMORY}: enlarge it (docker run --shm-size), or use --engine threads"
+        )
+
+
+def disk_bytes(config: Config) -> int:
+    """What the checkpoints will take: the full replay once, the rest as often as it is kept."""
+    return build.replay_bytes(config) + _CHECKPOINTS_ON_DISK * (
+        _PARAMETER_COPIES * parameter_bytes(config) + _lane_bytes(config)
+    )
+
+
+def shared_memory_bytes(config: Config) -> int:
+    """What the engine will put there: only ray does, parameters above all, two versions at once."""
+    if config.run.engine != "ray":
+        return 0
+    return 2 * parameter_bytes(config) + config.actor.lanes * 2**20
+
+
+def parameter_bytes(config: Config) -> int:
+    """Of one Q-network, to within its biases; at most, where the game has fewer actions."""
+    network = config.network
+    first, second, third = network.channels
+    convolutions = 64 * network.frame_stack * first + 16 * first * second + 9 * second * third
+    features = 7 * 7 * third * network.features
+    core = 4 * network.lstm * (network.features + network.lstm + _ACTIONS + 1)
+    seen = network.lstm + network.features * network.skip_core
+    head = 2 * network.hidden * seen + network.hidden * (_ACTIONS + 1)
+    return 4 * (convolutions + features + core + head)
+
+
+def _lane_bytes(config: Config) -> int:
+    """Both segments at hand of every lane, whose frames a checkpoint holds as they are."""
+    frames = config.learner.segment_steps + config.network.frame_stack
+    return 2 * config.actor.lanes * frames * _FRAME_PIXELS
+
+
+def _held_bytes(run_dir: Path) -> int:
+    """What the checkpoints of a resumed run take already."""
+    files = (*run_dir.glob("segments/*"), *run_dir.glob("checkpoints/*/*"))
+    return sum(file.stat().st_size for file in files)
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"

@@ -1,0 +1,65 @@
+"""An emulator that really hangs: an action out of range makes ale-py's wait for ever."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from relic_rl.runtime.watchdog import Watchdog
+
+HANGING = """
+import sys
+import numpy as np
+from relic_rl.runtime import {module}
+{module}.STALL_SECONDS = {module}.CLOSE_SECONDS = 1.0
+from relic_rl import cli
+from relic_rl.runtime import watchdog
+watchdog.Watchdog.__init__.__defaults__ = (1.0,)
+from envs import atari
+step, count = atari.AtariLanes.step, 0
+
+def hang(self, actions):
+    global count
+    count += 1
+    if count == 30:
+        self._emulators.step(np.full(self.lanes, 99))  # past the check that would refuse it
+    return step(self, actions)
+
+atari.AtariLanes.step = hang
+sys.exit(cli.main(["train", "pong", "--preset", "smoke", "--run.engine", "{engine}",
+    "--run.threads", "1", "--run-dir", sys.argv[1]]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("engine", "module", "words"),
+    [("inline", "watchdog", "a step of the emulators"), ("threads", "threads", "no actor")],
+)
+def test_a_run_whose_emulator_hangs_ends_and_says_so(
+    tmp_path: Path, engine: str, module: str, words: str
+) -> None:
+    code = HANGING.format(engine=engine, module=module)
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False
+    )
+
+    said = result.stderr.splitlines()
+
+    assert result.returncode == 1
+    assert said[0].startswith("relic-rl: ")
+    assert words in said[0]
+    assert "hang" in said[0]
+    assert "Traceback" not in result.stderr  # ale-py may complain that its thread never ended
+
+
+def test_calls_that_end_in_time_are_let_be() -> None:
+    watchdog = Watchdog(0.5)
+    for _ in range(8):
+        with watchdog.watching("a nap"):
+            time.sleep(0.1)
+    time.sleep(0.7)  # unwatched
+    watchdog.close()

@@ -1,0 +1,75 @@
+"""What a run is expected to need, against what it then takes; and the refusals."""
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from relic_rl import resources
+from relic_rl.build import ResourceError
+from relic_rl.config import resolve
+from relic_rl.console import Console
+from relic_rl.resources import check_resources, disk_bytes, shared_memory_bytes
+from relic_rl.train import Training
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+@pytest.mark.parametrize("preset", ["smoke", "laptop"])
+def test_a_checkpoint_takes_what_was_expected_of_it(tmp_path: Path, preset: str) -> None:
+    overrides: dict[str, Any] = {"run.threads": 1, "representation.encoder": "separate"}
+    config = resolve(preset, overrides).config
+    training = Training(tmp_path, config, "toy_memory", 0, Console(stream=io.StringIO()))
+    training.save()
+    for _ in range(2 * config.learner.segment_steps):
+        training._collect()
+    training.save()
+    training.close()
+    newest = max((tmp_path / "checkpoints").iterdir())
+    found = sum(file.stat().st_size for file in newest.iterdir())
+    expected = resources._PARAMETER_COPIES * resources.parameter_bytes(config)
+    expected += resources._lane_bytes(config)
+
+    # No update yet, so Adam's moments are not there: four of the eight copies.
+    assert found <= expected <= 4 * found
+
+
+def test_a_run_that_the_disk_will_not_hold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = resolve("smoke", {}).config
+    needed = disk_bytes(config)
+    run = tmp_path / "runs" / "deep" / "run"
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2 * needed, 0, needed))
+    check_resources(config, run)
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2 * needed, 0, needed - 1))
+    with pytest.raises(ResourceError, match="GiB of disk"):
+        check_resources(config, run)
+
+    (run / "segments").mkdir(parents=True)
+    (run / "segments" / "000000000000.seg").write_bytes(b"1")
+    check_resources(config, run)  # a resumed run has some of it already
+
+
+def test_only_ray_needs_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inline = resolve("smoke", {}).config
+    ray = resolve("smoke", {"run.engine": "ray"}).config
+    assert shared_memory_bytes(inline) == 0
+    needed = shared_memory_bytes(ray)
+    assert needed > 0
+
+    def usage(path: Path) -> Usage:
+        free = needed - 1 if path == resources.SHARED_MEMORY else 1 << 40
+        return Usage(free, 0, free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    check_resources(inline, tmp_path)
+    with pytest.raises(ResourceError, match="shared memory"):
+        check_resources(ray, tmp_path)

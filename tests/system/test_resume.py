@@ -1,0 +1,118 @@
+"""`relic-rl resume`: what may change, what may not, and runs that never had a checkpoint."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from relic_rl import cli
+from relic_rl.checkpoint import CheckpointStore
+
+TOY = (
+    *("train", "toy_memory", "--preset", "smoke", "--frames", "2000", "--run.threads", "1"),
+    *("--replay.min_steps", "64", "--run.metrics_every_updates", "2"),
+)
+LEARNING_RATE = "learner.learning_rate"
+RunHere = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resume") / "finished"
+    assert cli.main([*TOY, "--run-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A finished run to go on with."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture
+def resume(run: Path, capsys: pytest.CaptureFixture[str]) -> RunHere:
+    """Resumes it with these arguments: status, and all that was said."""
+
+    def resume(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        status = cli.main(["resume", str(run), "--frames", "2400", *arguments])
+        return status, "".join(capsys.readouterr())
+
+    return resume
+
+
+def test_a_changed_setting_is_shown_and_refused_unless_it_is_allowed(
+    run: Path, resume: RunHere
+) -> None:
+    status, said = resume(f"--{LEARNING_RATE}", "0.002")
+
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"{LEARNING_RATE} (0.0003 to 0.002): give --allow-change {LEARNING_RATE}" in said
+    assert CheckpointStore(run).load().state["progress"]["env_steps"] == 500
+
+    status, said = resume(f"--{LEARNING_RATE}", "0.002", "--allow-change", LEARNING_RATE)
+    checkpoint = CheckpointStore(run).load()
+
+    assert (status, f"changed: {LEARNING_RATE} from 0.0003 to 0.002" in said) == (0, True)
+    assert checkpoint.state["settings"][LEARNING_RATE] == 0.002
+    assert checkpoint.optimizer["main"]["param_groups"][0]["lr"] == 0.002  # it is what is used
+
+
+def test_allowing_one_change_allows_no_other(run: Path, resume: RunHere) -> None:
+    arguments = (f"--{LEARNING_RATE}", "0.002", "--learner.n_steps", "2")
+    status, said = resume(*arguments, "--allow-change", LEARNING_RATE)
+
+    assert status == 2
+    assert "learner.n_steps (3 to 2)" in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("discount = 0.99", "discount = 0.9", "learner.discount (0.99 to 0.9): give --allow"),
+        ("seed = 0", "seed = 1", "seed (0 to 1): a run keeps its seed"),
+        ('game = "toy_memory"', 'game = "Pong"', "game (toy_memory to Pong): a run keeps its"),
+    ],
+)
+def test_an_edit_of_the_configuration_is_a_change_too(
+    run: Path, resume: RunHere, old: str, new: str, words: str
+) -> None:
+    text = (run / "config.toml").read_text()
+    assert old in text
+    (run / "config.toml").write_text(text.replace(old, new, 1))
+    status, said = resume()
+
+    assert (status, said.count("\n")) == (2, 1)
+    assert words in said
+
+
+def test_shapes_that_the_checkpoint_does_not_have_are_refused_in_one_line(resume: RunHere) -> None:
+    status, said = resume("--network.lstm", "64", "--allow-change", "network.lstm")
+
+    assert status == 1
+    assert said.splitlines()[-1].startswith("relic-rl: checkpoint ")
+    assert "does not fit the configuration" in said
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_starts_again(
+    run: Path, finished: Path, resume: RunHere
+) -> None:
+    for folder in ("checkpoints", "segments"):
+        shutil.rmtree(run / folder)
+    (run / "checkpoints" / ".staging-000000000400").mkdir(parents=True)
+    status, said = resume()
+    rows, before = (
+        [
+            json.loads(line)["updates"]
+            for line in (folder / "metrics.jsonl").read_text().splitlines()
+        ]
+        for folder in (run, finished)
+    )
+
+    assert (status, "ended before its first checkpoint and starts again" in said) == (0, True)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["000000002400"]
+    assert len(before) >= 2
+    assert rows[: len(before)] == before  # none of the broken session's
+    assert rows == sorted(set(rows))
