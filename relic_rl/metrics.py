@@ -8,7 +8,7 @@ which belongs just before a checkpoint stores `MetricsLog.offsets`. On resume,
 
 A full disk does not stop a run: lines that cannot be written wait in memory and are tried again
 at the next write. One writer thread; the x-axis of all three files is environment frames.
-Two runs of one seed write the same bytes but for the columns that `is_time` names.
+Two runs of one seed write the same bytes but for the columns that `depends_on_machine` names.
 """
 
 import csv
@@ -189,14 +189,14 @@ class MetricsLog:
             table.close()
 
 
-def is_time(name: str) -> bool:
-    """Whether a column depends on the clock, and so differs between two equal runs."""
-    return name.endswith(("minutes", "_seconds", "_per_second"))
+def depends_on_machine(name: str) -> bool:
+    """Whether a column tells of the clock or of memory, and so differs between two equal runs."""
+    return name == "resident_bytes" or name.endswith(("minutes", "_seconds", "_per_second"))
 
 
-def without_times(row: Mapping[str, object]) -> dict[str, object]:
-    """Returns the row without what the clock wrote: what two runs of one seed must share."""
-    return {name: value for name, value in row.items() if not is_time(name)}
+def reproducible(row: Mapping[str, object]) -> dict[str, object]:
+    """Returns the row without what the machine wrote: what two runs of one seed must share."""
+    return {name: value for name, value in row.items() if not depends_on_machine(name)}
 
 
 class _AppendOnlyFile:

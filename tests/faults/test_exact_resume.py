@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from relic_rl.checkpoint import CheckpointStore
-from relic_rl.metrics import without_times
+from relic_rl.metrics import reproducible
 
 pytestmark = pytest.mark.slow
 
@@ -60,8 +60,8 @@ def hashes(run: Path) -> dict[str, str]:
         "generators": digest([replay["rng"], state["agent_generator"], actor["generator"]]),
         "limiter": digest(state["limiter"]),
         "actor": digest(actor),
-        "metric rows": digest([without_times(json.loads(line)) for line in metrics]),
-        "episodes": digest([without_times(row) for row in episodes]),
+        "metric rows": digest([reproducible(json.loads(line)) for line in metrics]),
+        "episodes": digest([reproducible(row) for row in episodes]),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relic_rl.checkpoint import CheckpointStore
-from relic_rl.metrics import without_times
+from relic_rl.metrics import reproducible
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,7 @@ def fingerprint(run: Path) -> dict[str, str]:
         name: hashlib.sha256((newest / name).read_bytes()).hexdigest()
         for name in ("model.pt", "optimizer.pt")
     }
-    found["metrics"] = str([without_times(row) for row in rows(run)])
+    found["metrics"] = str([reproducible(row) for row in rows(run)])
     return found
 
 

@@ -13,7 +13,7 @@ from relic_rl.metrics import (
     FILES,
     Episode,
     MetricsLog,
-    without_times,
+    reproducible,
 )
 
 EPISODE = Episode(
@@ -197,7 +197,7 @@ def test_a_full_disk_warns_once_and_loses_nothing_that_fits_in_memory(tmp_path, 
     assert log.offsets()["metrics.jsonl"] == (tmp_path / "metrics.jsonl").stat().st_size
 
 
-def test_without_times_removes_what_the_clock_wrote_and_nothing_else():
+def test_reproducible_removes_what_the_clock_wrote_and_nothing_else():
     row = {"env_frames": 1, "minutes": 2.0, "learn_seconds": 3.0, "frames_per_second": 4.0}
 
-    assert without_times({**row, "seconds_left": 5}) == {"env_frames": 1, "seconds_left": 5}
+    assert reproducible({**row, "seconds_left": 5}) == {"env_frames": 1, "seconds_left": 5}

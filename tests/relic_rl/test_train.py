@@ -20,7 +20,7 @@ from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import preset_paths, resolve
 from relic_rl.console import Console
 from relic_rl.evaluate import evaluate_agent
-from relic_rl.metrics import without_times
+from relic_rl.metrics import reproducible
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
@@ -45,9 +45,9 @@ EVALUATED = {"evaluated_minutes", "evaluation_score", "best_evaluation_score"}
 class StopWhen(StopRequest):
     """Asks to stop as soon as the run is as told."""
 
-    def __init__(self, training: Training, is_time: Callable[[Training], bool]) -> None:
+    def __init__(self, training: Training, depends_on_machine: Callable[[Training], bool]) -> None:
         super().__init__()
-        self._training, self._is_time = training, is_time
+        self._training, self._is_time = training, depends_on_machine
 
     @property
     def requested(self) -> bool:
@@ -97,15 +97,15 @@ class Runner:
 
     def metrics(self) -> list[dict[str, object]]:
         lines = (self.folder / "metrics.jsonl").read_text().splitlines()
-        return [without_times(json.loads(line)) for line in lines]
+        return [reproducible(json.loads(line)) for line in lines]
 
     def episodes(self) -> list[dict[str, object]]:
         with (self.folder / "episodes.csv").open(newline="") as file:
-            return [without_times(row) for row in csv.DictReader(file)]
+            return [reproducible(row) for row in csv.DictReader(file)]
 
     def evaluations(self) -> list[dict[str, object]]:
         with (self.folder / "evaluations.csv").open(newline="") as file:
-            return [without_times(row) for row in csv.DictReader(file)]
+            return [reproducible(row) for row in csv.DictReader(file)]
 
 
 @pytest.fixture
