@@ -190,12 +190,12 @@ class MetricsLog:
 
 
 def is_time(name: str) -> bool:
-    """Whether a column depends on the clock, and so differs between two equal runs."""
-    return name.endswith(("minutes", "_seconds", "_per_second"))
+    """Whether a column depends on clock or machine, and so differs between two equal runs."""
+    return name.endswith(("minutes", "_seconds", "_per_second")) or name == "resident_bytes"
 
 
 def without_times(row: Mapping[str, object]) -> dict[str, object]:
-    """Returns the row without what the clock wrote: what two runs of one seed must share."""
+    """Returns the row less what clock and machine wrote: what two runs of one seed must share."""
     return {name: value for name, value in row.items() if not is_time(name)}
 
 
