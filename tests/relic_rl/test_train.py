@@ -152,6 +152,7 @@ def differences(one: Runner, other: Runner) -> set[str]:
         path
         for path in found
         if path.rsplit("/", 1)[-1] not in EVALUATED | {"minutes"}
+        and not path.startswith("/settings/")
         and not path.startswith("/metrics_offsets")
     }
 
