@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 
 SHARE = 0.02
 BLOCKS = 12
+UPDATES_PER_BLOCK = 20
 ROWS_PER_BLOCK = 2
+IDLE_SECONDS = 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +89,7 @@ def test_a_mirrored_step_costs_at_most_two_percent_more(training: Training, say:
         mirrored = block % 2 == 0
         training.tracker = mirror if mirrored else nothing
         before, steps = spent_seconds(), training.progress.env_steps
-        until = training.progress.updates + 20
+        until = training.progress.updates + UPDATES_PER_BLOCK
         training.train(reached(training, until))
         for _ in range(ROWS_PER_BLOCK):  # as many rows as ten times as many updates write
             row = dict(training._latest_row or {"env_frames": training.progress.env_frames})
@@ -97,14 +99,18 @@ def test_a_mirrored_step_costs_at_most_two_percent_more(training: Training, say:
         seconds[mirrored].append(1000 * spent / (training.progress.env_steps - steps))
     training.tracker = mirror
     with_mirror, without = (statistics.median(seconds[kind]) for kind in (True, False))
-    more = with_mirror / without - 1
+    often = ROWS_PER_BLOCK * every / UPDATES_PER_BLOCK
+    of_rows = (with_mirror / without - 1) / often
+    idle_before = spent_seconds()
+    time.sleep(IDLE_SECONDS)
+    idle = (spent_seconds() - idle_before) / IDLE_SECONDS
 
     say(
-        f"wandb, laptop preset: {with_mirror:.3f} ms of processor time per agent step with it, "
-        f"{without:.3f} without ({100 * more:+.1f} %; {ROWS_PER_BLOCK} rows in 20 updates, "
-        f"{ROWS_PER_BLOCK * every // 20} times as many as the preset writes)"
+        f"wandb, laptop preset: {with_mirror:.2f} ms of processor time per agent step with "
+        f"{often:.0f} times the preset's rows, {without:.2f} without: {100 * of_rows:.2f} % for "
+        f"the preset's; its processes at rest take {100 * idle:.2f} % of a core"
     )
-    assert more <= SHARE
+    assert of_rows + idle <= SHARE
 
 
 def test_a_run_goes_on_when_wandbs_process_is_killed(

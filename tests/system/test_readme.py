@@ -71,7 +71,7 @@ def test_the_make_targets_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no target {target}"
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "docs/reliability.md"])
 def test_files_that_are_named_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     linked = re.findall(r"\]\(([^)#:]+)\)", text)
@@ -80,3 +80,11 @@ def test_files_that_are_named_exist(document: str) -> None:
     assert linked or quoted
     for name in {*linked, *quoted}:
         assert (ROOT / name).exists(), f"{document} names {name}"
+
+
+def test_the_reliability_page_is_short_and_linked() -> None:
+    page = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+
+    assert len(page.splitlines()) <= 120
+    for document in ("README.md", "ARCHITECTURE.md"):
+        assert "docs/reliability.md" in (ROOT / document).read_text(encoding="utf-8")
