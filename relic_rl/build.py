@@ -3,6 +3,9 @@
 import os
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import psutil
@@ -20,6 +23,7 @@ from envs.atari import RESEED_STEPS, make_atari
 from envs.interface import VectorEnv
 from envs.protocol import PROTOCOLS
 from envs.toy import MemoryLanes
+from relic_rl import config as configuration
 from relic_rl.analysis.scores import human_normalized
 from relic_rl.config import Config
 from relic_rl.errors import UserError
@@ -105,25 +109,33 @@ def make_evaluation_env(
 def make_actor_envs(config: Config, game: str, *, seed: int, incarnation: int) -> list[VectorEnv]:
     """Each actor's environments: the run's lanes, split evenly.
 
+    With the ray engine, whose actors make their own, one lane that shows what they are like.
+
     Args:
       config: the run's.
       game: a game's or a toy's name.
       seed: the run's.
-      incarnation: how often the run's episodes were started anew; the first actor of a run that
-        never was gets the run's own seed.
+      incarnation: how often the run's episodes were started anew.
     """
-    actors, lanes = config.actor.actors, config.actor.lanes
+    if config.run.engine == "ray":
+        return [make_env(config, game, lanes=1, seed=seed)]
     return [
-        make_env(
-            config,
-            game,
-            lanes=lanes // actors,
-            seed=seed
-            if number == incarnation == 0
-            else named_seed(seed, f"{number} {incarnation}"),
-        )
-        for number in range(actors)
+        _make_actor_env(config, game, seed=seed, number=number, incarnation=incarnation)
+        for number in range(config.actor.actors)
     ]
+
+
+def _make_actor_env(
+    config: Config, game: str, *, seed: int, number: int, incarnation: int
+) -> VectorEnv:
+    """One actor's; the first actor of a run that never started anew gets the run's own seed."""
+    is_first = number == incarnation == 0
+    return make_env(
+        config,
+        game,
+        lanes=config.actor.lanes // config.actor.actors,
+        seed=seed if is_first else named_seed(seed, f"{number} {incarnation}"),
+    )
 
 
 def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.device) -> R2D2Agent:
@@ -229,6 +241,7 @@ def replay_bytes(config: Config) -> int:
 
 def make_engine(
     config: Config,
+    game: str,
     envs: Sequence[VectorEnv],
     agent: R2D2Agent,
     epsilons: torch.Tensor,
@@ -240,11 +253,14 @@ def make_engine(
     """The engine that `run.engine` names, with an actor for each of `envs`.
 
     Raises:
-      ResourceError: the engine is not installed.
+      ClusterError: there is no Ray, or no cluster.
     """
     engine, lanes = config.run.engine, envs[0].lanes
     if engine == "ray":
-        raise ResourceError("run.engine ray is not part of this version: use inline or threads")
+        envs[0].close()
+        return _make_ray_engine(
+            config, game, epsilons, seed=seed, incarnation=incarnation, stopwatch=stopwatch
+        )
     actors = [
         make_actor(
             config,
@@ -262,6 +278,67 @@ def make_engine(
         return InlineEngine(actors[0])
     return ThreadsEngine(
         actors, waiting_steps=2 * len(actors), torch_threads=1, stopwatch=stopwatch
+    )
+
+
+def _make_ray_engine(
+    config: Config,
+    game: str,
+    epsilons: torch.Tensor,
+    *,
+    seed: int,
+    incarnation: int,
+    stopwatch: Stopwatch,
+) -> Engine:
+    from relic_rl.runtime import ray_cluster  # what is not asked for is not imported
+
+    cluster = ray_cluster.join(config.run.ray_address, cpus=config.actor.actors)
+    from relic_rl.runtime.ray_engine import RayEngine
+
+    return RayEngine(
+        cluster,
+        game,
+        partial(make_lone_actor, configuration.values(config), game, epsilons.tolist(), seed),
+        actors=config.actor.actors,
+        first_incarnation=incarnation,
+        round_steps=config.learner.segment_steps,
+        refresh_steps=config.actor.refresh_steps,
+        stopwatch=stopwatch,
+    )
+
+
+def make_lone_actor(
+    values: dict[str, Any],
+    game: str,
+    epsilons: Sequence[float],
+    seed: int,
+    number: int,
+    incarnation: int,
+) -> Actor:
+    """One actor in a process of its own, on one core of a machine that has no other part of it.
+
+    Args:
+      values: every `section.field` of the run's configuration.
+      game: a game's or a toy's name.
+      epsilons: of all the run's lanes.
+      seed: the run's.
+      number: of the actor among the run's.
+      incarnation: how often it was started before.
+    """
+    config = configuration.from_values(values)
+    config = replace(config, env=replace(config.env, threads=config.env.threads or 1))
+    env = _make_actor_env(config, game, seed=seed, number=number, incarnation=incarnation)
+    agent = make_agent(config, env, seed=seed, device=torch.device("cpu"))
+    lanes = slice(number * env.lanes, (number + 1) * env.lanes)
+    return make_actor(
+        config,
+        env,
+        agent,
+        torch.tensor(epsilons[lanes]),
+        seed=seed,
+        number=number,
+        incarnation=incarnation,
+        stopwatch=Stopwatch(),
     )
 
 

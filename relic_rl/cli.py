@@ -45,6 +45,12 @@ class Train:
     """Minutes to train for; same as --run.minutes."""
     engine: Literal["inline", "threads", "ray"] | None = None
     """Who acts where; same as --run.engine."""
+    actors: int | None = None
+    """Actors that share the lanes; same as --actor.actors."""
+    lanes_per_actor: int | None = None
+    """With --actors: environments of each; --actor.lanes is their product."""
+    ray_address: str | None = None
+    """local, auto, HOST:PORT or ray://HOST:PORT; same as --run.ray_address."""
     track: Literal["off", "offline", "online"] | None = None
     """Whether wandb mirrors the metrics; same as --run.track."""
 
@@ -52,8 +58,18 @@ class Train:
         """Trains."""
         from relic_rl import session
 
-        settings = {**overrides, **_run_flags(self)}
+        settings = {**overrides, **_run_flags(self), **self._actor_flags(overrides)}
         session.train(self.game, self.preset, self.seed, self.run_dir, settings)
+
+    def _actor_flags(self, overrides: dict[str, str]) -> dict[str, str]:
+        flags = {} if self.ray_address is None else {"run.ray_address": self.ray_address}
+        if self.actors is not None:
+            flags["actor.actors"] = str(self.actors)
+        if self.lanes_per_actor is not None:
+            if self.actors is None or "actor.lanes" in overrides:
+                raise UsageError("--lanes-per-actor goes with --actors, and without --actor.lanes")
+            flags["actor.lanes"] = str(self.actors * self.lanes_per_actor)
+        return flags
 
 
 def _run_flags(command: "Train | Sweep") -> dict[str, str]:

@@ -148,13 +148,15 @@ class ActorConfig:
     lanes: PositiveInt = 256
     """Environments, each at its own place on the ladder of epsilons. [R2D2 table 2: actors]"""
     actors: PositiveInt = 1
-    """Actors that share the lanes evenly; more than one needs the threads engine. [ours]"""
+    """Actors that share the lanes evenly; more than one needs the threads or ray engine. [ours]"""
     epsilon_base: Fraction = 0.4
     """ε_i = base^(1 + exponent i / (lanes - 1)). [Ape-X]"""
     epsilon_exponent: NonNegativeFloat = 7.0
     """See epsilon_base. [Ape-X]"""
     publish_every_updates: PositiveInt = 16
     """Updates between fresh parameters: 400 steps of each lane. [R2D2 table 2, in updates]"""
+    refresh_steps: PositiveInt = 400
+    """Ray engine: steps of each lane before an actor fetches newer parameters. [R2D2 table 2]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,8 @@ class RunConfig:
     """Minutes to train for, whichever ends first; 0: no limit. [ours]"""
     engine: Literal["inline", "threads", "ray"] = "inline"
     """Who acts where; see ARCHITECTURE.md. [ours]"""
+    ray_address: str = "local"
+    """Ray engine: local, auto, HOST:PORT or ray://HOST:PORT; see docs/cluster.md. [ours]"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the learner computes. [ours]"""
     threads: NonNegativeInt = 0

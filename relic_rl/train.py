@@ -95,6 +95,7 @@ class Training:
         )
         self.engine = build.make_engine(
             config,
+            game,
             envs,
             self.agent,
             self.epsilons,
@@ -268,6 +269,7 @@ class Training:
             "resident_bytes": psutil.Process().memory_info().rss,
             "replay_ratio": self.limiter.replay_ratio,
             "stale_priorities": self.replay.stale_priorities,
+            **self.engine.metrics(),
             **self._rates(),
         }
         self._latest_row = row
@@ -373,6 +375,7 @@ class Training:
             self.progress.updates,
         )
         self.replay.load_state(state["replay"], checkpoint.segments)
+        self.engine.publish(self.agent)
         self.engine.load_state(state["engine"])
 
     def close(self) -> None:

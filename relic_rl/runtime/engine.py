@@ -15,6 +15,9 @@ class Engine(Protocol):
     def publish(self, agent: R2D2Agent) -> None:
         """Makes the agent's parameters the ones that actors act with."""
 
+    def metrics(self) -> dict[str, float]:
+        """What is worth a column of metrics.jsonl, since the last call."""
+
     def state(self) -> dict[str, Any]:
         """What an exact resume needs."""
 

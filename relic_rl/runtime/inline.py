@@ -23,6 +23,10 @@ class InlineEngine:
         """Copies the parameters into the actor's policy."""
         self._actor.policy.load(agent.parameters_for_policy(), agent.updates)
 
+    def metrics(self) -> dict[str, float]:
+        """None beyond what the stopwatch says."""
+        return {}
+
     def state(self) -> dict[str, Any]:
         """The actor's, exact to the emulators' moment."""
         return {"actor": self._actor.state()}

@@ -104,6 +104,10 @@ class ThreadsEngine:
         with self._published:
             self._parameters, self._version_updates = copy, agent.updates
 
+    def metrics(self) -> dict[str, float]:
+        """None beyond what the stopwatch says."""
+        return {}
+
     def state(self) -> dict[str, Any]:
         """Steps taken; the emulators' moments are not kept: episodes start anew on resume."""
         return {"env_steps": [actor.env_steps for actor in self._actors]}

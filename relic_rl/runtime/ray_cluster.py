@@ -1,0 +1,102 @@
+"""The door to Ray: the only module that imports it, when somebody asks for a cluster.
+
+    local            starts Ray on this machine, for this process alone; bound to 127.0.0.1
+    auto             joins the cluster that this machine is a node of
+    HOST:PORT        the same, by the address of its head
+    ray://HOST:PORT  joins a cluster as a client, from a machine that is no node of it
+
+No dashboard is started. Ray's own token authentication is on wherever a token is at hand
+(RAY_AUTH_MODE=token insists on it): see docs/cluster.md.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from relic_rl.errors import UserError
+
+LOCAL = "local"
+OBJECT_STORE_BYTES = 200 << 20
+"""Of a local Ray: a few versions of the parameters, and results on their way."""
+# Ray's switch for systems where it shall not leave the machine; it then uses loopback addresses.
+_NETWORK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+class ClusterError(UserError):
+    """Ray is not installed, no cluster answers, or its nodes do not fit the run."""
+
+
+class Cluster:
+    """A connection to Ray.
+
+    Attributes:
+      ray: the module, for everything else.
+    """
+
+    def __init__(self, ray: Any, *, owned: bool) -> None:
+        self.ray = ray
+        self._owned = owned
+
+    def close(self) -> None:
+        """Leaves the cluster; ends it if it was started here for us."""
+        if self._owned:
+            self.ray.shutdown()
+
+
+def join(address: str, *, cpus: int) -> Cluster:
+    """Joins a cluster, or starts one on this machine; a process that has joined one stays there.
+
+    Args:
+      address: see above.
+      cpus: how many a local one is said to have, so that all actors find a place.
+
+    Raises:
+      ClusterError: Ray is missing, or there is no such cluster.
+    """
+    local = address == LOCAL
+    if local:
+        os.environ.setdefault(_NETWORK_SWITCH, "0")  # read when ray is imported
+    ray = _import()
+    if ray.is_initialized():
+        return Cluster(ray, owned=False)
+    options = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES} if local else {}
+    try:
+        with _own_sigterm():
+            ray.init(
+                address=address,
+                include_dashboard=False if local else None,
+                log_to_driver=False,
+                logging_level="error",
+                **options,
+            )
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ClusterError(f"cannot join a Ray cluster at {address!r}: {reason}") from error
+    return Cluster(ray, owned=True)
+
+
+def _import() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise ClusterError(
+            "Ray is not installed: `pip install -c constraints.txt -e '.[ray]'` adds it, or use "
+            "the engine threads and the backend local"
+        ) from error
+    return ray
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keeps our answer to SIGTERM, which ray.init replaces by an exit without a checkpoint."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)

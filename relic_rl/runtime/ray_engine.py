@@ -1,0 +1,324 @@
+"""The ray engine: actors on any number of machines, the learner and the replay here.
+
+Each actor is a Ray actor that is told to take some steps, a round, and answers with encoded
+segments. A few rounds are always asked for ahead, and no more: when the learner falls behind, the
+actors wait, which is all that the rate limiter needs to hold the ratio.
+
+Parameters are put into Ray's object store once per version; a node fetches a version when one of
+its actors is told to act with it, every `refresh_steps` of its lanes.
+
+Actors and nodes may die, join and leave. What a dead actor had not delivered is lost; Ray starts it
+anew, elsewhere if need be, and here it becomes a new incarnation: new episodes and a new stream of
+exploration under new names. Whoever answers was checked to have our versions first.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from agents.agent import R2D2Agent
+from relic_rl.errors import UserError
+from relic_rl.replay.segment import Segment
+from relic_rl.runtime.actor import Actor, Collected
+from relic_rl.runtime.ray_actor import Place, RemoteActor, Round
+from relic_rl.runtime.ray_cluster import Cluster, ClusterError
+from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.runtime.threads import STALL_SECONDS, StalledError
+from relic_rl.versions import difference, fingerprint
+
+ROUNDS_AHEAD = 2
+"""Asked of each actor at a time: one it works on, and one so that it need not wait for us."""
+START_SECONDS = 600.0
+"""Without any actor for so long, a run is told that its cluster has no place for it."""
+REST_SECONDS = 0.5
+"""Between an actor's death and the next word to it."""
+_POLL_SECONDS = 0.5
+
+_log = logging.getLogger(__name__)
+
+NOTHING = Collected(0, [], [])
+
+
+@dataclass(eq=False)
+class _Seat:
+    """One actor of the run, whoever fills it at the moment."""
+
+    number: int
+    incarnation: int
+    handle: Any
+    place: Place | None = None
+    """Where it acts; None while it is not known to."""
+    is_called: bool = False
+    """Whether the incarnation was told to begin."""
+    rests_until: float = 0.0
+    version_updates: int | None = None
+    """Of the parameters that it was sent last."""
+    steps_since_refresh: int = 0
+    rounds: dict[Any, float] = field(default_factory=dict)
+    """Answers that are waited for, oldest first, and when they were asked for."""
+
+
+class RayEngine:
+    """Actors on a Ray cluster.
+
+    Args:
+      cluster: joined; closed with the engine.
+      game: what is played, to compare versions for.
+      make_actor: makes the actor of a number and an incarnation, in a process of its own.
+      actors: how many.
+      first_incarnation: theirs; each restart takes the next.
+      round_steps: steps of every lane per answer.
+      refresh_steps: steps of every lane before an actor takes newer parameters.
+      stopwatch: times "waiting" for actors.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        game: str,
+        make_actor: Callable[[int, int], Actor],
+        *,
+        actors: int,
+        first_incarnation: int,
+        round_steps: int,
+        refresh_steps: int,
+        stopwatch: Stopwatch,
+    ) -> None:
+        self._cluster, self._ray = cluster, cluster.ray
+        self._game = game
+        self._fingerprint = fingerprint(game)
+        self._make_actor = make_actor
+        self._round_steps = round_steps
+        self._refresh_steps = refresh_steps
+        self._stopwatch = stopwatch
+        remote = self._ray.remote(
+            num_cpus=1, max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD"
+        )
+        self._remote: Any = remote(RemoteActor)
+        self._seats = [
+            _Seat(number, first_incarnation, self._remote.remote()) for number in range(actors)
+        ]
+        self._hungry = list(self._seats)
+        self._asked: dict[Any, tuple[_Seat, str]] = {}
+        self._answered: deque[Any] = deque()
+        self._parameters: Any = None
+        self._version_updates = 0
+        self._env_steps = 0
+        self._checked_at = self._last_seen_acting = time.monotonic()
+        self._restarts = 0
+        self._window = _Window()
+
+    def collect(self) -> Collected:
+        """One actor's round; nothing if none came in for half a second.
+
+        Raises:
+          StalledError: the cluster has had no place for any actor for ten minutes.
+          ClusterError: a node has other versions, or cannot run actors at all.
+          Exception: what an actor's code raised.
+        """
+        with self._stopwatch.time("waiting"):
+            until = time.monotonic() + _POLL_SECONDS
+            while (left := until - time.monotonic()) > 0:
+                self._feed()
+                self._check_health()
+                answer = self._next_answer(left)
+                collected = None if answer is None else self._take(answer)
+                if collected is not None:
+                    return collected
+        return NOTHING
+
+    def publish(self, agent: R2D2Agent) -> None:
+        """Puts the parameters where every node can fetch them."""
+        parameters = {
+            part: {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+            for part, tensors in agent.parameters_for_policy().items()
+        }
+        self._parameters = self._ray.put(parameters)
+        self._version_updates = agent.updates
+
+    def metrics(self) -> dict[str, float]:
+        """How the cluster did since the last call."""
+        window, self._window = self._window, _Window()
+        waiting = sum(len(seat.rounds) for seat in self._seats)
+        return {
+            "actors_alive": sum(seat.place is not None for seat in self._seats),
+            "actor_restarts": self._restarts,
+            "parameter_staleness_updates": window.staleness_updates / max(window.rounds, 1),
+            # Of each round that is asked for, as many as the last ones brought on average.
+            "segments_in_flight": waiting * window.segments / max(window.rounds, 1),
+            "segment_bytes_per_second": window.bytes / (time.monotonic() - window.started),
+            "segment_bytes_per_step": window.bytes / max(window.steps, 1),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Incarnations and steps; episodes start anew on resume."""
+        incarnations = [seat.incarnation for seat in self._seats]
+        return {"incarnations": incarnations, "env_steps": self._env_steps}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes the counters over, and says what is lost."""
+        for seat, incarnation in zip(self._seats, state["incarnations"], strict=False):
+            seat.incarnation = max(seat.incarnation, int(incarnation) + 1)
+        self._env_steps = int(state["env_steps"])
+        _log.warning("resume=episode_restart: the ray engine starts all episodes anew")
+
+    def close(self) -> None:
+        """Ends the actors, and leaves the cluster."""
+        for seat in self._seats:
+            self._ray.kill(seat.handle)
+        self._cluster.close()
+
+    # --- what is asked --------------------------------------------------------------------------
+
+    def _feed(self) -> None:
+        """Asks for what is missing to `ROUNDS_AHEAD`, of those that do not rest."""
+        now = time.monotonic()
+        for seat in [seat for seat in self._hungry if seat.rests_until <= now]:
+            self._hungry.remove(seat)
+            if not seat.is_called:
+                seat.is_called = True
+                self._ask(seat, "fingerprint", self._game)
+                make_actor = partial(self._make_actor, seat.number)
+                self._ask(seat, "begin", seat.incarnation, make_actor)
+            while len(seat.rounds) < ROUNDS_AHEAD:
+                self._ask_for_round(seat)
+
+    def _ask_for_round(self, seat: _Seat) -> None:
+        parameters = None
+        is_old = seat.version_updates != self._version_updates
+        is_due = seat.version_updates is None or seat.steps_since_refresh >= self._refresh_steps
+        if is_old and is_due:
+            parameters = self._parameters  # a reference: Ray fetches it, once a node
+            seat.version_updates, seat.steps_since_refresh = self._version_updates, 0
+        seat.steps_since_refresh += self._round_steps
+        asked = self._ask(
+            *(seat, "act", seat.incarnation, self._round_steps, self._env_steps),
+            *(self._version_updates, parameters),
+        )
+        seat.rounds[asked] = time.monotonic()
+
+    def _ask(self, seat: _Seat, method: str, *arguments: Any) -> Any:
+        asked = getattr(seat.handle, method).remote(*arguments)
+        self._asked[asked] = (seat, method)
+        return asked
+
+    # --- what is answered -----------------------------------------------------------------------
+
+    def _next_answer(self, seconds: float) -> Any:
+        """The next answer, taken in the order in which they are there; None: none came."""
+        while self._answered:
+            answer = self._answered.popleft()
+            if answer in self._asked:  # else its actor was given up in the meantime
+                return answer
+        waiting = list(self._asked)
+        if not waiting:
+            time.sleep(min(seconds, REST_SECONDS / 2))
+            return None
+        ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        if not ready:
+            ready, _ = self._ray.wait(waiting, timeout=min(seconds, REST_SECONDS / 2))
+        self._answered.extend(ready)
+        return self._answered.popleft() if self._answered else None
+
+    def _take(self, answer: Any) -> Collected | None:
+        seat, method = self._asked.pop(answer)
+        seat.rounds.pop(answer, None)
+        try:
+            value = self._ray.get(answer)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except self._ray.exceptions.RayError as error:
+            return self._lose(seat, error)
+        if method == "fingerprint":
+            return self._expect_same(value)
+        if method == "begin":
+            seat.place = value
+            _log.info("actor %d.%d acts on %s", seat.number, seat.incarnation, value)
+            return None
+        if value is None:
+            return self._lose(seat, RuntimeError("its process was started anew"))
+        self._hungry.append(seat)
+        return self._unpack(value)
+
+    def _unpack(self, brought: Round) -> Collected:
+        self._env_steps += brought.steps
+        self._window.add(brought, self._version_updates)
+        segments = [Segment.from_bytes(data) for data in brought.segments]
+        return Collected(brought.steps, segments, brought.episodes)
+
+    def _expect_same(self, there: dict[str, str]) -> None:
+        problem = difference(self._fingerprint, there)
+        if problem:
+            raise ClusterError(f"a node of the cluster does not fit this run: {problem}")
+
+    def _lose(self, seat: _Seat, error: Exception) -> None:
+        """Gives an incarnation up; the next one begins as soon as Ray has a process for it."""
+        if getattr(error, "actor_init_failed", False):
+            raise ClusterError(f"a node cannot run actors: {_last_line(error)}") from error
+        if seat.place is not None:
+            self._restarts += 1
+            _log.warning("actor %d died on %s: %s", seat.number, seat.place, _last_line(error))
+        if isinstance(error, self._ray.exceptions.ActorDiedError):
+            seat.handle = self._remote.remote()  # Ray will not start the old one again
+        self._asked = {asked: who for asked, who in self._asked.items() if who[0] is not seat}
+        seat.rounds.clear()
+        seat.incarnation += 1
+        seat.place, seat.is_called, seat.version_updates = None, False, None
+        seat.rests_until = time.monotonic() + REST_SECONDS
+        self._hungry.append(seat)
+
+    def _check_health(self) -> None:
+        """Now and then: ends actors that hang, and the run if there is no place for any."""
+        now = time.monotonic()
+        if now - self._checked_at < 10 * _POLL_SECONDS:
+            return
+        away, self._checked_at = now - self._checked_at - 10 * _POLL_SECONDS, now
+        acting = [seat for seat in self._seats if seat.place is not None]
+        if acting:
+            self._last_seen_acting = now
+        elif now - away - self._last_seen_acting > START_SECONDS:
+            raise StalledError(_no_place(len(self._seats), self._ray))
+        for seat in acting:
+            oldest = next(iter(seat.rounds), None)
+            if oldest is None or now - seat.rounds[oldest] < STALL_SECONDS:
+                continue
+            if not self._ray.wait([oldest], timeout=0)[0]:
+                _log.warning("actor %d on %s hangs: it is ended", seat.number, seat.place)
+                self._ray.kill(seat.handle, no_restart=False)
+
+
+class _Window:
+    """What came in since the last row of metrics."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.rounds = 0
+        self.segments = 0
+        self.bytes = 0
+        self.steps = 0
+        self.staleness_updates = 0
+
+    def add(self, brought: Round, newest_updates: int) -> None:
+        """Counts one round."""
+        self.rounds += 1
+        self.segments += len(brought.segments)
+        self.bytes += sum(map(len, brought.segments))
+        self.steps += brought.steps
+        self.staleness_updates += newest_updates - brought.version_updates
+
+
+def _no_place(actors: int, ray: Any) -> str:
+    has = ray.cluster_resources().get("CPU", 0)
+    return (
+        f"none of {actors} actors has started in {START_SECONDS:.0f} s: each needs a CPU of the "
+        f"Ray cluster, which has {has:.0f} in all; add nodes, or lower --actors, and resume"
+    )
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
