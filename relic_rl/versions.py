@@ -1,5 +1,6 @@
 """What two processes must agree in to take part in one run, as plain text by name."""
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -21,10 +22,8 @@ def fingerprint(game: str) -> dict[str, str]:
     """
     found = {name: importlib.metadata.version(name) for name in ("relic-rl", "torch", "ale-py")}
     found["source of relic-rl"] = source_digest()
-    try:
+    with contextlib.suppress(UnknownGameError):
         found["ROM md5"] = rom_md5(find_game(game))
-    except UnknownGameError:
-        pass
     return found
 
 

@@ -21,7 +21,6 @@ from functools import partial
 from typing import Any
 
 from agents.agent import R2D2Agent
-from relic_rl.errors import UserError
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.ray_actor import Place, RemoteActor, Round
@@ -232,19 +231,22 @@ class RayEngine:
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except self._ray.exceptions.RayError as error:
-            return self._lose(seat, error)
-        if method == "fingerprint":
-            return self._expect_same(value)
+            self._lose(seat, error)
+            return None
+        if method == "act":
+            return self._unpack(seat, value)
         if method == "begin":
             seat.place = value
             _log.info("actor %d.%d acts on %s", seat.number, seat.incarnation, value)
-            return None
-        if value is None:
-            return self._lose(seat, RuntimeError("its process was started anew"))
-        self._hungry.append(seat)
-        return self._unpack(value)
+        else:
+            self._expect_same(value)
+        return None
 
-    def _unpack(self, brought: Round) -> Collected:
+    def _unpack(self, seat: _Seat, brought: Round | None) -> Collected | None:
+        if brought is None:
+            self._lose(seat, RuntimeError("its process was started anew"))
+            return None
+        self._hungry.append(seat)
         self._env_steps += brought.steps
         self._window.add(brought, self._version_updates)
         segments = [Segment.from_bytes(data) for data in brought.segments]

@@ -32,6 +32,7 @@ def make_engine(config: Config) -> ThreadsEngine:
     agent = build.make_agent(config, envs[0], seed=0, device=torch.device("cpu"))
     engine = build.make_engine(
         config,
+        GAME,
         envs,
         agent,
         epsilon_ladder(config.actor.lanes),

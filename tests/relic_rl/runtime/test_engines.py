@@ -1,0 +1,212 @@
+"""The contract of engines: the same claims of inline, threads and ray, on real actors.
+
+Starting a Ray actor takes seconds, so each engine is run once, through everything, and the tests
+look at what came of it.
+"""
+
+import signal
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from agents.agent import R2D2Agent
+from relic_rl import build
+from relic_rl import config as configuration
+from relic_rl.config import Config
+from relic_rl.replay.segment import Segment, SegmentName
+from relic_rl.runtime.engine import Engine
+from relic_rl.runtime.stopwatch import Stopwatch
+
+GAME = build.TOY_GAME
+EPISODE_STEPS = 8
+EPSILONS = (0.0, 1.0, 0.25, 0.6)
+STEPS = 3_000
+VERSION = 7
+
+
+@dataclass
+class Trace:
+    """What an engine did."""
+
+    segments: list[Segment] = field(default_factory=list)
+    lanes_of_episodes: set[int] = field(default_factory=set)
+    steps: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    error: Exception | None = None
+    left_over: list[str] = field(default_factory=list)
+    keeps_signals: bool = False
+
+
+def make_config(engine: str) -> Config:
+    actors = 1 if engine == "inline" else 2
+    overrides = {
+        "run.engine": engine,
+        "actor.actors": actors,
+        "actor.refresh_steps": 1,
+        "learner.segment_steps": 4,
+        "learner.burn_in_steps": 4,
+    }
+    return configuration.resolve("smoke", overrides).config
+
+
+def make_agent(config: Config) -> R2D2Agent:
+    env = build.make_env(config, GAME, lanes=1, seed=0)
+    return build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+
+
+def make_engine(config: Config, agent: R2D2Agent) -> Engine:
+    return build.make_engine(
+        config,
+        GAME,
+        build.make_actor_envs(config, GAME, seed=0, incarnation=0),
+        agent,
+        torch.tensor(EPSILONS),
+        seed=0,
+        incarnation=0,
+        stopwatch=Stopwatch(),
+    )
+
+
+def prefer_the_first_action(agent: R2D2Agent) -> None:
+    """Greedy lanes then take action 0 whatever they see, so exploration can be counted."""
+    head = agent.online.state_dict()
+    name = next(n for n in head if "advantage" in n and n.endswith("bias") and len(head[n]) == 2)
+    head[name] += torch.tensor([1000.0, 0.0])
+    agent.updates = VERSION
+
+
+def break_parameters(agent: R2D2Agent) -> None:
+    """The agent now publishes what no policy can load."""
+    parts = agent.parameters_for_policy()
+    parts["online"] = {name: torch.zeros(1) for name in parts["online"]}
+    agent.parameters_for_policy = lambda: parts  # type: ignore[method-assign]
+    agent.updates = VERSION + 1
+
+
+def processes() -> set[int]:
+    return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
+def collect(engine: Engine, trace: Trace, until_steps: int) -> None:
+    while trace.steps < until_steps:
+        collected = engine.collect()
+        trace.steps += collected.steps
+        trace.segments += collected.segments
+        trace.lanes_of_episodes |= {episode.lane for episode in collected.episodes}
+
+
+@pytest.fixture(scope="module", params=["inline", "threads", "ray"])
+def trace(request: pytest.FixtureRequest) -> Trace:
+    trace, before = Trace(), processes()
+    config = make_config(request.param)
+    agent = make_agent(config)
+    handler = signal.getsignal(signal.SIGTERM)
+    engine = make_engine(config, agent)
+    trace.keeps_signals = signal.getsignal(signal.SIGTERM) is handler
+    try:
+        collect(engine, trace, 500)
+        prefer_the_first_action(agent)
+        engine.publish(agent)
+        collect(engine, trace, trace.steps + STEPS)
+        trace.metrics = engine.metrics()
+        break_parameters(agent)
+        try:
+            engine.publish(agent)
+            collect(engine, trace, trace.steps + STEPS)
+        except Exception as error:
+            trace.error = error
+    finally:
+        engine.close()
+    psutil.wait_procs([psutil.Process(pid) for pid in processes() - before], timeout=20)
+    trace.left_over = [psutil.Process(pid).name() for pid in processes() - before]
+    trace.left_over += [t.name for t in threading.enumerate() if t.name.startswith("actor-")]
+    return trace
+
+
+def by_episode(segments: list[Segment]) -> dict[tuple[int, ...], list[Segment]]:
+    episodes: dict[tuple[int, ...], list[Segment]] = defaultdict(list)
+    for segment in segments:
+        episodes[segment.name[:4]].append(segment)
+    return episodes
+
+
+def lane_of_the_run(name: SegmentName, lanes_per_actor: int) -> int:
+    return name.actor * lanes_per_actor + name.lane
+
+
+def test_no_segment_is_lost_torn_or_given_twice(trace: Trace) -> None:
+    names = [segment.name for segment in trace.segments]
+    episodes = by_episode(trace.segments)
+    lanes: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for actor, incarnation, lane, episode in episodes:
+        lanes[actor, incarnation, lane].append(episode)
+
+    assert len(set(names)) == len(names)
+    assert len(lanes) == len(EPSILONS)
+    for numbers in lanes.values():
+        assert sorted(numbers) == list(range(len(numbers)))
+        assert len(numbers) > 50
+    last = {(*lane, max(numbers)) for lane, numbers in lanes.items()}
+    for key, segments in episodes.items():
+        assert [segment.name.index for segment in segments] == list(range(len(segments)))
+        if key not in last:
+            assert sum(segment.steps for segment in segments) == EPISODE_STEPS
+            assert segments[-1].terminated
+
+
+def test_the_steps_counted_are_the_steps_in_segments(trace: Trace) -> None:
+    delivered = sum(segment.steps for segment in trace.segments)
+    # What a lane has not delivered yet: a run that waits for n more steps, and the one at hand.
+    assert 0 <= trace.steps - delivered < len(EPSILONS) * 2 * 4
+
+
+def test_every_lane_explores_at_its_own_place_of_the_ladder(trace: Trace) -> None:
+    lanes_per_actor = 1 + max(segment.name.lane for segment in trace.segments)
+    actions: dict[int, list[int]] = defaultdict(list)
+    settled = trace.segments[len(trace.segments) // 3 :]
+    for segment in settled:
+        lane = lane_of_the_run(segment.name, lanes_per_actor)
+        actions[lane] += segment.actions.tolist()
+    seen = [float(np.mean(actions[lane])) for lane in range(len(EPSILONS))]
+
+    # A random action is action 1 half of the time; the greedy one never is.
+    assert seen == pytest.approx([epsilon / 2 for epsilon in EPSILONS], abs=0.07)
+    assert seen[0] == 0.0
+
+
+def test_episodes_are_reported_under_the_lanes_of_the_whole_run(trace: Trace) -> None:
+    assert trace.lanes_of_episodes == set(range(len(EPSILONS)))
+
+
+def test_published_parameters_reach_every_actor(trace: Trace) -> None:
+    greedy = [s for s in trace.segments if s.name.actor == 0 and s.name.lane == 0]
+    other = {s.name.actor for s in trace.segments[-100:]}
+
+    assert not np.concatenate([s.actions for s in greedy[-50:]]).any()
+    assert other == {s.name.actor for s in trace.segments}
+
+
+def test_an_error_where_an_actor_acts_surfaces_as_itself(trace: Trace) -> None:
+    assert isinstance(trace.error, RuntimeError)
+    assert "size mismatch" in str(trace.error)
+
+
+def test_a_closed_engine_leaves_no_thread_and_no_process(trace: Trace) -> None:
+    assert trace.left_over == []
+
+
+def test_metrics_are_numbers_under_names_of_their_own(trace: Trace) -> None:
+    assert all(isinstance(value, int | float) for value in trace.metrics.values())
+    if trace.metrics:
+        assert trace.metrics["actors_alive"] == 2
+        assert trace.metrics["actor_restarts"] == 0
+        assert 0 < trace.metrics["segment_bytes_per_step"] < 1000
+
+
+def test_an_engine_leaves_our_answer_to_signals_alone(trace: Trace) -> None:
+    assert trace.keeps_signals
