@@ -152,8 +152,10 @@ class Sweep:
     """Who acts where; same as --run.engine."""
     track: Literal["off", "offline", "online"] | None = None
     """Whether wandb mirrors the metrics, grouped by sweep; same as --run.track."""
-    backend: Literal["local"] = "local"
-    """Where the runs are: processes of this machine."""
+    backend: Literal["local", "ray"] = "local"
+    """Where the runs are: processes of this machine, or of a cluster that shares the folder."""
+    ray_address: str = "local"
+    """Of the backend ray: local, auto, HOST:PORT or ray://HOST:PORT."""
     max_parallel: int | None = None
     """Runs at once; by default as many as cores, memory and GPUs carry."""
     retry_failed: bool = False
@@ -173,6 +175,7 @@ class Sweep:
             settings={**overrides, **_run_flags(self)},
             max_parallel=self.max_parallel,
             retry_failed=self.retry_failed,
+            ray_address=self.ray_address if self.backend == "ray" else None,
         )
 
 

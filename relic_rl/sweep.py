@@ -1,5 +1,7 @@
 """`relic-rl sweep`: games x seeds x settings, each an ordinary `train` in a process of its own.
 
+The processes are this machine's, or those of a Ray cluster whose nodes share the sweep's folder.
+
 The run folders are the truth: a run is done when its folder says so, goes on from its checkpoint
 when it has one, and starts anew when it has none. So a sweep can be stopped or killed at any time,
 and the same command goes on with it.
@@ -21,8 +23,9 @@ from relic_rl.doctor import PROCESS_BYTES
 from relic_rl.errors import UsageError, UserError
 from relic_rl.session import check_seed, game_name
 from relic_rl.stop import StopRequest
-from relic_rl.sweep_local import LocalSweep, Machine
+from relic_rl.sweep_local import LocalBackend, Machine
 from relic_rl.sweep_manifest import SWEEP_FILE, UNSPLIT_FIELD, PlannedRun, SweepRequest
+from relic_rl.sweep_runs import Backend, SweepRuns
 
 
 def sweep(
@@ -34,6 +37,7 @@ def sweep(
     settings: Mapping[str, str],
     max_parallel: int | None,
     retry_failed: bool,
+    ray_address: str | None = None,
 ) -> None:
     """Runs a sweep, or goes on with it; returns when every run has ended or a signal came.
 
@@ -45,6 +49,7 @@ def sweep(
       settings: `section.field` to a value, or several with commas.
       max_parallel: runs at once; None: as many as cores, memory and GPUs carry.
       retry_failed: also start the runs that failed before.
+      ray_address: of the cluster to run on; None: this machine.
 
     Raises:
       UsageError: something asked for is not possible, or is not what the folder's sweep is.
@@ -65,14 +70,40 @@ def sweep(
     try:
         request.write(path)
         console = Console()
-        parallel = max_parallel or carried(configs)
-        machine = Machine.share(min(parallel, len(runs)), uses_gpu=_uses_gpu(configs[0]))
-        local = LocalSweep(path, request, runs, machine, console, retry_failed=retry_failed)
-        with StopRequest().listening() as stop:
-            local.run(stop)
-        local.say_end(stop)
+        backend = (
+            _local(path, request.preset, configs, max_parallel, len(runs))
+            if ray_address is None
+            else _on_ray(path, request.preset, configs, max_parallel, ray_address)
+        )
+        try:
+            work = SweepRuns(
+                path, request.preset, runs, backend, console, retry_failed=retry_failed
+            )
+            with StopRequest().listening() as stop:
+                work.run(stop)
+        finally:
+            backend.close()
+        work.say_end(stop)
     finally:
         os.close(handle)
+
+
+def _local(
+    path: Path, preset: str, configs: Sequence[Config], max_parallel: int | None, runs: int
+) -> Backend:
+    parallel = max_parallel or carried(configs)
+    machine = Machine.share(min(parallel, runs), uses_gpu=_uses_gpu(configs[0]))
+    return LocalBackend(path, preset, machine)
+
+
+def _on_ray(
+    path: Path, preset: str, configs: Sequence[Config], max_parallel: int | None, address: str
+) -> Backend:
+    from relic_rl.runtime import ray_cluster  # what is not asked for is not imported
+    from relic_rl.sweep_ray import Needs, RayBackend
+
+    cluster = ray_cluster.join(address, cpus=build.cores())
+    return RayBackend(cluster, path, preset, Needs.of(configs, cluster), max_parallel)
 
 
 def carried(configs: Sequence[Config]) -> int:

@@ -263,7 +263,7 @@ def test_the_time_left_of_a_sweep_is_that_of_its_running_and_of_its_waiting_runs
         (["--games", "pogn"], ["pogn", "'Pong'"]),
         (["--seeds", "-1"], ["-1"]),
         (["--representation.arm", "relic", "nne"], ["representation.arm", "'nne'"]),
-        (["--backend", "ray"], ["backend", "ray"]),
+        (["--backend", "slurm"], ["backend", "slurm"]),
     ],
 )
 def test_another_command_on_the_same_folder_is_refused_in_one_line(

@@ -1,0 +1,183 @@
+"""The ray engine on a local Ray, one session for all; long fault runs: test_ray_faults."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import torch
+
+from relic_rl import build
+from relic_rl import config as configuration
+from relic_rl.cli import main
+from relic_rl.replay.segment import Segment
+from relic_rl.runtime import ray_cluster
+from relic_rl.runtime.ray_cluster import Cluster, ClusterError
+from relic_rl.runtime.ray_engine import RayEngine
+from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.versions import difference, fingerprint, source_digest
+
+GAME = build.TOY_GAME
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[Cluster]:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    cluster = ray_cluster.join("local", cpus=2)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def engine(local_ray: Cluster) -> Iterator[RayEngine]:
+    config = configuration.resolve("smoke", {"run.engine": "ray"}).config
+    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
+    engine = build.make_engine(
+        config,
+        GAME,
+        envs,
+        build.make_agent(config, envs[0], seed=0, device=torch.device("cpu")),
+        torch.full((4,), 0.5),
+        seed=0,
+        incarnation=0,
+        stopwatch=Stopwatch(),
+    )
+    assert isinstance(engine, RayEngine)
+    yield engine
+    engine.close()
+
+
+def collect_segments(engine: RayEngine, incarnation: int) -> list[Segment]:
+    """All that comes in until segments of that incarnation do."""
+    segments: list[Segment] = []
+    while not segments or segments[-1].name.incarnation != incarnation:
+        segments += engine.collect().segments
+    return segments
+
+
+def test_a_killed_actor_is_started_anew_under_names_of_its_own(engine: RayEngine) -> None:
+    first = collect_segments(engine, incarnation=0)
+    place = engine._seats[0].place
+    assert place is not None
+
+    os.kill(place.pid, signal.SIGKILL)
+    second = collect_segments(engine, incarnation=1)
+
+    assert engine.metrics()["actor_restarts"] == 1
+    names = [segment.name for segment in first + second]
+    assert len(set(names)) == len(names)
+    begun = [s for s in second if s.name.incarnation == 1 and s.name.episode == 0]
+    assert {s.name.lane for s in begun} == {0, 1, 2, 3}
+    # Other episodes and another stream of exploration than the first incarnation's.
+    assert begun[0].data[-200:] != first[0].data[-200:]
+    assert engine._seats[0].place not in (place, None)
+
+
+def test_after_a_resume_no_incarnation_is_used_again(engine: RayEngine) -> None:
+    engine.load_state({"incarnations": [4], "env_steps": 400})
+    segments = collect_segments(engine, incarnation=5)
+
+    assert {segment.name.incarnation for segment in segments} == {5}
+    assert all(segment.created_env_steps > 400 for segment in segments)
+    assert engine.state()["env_steps"] > 400
+
+
+def test_no_more_rounds_are_asked_for_than_the_learner_takes(engine: RayEngine) -> None:
+    for _ in range(20):
+        engine.collect()
+        assert all(len(seat.rounds) <= 2 for seat in engine._seats)
+
+
+def test_a_node_of_another_version_is_refused_in_one_line(engine: RayEngine) -> None:
+    engine._fingerprint = engine._fingerprint | {"torch": "0.1"}
+
+    with pytest.raises(ClusterError) as refusal:
+        collect_segments(engine, incarnation=0)
+
+    assert str(refusal.value).startswith("a node of the cluster does not fit this run: torch is ")
+    assert str(refusal.value).endswith(" there, 0.1 here")
+
+
+def test_a_local_ray_is_reached_from_this_machine_only(local_ray: Cluster) -> None:
+    sockets = [
+        (process.name(), one.laddr.ip)
+        for process in psutil.Process().children(recursive=True)
+        for one in process.net_connections(kind="inet")
+        if one.status == psutil.CONN_LISTEN
+    ]
+
+    assert sockets
+    assert {ip.removeprefix("::ffff:") for _, ip in sockets} == {"127.0.0.1"}
+    names = [process.name().lower() for process in psutil.Process().children(recursive=True)]
+    assert "dashboard" not in names
+
+
+def test_an_absent_cluster_is_named(local_ray: Cluster) -> None:
+    code = "from relic_rl.runtime.ray_cluster import join; join('auto', cpus=1)"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | {"RAY_TMPDIR": "/nonexistent", "RAY_ADDRESS": "127.0.0.1:1"},
+    )
+
+    assert "ClusterError: cannot join a Ray cluster at 'auto'" in result.stderr.splitlines()[-1]
+
+
+def test_the_fingerprint_tells_versions_sources_and_cartridge() -> None:
+    found = fingerprint("Pong")
+
+    assert found.keys() == {"relic-rl", "torch", "ale-py", "source of relic-rl", "ROM md5"}
+    assert found["source of relic-rl"] == source_digest()
+    assert difference(found, dict(found)) is None
+    assert difference(found, found | {"ROM md5": "0"}) == (
+        f"ROM md5 is 0 there, {found['ROM md5']} here"
+    )
+    assert difference(found, {}) == "; ".join(
+        f"{name} is missing there, {value} here" for name, value in found.items()
+    )
+
+
+def test_without_the_extra_one_line_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: object
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not there
+    run = f"{tmp_path}/run"
+
+    status = main(["train", GAME, "--preset", "smoke", "--engine", "ray", "--run-dir", run])
+
+    assert status == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("relic-rl: Ray is not installed: `pip install ")
+    assert main(["sweep", f"{tmp_path}/s", "--backend", "ray", "--preset", "smoke"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("relic-rl: Ray is not installed: `pip install ")
+
+
+def test_nothing_imports_ray_that_was_not_asked_to() -> None:
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "import relic_rl.session, relic_rl.sweep, relic_rl.sweep_ray, relic_rl.bench.run\n"
+        "import relic_rl.runtime.ray_engine, relic_rl.runtime.ray_actor\n"
+        "assert sys.modules['ray'] is None"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_actors_and_lanes_of_each_make_the_lanes_of_the_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: object
+) -> None:
+    flags = ["--preset", "smoke", "--frames", "100", "--evaluation.every_minutes", "0"]
+    flags += ["--engine", "threads", "--actors", "2", "--lanes-per-actor", "3"]
+
+    assert main(["train", GAME, *flags, "--run-dir", f"{tmp_path}/run"]) == 0
+    assert "6 lanes" in capsys.readouterr().out
+    assert main(["train", GAME, "--lanes-per-actor", "3"]) == 2
+    assert "--lanes-per-actor goes with --actors" in capsys.readouterr().err

@@ -1,0 +1,153 @@
+"""The ray engine on a cluster of two nodes, one of which holds only actors, and what it survives.
+
+The nodes are started as a user starts them: docs/cluster.md. `pytest -m slow -s` shows the figures.
+"""
+
+import importlib.util
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from relic_rl.checkpoint import CheckpointStore
+from relic_rl.progress import read_progress
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed"
+    ),
+]
+
+COMMAND = [sys.executable, "-m", "relic_rl.cli"]
+START = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
+SMALL = ["--object-store-memory", str(120 << 20), "--node-ip-address", "127.0.0.1"]
+
+
+@dataclass
+class Cluster:
+    """A head without a place for actors."""
+
+    address: str
+    node_command: list[str]
+    """Starts the node that has two."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_AUTH_MODE", "token")
+        environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        log = (tmp_path_factory.mktemp("ray") / "head.log").open("wb")
+        options = ["--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false"]
+        head = subprocess.Popen(
+            [*START, *SMALL, *options],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        yield Cluster(address, [*START, *SMALL, "--address", address, "--num-cpus", "2"])
+        end(head)
+
+
+def end(node: "subprocess.Popen[bytes]") -> None:
+    processes = psutil.Process(node.pid).children(recursive=True)
+    node.terminate()
+    node.wait(30)
+    for process in processes:
+        if process.is_running():
+            process.kill()
+
+
+def actor_processes() -> list[psutil.Process]:
+    # The kernel cuts the name at 15 letters.
+    return [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::RemoteAct")]
+
+
+def wait_until(condition: Callable[[], object], seconds: float) -> float:
+    """Returns how long it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "it did not come true in time"
+        time.sleep(0.1)
+    return time.monotonic() - started
+
+
+def test_a_run_survives_the_death_of_actors_and_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("ray_chaos.py")
+    node_command = " ".join(cluster.node_command)
+
+    result = subprocess.run(
+        [sys.executable, str(script), cluster.address, str(tmp_path), node_command],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+
+    found = json.loads(result.stdout.splitlines()[-1])
+    for kind, seconds in found.pop("recovery_seconds").items():
+        p50, p95 = np.percentile(seconds, [50, 95])
+        print(f"\nrecovery from {len(seconds)} {kind} kills: p50 {p50:.1f} s, p95 {p95:.1f} s")
+    print(found)
+    assert found["error"] is None
+    assert found["env_frames"] >= found["target_frames"]
+    assert found["restarts"] >= 20 + 2 * 3
+    assert found["incarnations"] > 20
+    for fault in (
+        *("acknowledged_twice", "stored_twice", "missing", "unknown", "torn"),
+        "episodes_with_gaps",
+    ):
+        assert found[fault] == 0, fault
+
+
+def test_the_command_trains_evaluates_and_resumes_even_after_its_own_death(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    node = subprocess.Popen(cluster.node_command, stdout=subprocess.DEVNULL)
+    flags = ["--engine", "ray", "--actors", "2", "--ray-address", cluster.address]
+    flags += ["--preset", "smoke", "--run.checkpoint_every_minutes", "0.05"]
+    driver = subprocess.Popen(
+        [*COMMAND, "train", "pong", "--run-dir", str(run), "--frames", "4000000", *flags],
+        stdout=subprocess.DEVNULL,
+    )
+    wait_until(lambda: read_progress(run).has_checkpoint and read_progress(run).env_frames, 120)
+    assert actor_processes()
+
+    driver.kill()
+    driver.wait()
+    gone = wait_until(lambda: not actor_processes(), 30)
+    print(f"\nno actor is left {gone:.1f} s after the driver's death")
+    before = read_progress(run)
+    resumed = subprocess.run(
+        [*COMMAND, "resume", str(run), "--frames", str(before.env_frames + 20_000)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"RAY_ADDRESS": ""},
+    )
+    end(node)
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert "finished: mean score" in resumed.stdout
+    after = read_progress(run)
+    assert after.finished
+    assert after.env_frames >= before.env_frames + 20_000
+    state = CheckpointStore(run).load(read_only=True).state
+    assert state["incarnation"] == 1
+    names = state["replay"]["names"]
+    assert len(np.unique(names, axis=0)) == len(names)
+    assert not actor_processes()
