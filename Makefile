@@ -17,7 +17,7 @@ train: .venv/installed
 	$(BIN)/relic-rl train $(GAME)
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest -m ''

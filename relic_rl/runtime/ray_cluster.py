@@ -12,6 +12,7 @@ No dashboard is started. Ray's own token authentication is on wherever a token i
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from relic_rl.errors import UserError
 LOCAL = "local"
 OBJECT_STORE_BYTES = 200 << 20
 """Of a local Ray: a few versions of the parameters, and results on their way."""
+_ANSWER_SECONDS = 10.0
 # Ray's switch for systems where it shall not leave the machine; it then uses loopback addresses.
 _NETWORK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
@@ -62,6 +64,8 @@ def join(address: str, *, cpus: int) -> Cluster:
     ray = _import()
     if ray.is_initialized():
         return Cluster(ray, owned=False)
+    if not local:
+        _expect_answer(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
     options = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES} if local else {}
     try:
         with _own_sigterm():
@@ -76,6 +80,19 @@ def join(address: str, *, cpus: int) -> Cluster:
         reason = " ".join(str(error).split())[:300]
         raise ClusterError(f"cannot join a Ray cluster at {address!r}: {reason}") from error
     return Cluster(ray, owned=True)
+
+
+def _expect_answer(address: str) -> None:
+    """Ray itself would knock at a wrong address for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # not an address but a word: Ray knows what it means
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"no Ray cluster answers at {address}: {error}; is its head running, and the port open?"
+        ) from error
 
 
 def _import() -> Any:

@@ -22,6 +22,8 @@ from relic_rl.replay.segment import Segment, SegmentName
 from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.stopwatch import Stopwatch
 
+pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them
+
 GAME = build.TOY_GAME
 EPISODE_STEPS = 8
 EPSILONS = (0.0, 1.0, 0.25, 0.6)
@@ -88,8 +90,9 @@ def break_parameters(agent: R2D2Agent) -> None:
     agent.updates = VERSION + 1
 
 
-def processes() -> set[int]:
-    return {process.pid for process in psutil.Process().children(recursive=True)}
+def actor_processes() -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [process for process in children if process.name().startswith("ray::Remote")]
 
 
 def collect(engine: Engine, trace: Trace, until_steps: int) -> None:
@@ -102,7 +105,9 @@ def collect(engine: Engine, trace: Trace, until_steps: int) -> None:
 
 @pytest.fixture(scope="module", params=["inline", "threads", "ray"])
 def trace(request: pytest.FixtureRequest) -> Trace:
-    trace, before = Trace(), processes()
+    if request.param == "ray":
+        request.getfixturevalue("local_ray")
+    trace = Trace()
     config = make_config(request.param)
     agent = make_agent(config)
     handler = signal.getsignal(signal.SIGTERM)
@@ -122,8 +127,8 @@ def trace(request: pytest.FixtureRequest) -> Trace:
             trace.error = error
     finally:
         engine.close()
-    psutil.wait_procs([psutil.Process(pid) for pid in processes() - before], timeout=20)
-    trace.left_over = [psutil.Process(pid).name() for pid in processes() - before]
+    psutil.wait_procs(actor_processes(), timeout=20)
+    trace.left_over = [process.name() for process in actor_processes()]
     trace.left_over += [t.name for t in threading.enumerate() if t.name.startswith("actor-")]
     return trace
 

@@ -23,12 +23,7 @@ from relic_rl.versions import difference, fingerprint, source_digest
 GAME = build.TOY_GAME
 
 
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[Cluster]:
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    cluster = ray_cluster.join("local", cpus=2)
-    yield cluster
-    cluster.close()
+pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them
 
 
 @pytest.fixture
@@ -115,18 +110,16 @@ def test_a_local_ray_is_reached_from_this_machine_only(local_ray: Cluster) -> No
     assert "dashboard" not in names
 
 
-def test_an_absent_cluster_is_named(local_ray: Cluster) -> None:
-    code = "from relic_rl.runtime.ray_cluster import join; join('auto', cpus=1)"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment | {"RAY_TMPDIR": "/nonexistent", "RAY_ADDRESS": "127.0.0.1:1"},
-    )
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "auto"])
+def test_an_absent_cluster_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    pytest.importorskip("ray")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # as in a process of its own
 
-    assert "ClusterError: cannot join a Ray cluster at 'auto'" in result.stderr.splitlines()[-1]
+    with pytest.raises(ClusterError, match=r"no Ray cluster answers at .*127\.0\.0\.1:1"):
+        ray_cluster.join(address, cpus=1)
 
 
 def test_the_fingerprint_tells_versions_sources_and_cartridge() -> None:
