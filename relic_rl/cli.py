@@ -274,12 +274,14 @@ class Bench:
     """Where to write the figures as JSON."""
     parts: tuple[str, ...] = ()
     """Only these: replay_full, ceilings, acting, replay, learner, end_to_end, bytes_per_game."""
+    engine: Literal["ray"] | None = None
+    """ray: instead of these, actors on Ray against threads, and what they predict at size."""
 
     def run(self, overrides: dict[str, str]) -> None:
         """Measures."""
         from relic_rl.bench import run as bench
 
-        bench.run(self.parts, self.json, overrides)
+        bench.run(self.parts, self.json, overrides, on_ray=self.engine == "ray")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.bench.acting import acting
 from relic_rl.bench.ceilings import Results, ceilings
+from relic_rl.bench.cluster import cluster
 from relic_rl.bench.learner import end_to_end, learner
 from relic_rl.bench.replay import bytes_per_game, replay, replay_full
 from relic_rl.config import Config
@@ -34,24 +35,38 @@ PARTS: dict[str, Callable[[Config], Results]] = {
     "end_to_end": end_to_end,
     "bytes_per_game": bytes_per_game,
 }
+RAY_PARTS: dict[str, Callable[[Config], Results]] = {"cluster": cluster}
 
 
-def run(parts: tuple[str, ...], json_file: Path | None, overrides: dict[str, Any]) -> None:
+def run(
+    parts: tuple[str, ...],
+    json_file: Path | None,
+    overrides: dict[str, Any],
+    *,
+    on_ray: bool = False,
+) -> None:
     """Measures the parts, prints a table and writes the JSON.
+
+    Args:
+      parts: by name; none: all.
+      json_file: where to, if anywhere.
+      overrides: `section.field` to value, on the laptop preset.
+      on_ray: measure what concerns Ray, instead of one process.
 
     Raises:
       UsageError: a part is unknown, or the file cannot be written.
     """
-    unknown = set(parts) - PARTS.keys()
+    known = RAY_PARTS if on_ray else PARTS
+    unknown = set(parts) - known.keys()
     if unknown:
-        raise UsageError(f"unknown part {unknown.pop()!r}: there are {', '.join(PARTS)}")
+        raise UsageError(f"unknown part {unknown.pop()!r}: there are {', '.join(known)}")
     laptop = configuration.resolve("laptop", overrides).config
     build.set_threads(laptop)
     console = Console(highlight=False, soft_wrap=True)
     results: Results = {"machine": machine()}
-    for name in parts or tuple(PARTS):
+    for name in parts or tuple(known):
         started = time.perf_counter()
-        results[name] = PARTS[name](laptop)
+        results[name] = known[name](laptop)
         console.print(_table(name, results[name], time.perf_counter() - started))
     _relate(results)
     results["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -93,11 +108,17 @@ def _table(name: str, results: Results, seconds: float) -> Table:
     table.add_column("what")
     table.add_column("figure", justify="right")
     for key, value in _flat(results):
-        table.add_row(key, f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}")
+        table.add_row(key, value if isinstance(value, str) else _figure(value))
     return table
 
 
-def _flat(results: Results, prefix: str = "") -> Iterator[tuple[str, float]]:
+def _figure(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
+
+
+def _flat(results: Results, prefix: str = "") -> Iterator[tuple[str, float | str]]:
     for key, value in results.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

@@ -1,0 +1,194 @@
+"""Actors on Ray against actors in threads: rates, the cost of transport, and what it means at size.
+
+Processor time is measured beside wall time, because it stays what it is on a busy machine. Nothing
+is learned while experience is gathered, so that actors, transport and ingest are seen alone.
+"""
+
+import statistics
+import time
+from dataclasses import replace
+from typing import Any
+
+import psutil
+
+from agents.exploration import epsilon_ladder
+from relic_rl import build
+from relic_rl.bench.ceilings import GAME, Results
+from relic_rl.bench.experience import real_segments
+from relic_rl.bench.sizing import Rates, predict_run, predict_sweep_hours
+from relic_rl.config import Config
+from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.runtime.engine import Engine
+from relic_rl.runtime.learner import Learner
+from relic_rl.runtime.stopwatch import Stopwatch
+
+ACTORS = (1, 2, 4)
+_SECONDS = 8.0
+_PUBLISH_SECONDS = 0.5
+_UPDATES = 20
+_NETWORK_BYTES_PER_SECOND = 10e9 / 8
+_SWEEP_RUNS, _SWEEP_PLACES = 57, 57
+
+
+def cluster(laptop: Config) -> Results:
+    """All of it, with the laptop's network and a quarter of its lanes on each actor."""
+    lanes = max(1, laptop.actor.lanes // max(ACTORS))
+    results: Results = {"lanes_per_actor": lanes}
+    for actors in ACTORS:
+        config = replace(
+            laptop,
+            env=replace(laptop.env, threads=1),
+            actor=replace(laptop.actor, actors=actors, lanes=actors * lanes),
+        )
+        results[f"actors_{actors}"] = {
+            engine: _gather(replace(config, run=replace(config.run, engine=engine)))
+            for engine in ("threads", "ray")
+        }
+    for actors in ACTORS:
+        both = results[f"actors_{actors}"]
+        thread_cost, ray_cost = (_cpu_seconds(both[engine]) for engine in ("threads", "ray"))
+        both["transport_fraction"] = ray_cost / thread_cost - 1.0
+    rates = _rates(laptop, results)
+    results["rates"] = rates._asdict()
+    results["ingest_ceiling_steps_per_second"] = 1.0 / rates.ingest_seconds
+    results["model"] = _model(laptop, rates, results)
+    return results
+
+
+def _gather(config: Config) -> Results:
+    """Some seconds of collecting and inserting; costs are per environment step."""
+    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
+    device = build.learner_device(config)
+    agent = build.make_agent(config, envs[0], seed=0, device=device)
+    epsilons = epsilon_ladder(
+        config.actor.lanes, config.actor.epsilon_base, config.actor.epsilon_exponent
+    )
+    engine = build.make_engine(
+        *(config, GAME, envs, agent, epsilons), seed=0, incarnation=0, stopwatch=Stopwatch()
+    )
+    replay = build.make_replay(config, seed=0)
+    try:
+        _take(engine, agent, replay, steps=config.actor.lanes * config.learner.segment_steps * 4)
+        engine.metrics()
+        before, started = _processor_seconds(), time.perf_counter()
+        steps = _take(engine, agent, replay, seconds=_SECONDS)
+        window = time.perf_counter() - started
+        spent = {kind: end - before[kind] for kind, end in _processor_seconds().items()}
+        metrics = engine.metrics()
+    finally:
+        engine.close()
+    return {
+        "steps_per_second": steps / window,
+        **{f"{kind}_cpu_seconds_per_step": seconds / steps for kind, seconds in spent.items()},
+        **{name: metrics[name] for name in ("segment_bytes_per_step",) if name in metrics},
+    }
+
+
+def _take(
+    engine: Engine,
+    agent: Any,
+    replay: ReplayBuffer,
+    *,
+    steps: float = float("inf"),
+    seconds: float = float("inf"),
+) -> int:
+    """Collects and inserts until one of the limits is reached; returns the steps."""
+    taken, started, published = 0, time.perf_counter(), time.perf_counter()
+    while taken < steps and time.perf_counter() - started < seconds:
+        collected = engine.collect()
+        taken += collected.steps
+        for segment in collected.segments:
+            replay.insert(segment)
+        if time.perf_counter() - published > _PUBLISH_SECONDS:
+            published = time.perf_counter()
+            agent.updates += 1
+            engine.publish(agent)
+    return taken
+
+
+def _processor_seconds() -> dict[str, float]:
+    """Of this process, of actors that are processes of their own, and of Ray's others."""
+    spent = {"driver": time.process_time(), "actors": 0.0, "ray": 0.0}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            kind = "actors" if process.name().startswith("ray::Remote") else "ray"
+            spent[kind] += sum(process.cpu_times()[:2])
+        except psutil.NoSuchProcess:
+            continue
+    return spent
+
+
+def _cpu_seconds(result: Results) -> float:
+    return float(sum(v for k, v in result.items() if k.endswith("_cpu_seconds_per_step")))
+
+
+def _rates(laptop: Config, results: Results) -> Rates:
+    """Medians over the numbers of actors; the update is timed by itself."""
+    of_ray = [results[f"actors_{actors}"]["ray"] for actors in ACTORS]
+
+    def median(name: str) -> float:
+        return float(statistics.median(result[name] for result in of_ray))
+
+    envs = build.make_actor_envs(
+        replace(laptop, run=replace(laptop.run, engine="ray")), GAME, seed=0, incarnation=0
+    )
+    agent = build.make_agent(laptop, envs[0], seed=0, device=build.learner_device(laptop))
+    parameter_bytes = sum(
+        tensor.nbytes for part in agent.parameters_for_policy().values() for tensor in part.values()
+    )
+    refreshed = laptop.actor.refresh_steps * results["lanes_per_actor"]  # one actor on a node
+    learner = laptop.learner
+    steps_per_update = learner.batch_sequences * learner.unroll_steps / laptop.replay.replay_ratio
+    return Rates(
+        actor_seconds=median("actors_cpu_seconds_per_step"),
+        ingest_seconds=median("driver_cpu_seconds_per_step"),
+        learner_seconds=_update_seconds(laptop, agent) / steps_per_update,
+        step_bytes=median("segment_bytes_per_step") + parameter_bytes / refreshed,
+    )
+
+
+def _update_seconds(laptop: Config, agent: Any) -> float:
+    replay = build.make_replay(laptop, seed=0)
+    for segment in real_segments(laptop, steps=4_000):
+        replay.insert(segment)
+    learner = Learner(
+        agent=agent,
+        replay=replay,
+        batch_sequences=laptop.learner.batch_sequences,
+        stopwatch=Stopwatch(),
+    )
+    seconds = []
+    for _ in range(_UPDATES):
+        started = time.perf_counter()
+        learner.update()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def _model(laptop: Config, rates: Rates, results: Results) -> Results:
+    """What the rates predict: held against the measured, then at the size of R2D2 and the paper."""
+    checked = {}
+    for actors in ACTORS:
+        measured = results[f"actors_{actors}"]["ray"]["steps_per_second"]
+        predicted = predict_run(rates, actors=actors, actor_cores=build.cores(), learns=False)
+        checked[f"predicted_over_measured_{actors}"] = predicted.steps_per_second / measured
+    far = predict_run(rates, actors=256, network_bytes_per_second=_NETWORK_BYTES_PER_SECOND)
+    gathering = predict_run(
+        rates, actors=256, network_bytes_per_second=_NETWORK_BYTES_PER_SECOND, learns=False
+    )
+    # A run of a sweep acts and learns in turn, in one process.
+    in_turn = 1.0 / (rates.actor_seconds + rates.ingest_seconds + rates.learner_seconds)
+    return {
+        **checked,
+        "actors_256_steps_per_second": far.steps_per_second,
+        "actors_256_bound": far.bound,
+        "actors_256_without_learning_steps_per_second": gathering.steps_per_second,
+        "actors_256_without_learning_bound": gathering.bound,
+        "actors_that_feed_the_learner": rates.actor_seconds / rates.learner_seconds,
+        "sweep_57_hours": predict_sweep_hours(
+            runs=_SWEEP_RUNS,
+            places=_SWEEP_PLACES,
+            frames=laptop.run.frames,
+            steps_per_second=in_turn,
+        ),
+    }
