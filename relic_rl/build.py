@@ -326,7 +326,11 @@ def make_lone_actor(
       incarnation: how often it was started before.
     """
     config = configuration.from_values(values)
-    config = replace(config, env=replace(config.env, threads=config.env.threads or 1))
+    config = replace(
+        config,
+        env=replace(config.env, threads=config.env.threads or 1),
+        learner=replace(config.learner, bfloat16=False, compile_encoders=False),
+    )
     env = _make_actor_env(config, game, seed=seed, number=number, incarnation=incarnation)
     agent = make_agent(config, env, seed=seed, device=torch.device("cpu"))
     lanes = slice(number * env.lanes, (number + 1) * env.lanes)

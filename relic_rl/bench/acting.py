@@ -62,7 +62,7 @@ def _threads_engine(laptop: Config, device: torch.device) -> Iterator[Engine]:
     agent = build.make_agent(config, envs[0], seed=0, device=device)
     epsilons = epsilon_ladder(lanes, config.actor.epsilon_base, config.actor.epsilon_exponent)
     engine = build.make_engine(
-        config, envs, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
+        config, GAME, envs, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
     )
     yield engine
     engine.close()

@@ -18,6 +18,7 @@ from relic_rl.bench.experience import real_segments
 from relic_rl.bench.sizing import Rates, predict_run, predict_sweep_hours
 from relic_rl.config import Config
 from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.runtime.batches import BatchesInTurn
 from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.learner import Learner
 from relic_rl.runtime.stopwatch import Stopwatch
@@ -35,13 +36,15 @@ def cluster(laptop: Config) -> Results:
     lanes = max(1, laptop.actor.lanes // max(ACTORS))
     results: Results = {"lanes_per_actor": lanes}
     for actors in ACTORS:
-        config = replace(
-            laptop,
-            env=replace(laptop.env, threads=1),
-            actor=replace(laptop.actor, actors=actors, lanes=actors * lanes),
-        )
         results[f"actors_{actors}"] = {
-            engine: _gather(replace(config, run=replace(config.run, engine=engine)))
+            engine: _gather(
+                replace(
+                    laptop,
+                    env=replace(laptop.env, threads=1),
+                    actor=replace(laptop.actor, actors=actors, lanes=actors * lanes),
+                    run=replace(laptop.run, engine=engine),
+                )
+            )
             for engine in ("threads", "ray")
         }
     for actors in ACTORS:
@@ -151,12 +154,8 @@ def _update_seconds(laptop: Config, agent: Any) -> float:
     replay = build.make_replay(laptop, seed=0)
     for segment in real_segments(laptop, steps=4_000):
         replay.insert(segment)
-    learner = Learner(
-        agent=agent,
-        replay=replay,
-        batch_sequences=laptop.learner.batch_sequences,
-        stopwatch=Stopwatch(),
-    )
+    batches = BatchesInTurn(replay, laptop.learner.batch_sequences, agent.device)
+    learner = Learner(agent=agent, replay=replay, batches=batches, stopwatch=Stopwatch())
     seconds = []
     for _ in range(_UPDATES):
         started = time.perf_counter()
