@@ -113,6 +113,7 @@ def main(address: str, folder: Path, node_command: list[str]) -> None:
         "replay.capacity_steps": 4_000_000,
         "replay.max_bytes": 4_000_000_000,
         "run.checkpoint_every_minutes": 0.5,
+        "run.frames": 1_000_000_000,
     }
     config = configuration.resolve("smoke", overrides).config
     training = Training(folder, config, "Pong", 0, Console(stream=sys.stderr))
