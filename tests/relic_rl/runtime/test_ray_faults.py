@@ -5,13 +5,13 @@ The nodes are started as a user starts them: docs/cluster.md. `pytest -m slow -s
 
 import importlib.util
 import json
-import os
 import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         end(head)
 
 
+@pytest.fixture
+def node(cluster: Cluster) -> Iterator[None]:
+    """The other node, alive."""
+    node = subprocess.Popen(cluster.node_command, stdout=subprocess.DEVNULL)
+    yield
+    end(node)
+
+
 def end(node: "subprocess.Popen[bytes]") -> None:
     processes = psutil.Process(node.pid).children(recursive=True)
     node.terminate()
@@ -70,6 +78,17 @@ def end(node: "subprocess.Popen[bytes]") -> None:
     for process in processes:
         if process.is_running():
             process.kill()
+
+
+@contextmanager
+def killed_after(arguments: list[str]) -> Iterator[None]:
+    """A command that runs during the block, and is then killed."""
+    driver = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        driver.kill()
+        driver.wait()
 
 
 def actor_processes() -> list[psutil.Process]:
@@ -114,21 +133,14 @@ def test_a_run_survives_the_death_of_actors_and_nodes(cluster: Cluster, tmp_path
 
 
 def test_the_command_trains_evaluates_and_resumes_even_after_its_own_death(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, node: None, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    node = subprocess.Popen(cluster.node_command, stdout=subprocess.DEVNULL)
     flags = ["--engine", "ray", "--actors", "2", "--ray-address", cluster.address]
     flags += ["--preset", "smoke", "--run.checkpoint_every_minutes", "0.05"]
-    driver = subprocess.Popen(
-        [*COMMAND, "train", "pong", "--run-dir", str(run), "--frames", "4000000", *flags],
-        stdout=subprocess.DEVNULL,
-    )
-    wait_until(lambda: read_progress(run).has_checkpoint and read_progress(run).env_frames, 240)
-    assert actor_processes()
-
-    driver.kill()
-    driver.wait()
+    with killed_after(["train", "pong", "--run-dir", str(run), "--frames", "4000000", *flags]):
+        wait_until(lambda: read_progress(run).has_checkpoint and read_progress(run).env_frames, 240)
+        assert actor_processes()
     gone = wait_until(lambda: not actor_processes(), 30)
     print(f"\nno actor is left {gone:.1f} s after the driver's death")
     before = read_progress(run)
@@ -137,9 +149,7 @@ def test_the_command_trains_evaluates_and_resumes_even_after_its_own_death(
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"RAY_ADDRESS": ""},
     )
-    end(node)
 
     assert resumed.returncode == 0, resumed.stderr
     assert "finished: mean score" in resumed.stdout
@@ -154,31 +164,24 @@ def test_the_command_trains_evaluates_and_resumes_even_after_its_own_death(
 
 
 def test_at_most_800_bytes_per_step_cross_the_border_of_a_node(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, node: None, tmp_path: Path
 ) -> None:
     """All that the loopback device carries, parameters, calls and heartbeats included."""
     run = tmp_path / "run"
-    node = subprocess.Popen(cluster.node_command, stdout=subprocess.DEVNULL)
     flags = ["--preset", "laptop", "--engine", "ray", "--actors", "2", "--lanes-per-actor", "8"]
     # Parameters change several times between two refreshes; more learning would only take longer.
     flags += ["--replay.min_steps", "1000", "--replay.replay_ratio", "0.5"]
     flags += ["--run.metrics_every_updates", "1", "--ray-address", cluster.address]
-    driver = subprocess.Popen(
-        [*COMMAND, "train", "pong", "--run-dir", str(run), *flags], stdout=subprocess.DEVNULL
-    )
 
     def steps_and_bytes() -> tuple[int, int]:
         steps = read_progress(run).env_frames // 4
         return steps, psutil.net_io_counters(pernic=True)["lo"].bytes_sent
 
-    wait_until(lambda: read_progress(run).env_frames > 4 * 2_000, 240)
-    first = steps_and_bytes()
-    wait_until(lambda: steps_and_bytes()[0] > first[0] + 2 * 16 * 400, 240)  # two refreshes
-    last = steps_and_bytes()
-    driver.kill()
-    driver.wait()
-    end(node)
-
+    with killed_after(["train", "pong", "--run-dir", str(run), *flags]):
+        wait_until(lambda: read_progress(run).env_frames > 4 * 2_000, 240)
+        first = steps_and_bytes()
+        wait_until(lambda: steps_and_bytes()[0] > first[0] + 2 * 16 * 400, 240)  # two refreshes
+        last = steps_and_bytes()
     per_step = (last[1] - first[1]) / (last[0] - first[0])
     print(f"\n{per_step:.0f} bytes per step over {last[0] - first[0]:,} steps")
     assert per_step <= 800
