@@ -23,8 +23,12 @@ LOCAL = "local"
 OBJECT_STORE_BYTES = 200 << 20
 """Of a local Ray: a few versions of the parameters, and results on their way."""
 _ANSWER_SECONDS = 10.0
-# Ray's switch for systems where it shall not leave the machine; it then uses loopback addresses.
-_NETWORK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_LOCAL_ENVIRONMENT = {
+    # Ray's switch for systems where it shall not leave the machine: loopback addresses only.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # By default 15: actors would starve beside whatever else the machine does.
+    "RAY_worker_niceness": "0",
+}
 
 
 class ClusterError(UserError):
@@ -60,7 +64,8 @@ def join(address: str, *, cpus: int) -> Cluster:
     """
     local = address == LOCAL
     if local:
-        os.environ.setdefault(_NETWORK_SWITCH, "0")  # read when ray is imported
+        for name, value in _LOCAL_ENVIRONMENT.items():  # read when ray is imported
+            os.environ.setdefault(name, value)
     ray = _import()
     if ray.is_initialized():
         return Cluster(ray, owned=False)
@@ -76,7 +81,7 @@ def join(address: str, *, cpus: int) -> Cluster:
                 logging_level="error",
                 **options,
             )
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises that very class where a node does not start in time
         reason = " ".join(str(error).split())[:300]
         raise ClusterError(f"cannot join a Ray cluster at {address!r}: {reason}") from error
     return Cluster(ray, owned=True)

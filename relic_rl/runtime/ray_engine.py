@@ -36,6 +36,7 @@ START_SECONDS = 600.0
 REST_SECONDS = 0.5
 """Between an actor's death and the next word to it."""
 _POLL_SECONDS = 0.5
+_CHECK_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +108,8 @@ class RayEngine:
         self._parameters: Any = None
         self._version_updates = 0
         self._env_steps = 0
-        self._checked_at = self._last_seen_acting = time.monotonic()
+        self._checked_at = time.monotonic()
+        self._empty_seconds = 0.0
         self._restarts = 0
         self._window = _Window()
 
@@ -123,11 +125,12 @@ class RayEngine:
             until = time.monotonic() + _POLL_SECONDS
             while (left := until - time.monotonic()) > 0:
                 self._feed()
-                self._check_health()
+                self._end_those_that_hang()
                 answer = self._next_answer(left)
                 collected = None if answer is None else self._take(answer)
                 if collected is not None:
                     return collected
+        self._expect_actors()
         return NOTHING
 
     def publish(self, agent: R2D2Agent) -> None:
@@ -273,22 +276,30 @@ class RayEngine:
         seat.rests_until = time.monotonic() + REST_SECONDS
         self._hungry.append(seat)
 
-    def _check_health(self) -> None:
-        """Now and then: ends actors that hang, and the run if there is no place for any."""
+    def _expect_actors(self) -> None:
+        """Counts the time that is waited for any actor at all."""
+        is_empty = all(seat.place is None for seat in self._seats)
+        self._empty_seconds = self._empty_seconds + _POLL_SECONDS if is_empty else 0.0
+        if self._empty_seconds > START_SECONDS:
+            cpus = self._ray.cluster_resources().get("CPU", 0)
+            raise StalledError(
+                f"none of {len(self._seats)} actors has started in {START_SECONDS:.0f} s: each "
+                f"needs a CPU of the Ray cluster, which has {cpus:.0f} in all; add nodes, or lower "
+                "--actors, and resume"
+            )
+
+    def _end_those_that_hang(self) -> None:
+        """Now and then; an actor that has answered while we were busy does not hang."""
         now = time.monotonic()
-        if now - self._checked_at < 10 * _POLL_SECONDS:
+        if now - self._checked_at < _CHECK_SECONDS:
             return
-        away, self._checked_at = now - self._checked_at - 10 * _POLL_SECONDS, now
-        acting = [seat for seat in self._seats if seat.place is not None]
-        if acting:
-            self._last_seen_acting = now
-        elif now - away - self._last_seen_acting > START_SECONDS:
-            raise StalledError(_no_place(len(self._seats), self._ray))
-        for seat in acting:
+        self._checked_at = now
+        for seat in self._seats:
             oldest = next(iter(seat.rounds), None)
-            if oldest is None or now - seat.rounds[oldest] < STALL_SECONDS:
+            if seat.place is None or oldest is None:
                 continue
-            if not self._ray.wait([oldest], timeout=0)[0]:
+            is_late = now - seat.rounds[oldest] > STALL_SECONDS
+            if is_late and not self._ray.wait([oldest], timeout=0)[0]:
                 _log.warning("actor %d on %s hangs: it is ended", seat.number, seat.place)
                 self._ray.kill(seat.handle, no_restart=False)
 
@@ -311,14 +322,6 @@ class _Window:
         self.bytes += sum(map(len, brought.segments))
         self.steps += brought.steps
         self.staleness_updates += newest_updates - brought.version_updates
-
-
-def _no_place(actors: int, ray: Any) -> str:
-    has = ray.cluster_resources().get("CPU", 0)
-    return (
-        f"none of {actors} actors has started in {START_SECONDS:.0f} s: each needs a CPU of the "
-        f"Ray cluster, which has {has:.0f} in all; add nodes, or lower --actors, and resume"
-    )
 
 
 def _last_line(error: Exception) -> str:

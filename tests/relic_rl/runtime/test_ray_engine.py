@@ -71,6 +71,21 @@ def test_a_killed_actor_is_started_anew_under_names_of_its_own(engine: RayEngine
     assert engine._seats[0].place not in (place, None)
 
 
+def test_an_actor_that_hangs_is_ended_and_started_anew(
+    engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect_segments(engine, incarnation=0)
+    place = engine._seats[0].place
+    assert place is not None
+    monkeypatch.setattr("relic_rl.runtime.ray_engine.STALL_SECONDS", 2.0)
+    monkeypatch.setattr("relic_rl.runtime.ray_engine._CHECK_SECONDS", 0.5)
+
+    os.kill(place.pid, signal.SIGSTOP)
+    collect_segments(engine, incarnation=1)
+
+    assert not psutil.pid_exists(place.pid)
+
+
 def test_after_a_resume_no_incarnation_is_used_again(engine: RayEngine) -> None:
     engine.load_state({"incarnations": [4], "env_steps": 400})
     segments = collect_segments(engine, incarnation=5)

@@ -52,6 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "token")
         environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        environment.setenv("RAY_worker_niceness", "0")  # the machine may have other work
         log = (tmp_path_factory.mktemp("ray") / "head.log").open("wb")
         options = ["--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false"]
         head = subprocess.Popen(
