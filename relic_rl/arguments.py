@@ -42,6 +42,22 @@ def split_overrides(
     return overrides, rest
 
 
+def lanes_of_actors(
+    actors: int | None, lanes_per_actor: int | None, overrides: dict[str, str]
+) -> dict[str, str]:
+    """The settings that `--actors N --lanes-per-actor M` stand for.
+
+    Raises:
+      UsageError: M without N, or beside another word on the lanes.
+    """
+    flags = {} if actors is None else {"actor.actors": str(actors)}
+    if lanes_per_actor is None:
+        return flags
+    if actors is None or "actor.lanes" in overrides:
+        raise UsageError("--lanes-per-actor goes with --actors, and without --actor.lanes")
+    return {**flags, "actor.lanes": str(actors * lanes_per_actor)}
+
+
 def one_line(complaint: str) -> str:
     """Tyro's framed complaint as one line: its words, without its frame, title and help."""
     lines = [re.sub(r"[│╭╮╰╯─]|-{3,}", " ", line).strip() for line in complaint.splitlines()]

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from relic_rl import process
-from relic_rl.arguments import one_line, split_overrides
+from relic_rl.arguments import lanes_of_actors, one_line, split_overrides
 from relic_rl.errors import UsageError, UserError
 
 Game = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")]
@@ -58,23 +58,14 @@ class Train:
         """Trains."""
         from relic_rl import session
 
-        settings = {**overrides, **_run_flags(self), **self._actor_flags(overrides)}
+        lanes = lanes_of_actors(self.actors, self.lanes_per_actor, overrides)
+        settings = {**overrides, **_run_flags(self, *_RUN_FLAGS, "ray_address"), **lanes}
         session.train(self.game, self.preset, self.seed, self.run_dir, settings)
 
-    def _actor_flags(self, overrides: dict[str, str]) -> dict[str, str]:
-        flags = {} if self.ray_address is None else {"run.ray_address": self.ray_address}
-        if self.actors is not None:
-            flags["actor.actors"] = str(self.actors)
-        if self.lanes_per_actor is not None:
-            if self.actors is None or "actor.lanes" in overrides:
-                raise UsageError("--lanes-per-actor goes with --actors, and without --actor.lanes")
-            flags["actor.lanes"] = str(self.actors * self.lanes_per_actor)
-        return flags
 
-
-def _run_flags(command: "Train | Sweep") -> dict[str, str]:
+def _run_flags(command: "Train | Sweep", *names: str) -> dict[str, str]:
     """Those of the verb's own arguments that are settings."""
-    flags = {f"run.{name}": getattr(command, name) for name in _RUN_FLAGS}
+    flags = {f"run.{name}": getattr(command, name) for name in names}
     return {name: str(value) for name, value in flags.items() if value is not None}
 
 
@@ -172,7 +163,7 @@ class Sweep:
             games=self.games,
             seeds=self.seeds,
             preset=self.preset,
-            settings={**overrides, **_run_flags(self)},
+            settings={**overrides, **_run_flags(self, *_RUN_FLAGS)},
             max_parallel=self.max_parallel,
             retry_failed=self.retry_failed,
             ray_address=self.ray_address if self.backend == "ray" else None,

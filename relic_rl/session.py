@@ -30,8 +30,8 @@ from relic_rl.stop import StoppedEarly, StopRequest
 from relic_rl.train import Training
 from relic_rl.trained import load_trained
 
-BUDGET = ("run.frames", "run.minutes")
-"""Settings that a resume changes without asking: they only say when to end."""
+CHANGEABLE = ("run.frames", "run.minutes", "run.ray_address")
+"""Settings that a resume changes without asking: they only say when to end, and where to act."""
 
 
 def train(
@@ -117,7 +117,7 @@ def _changes(
     # Through JSON, because the checkpoint's settings were.
     now = json.loads(json.dumps(configuration.identity(config, game, seed)))
     found = configuration.differences(checkpoint.state["settings"], now)
-    changes = {name: pair for name, pair in found.items() if name not in BUDGET}
+    changes = {name: pair for name, pair in found.items() if name not in CHANGEABLE}
     refused = [name for name in changes if name not in allowed]
     if refused:
         shown = ", ".join(f"{name} ({changes[name][0]} to {changes[name][1]})" for name in refused)
