@@ -191,7 +191,7 @@ def learning_grid(series: Sequence[Series]) -> Figure:
         axis.xaxis.set_major_formatter(FuncFormatter(short))
         axis.yaxis.set_major_formatter(FuncFormatter(short))
         axis.locator_params(nbins=4)
-        axis.set_xlim(left=0)
+    axes[0].set_xlim(left=0)  # all games': not before the last is drawn, it fixes the right end
     for axis in axes[len(games) :]:
         axis.set_visible(False)
     for axis in axes[max(0, len(games) - columns) : len(games)]:
