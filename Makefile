@@ -20,7 +20,7 @@ test: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-all: .venv/installed
-	$(BIN)/python -m pytest -m ''
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "" -s
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -49,7 +49,7 @@ class ConvEncoder(nn.Module):
         if min(height, width) < 1:
             raise ValueError(
                 f"frames of {frame_height}x{frame_width} are too small for kernels {KERNELS}, "
-                "strides {STRIDES}: use 36x36 or more"
+                f"strides {STRIDES}: use 36x36 or more"
             )
         self.convolutions = nn.ModuleList(layers)
         self.projection = nn.Linear(previous * height * width, features)
