@@ -20,7 +20,7 @@ test: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-all: .venv/installed
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "" -s
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "" -rP
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
