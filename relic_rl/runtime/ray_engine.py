@@ -314,8 +314,10 @@ class RayEngine:
                 continue
             is_late = now - seat.rounds[oldest] > STALL_SECONDS
             if is_late and not self._ray.wait([oldest], timeout=0)[0]:
-                _log.warning("actor %d on %s hangs: it is ended", seat.number, seat.place)
-                self._ray.kill(seat.handle, no_restart=False)
+                # A process that cannot even be killed must not keep its seat.
+                self._ray.kill(seat.handle)
+                seat.handle = self._remote.remote()
+                self._lose(seat, StalledError(f"no answer for {STALL_SECONDS:.0f} s"))
 
 
 class _Window:
