@@ -31,6 +31,8 @@ from relic_rl.versions import difference, fingerprint
 
 ROUNDS_AHEAD = 2
 """Asked of each actor at a time: one it works on, and one so that it need not wait for us."""
+ROUND_STEPS = 256
+"""Over all lanes, at least, if they come in time for a refresh: a call costs a millisecond or two."""
 START_SECONDS = 600.0
 """Without any actor for so long, a run is told that its cluster has no place for it."""
 REST_SECONDS = 0.5
@@ -318,6 +320,11 @@ class RayEngine:
                 self._ray.kill(seat.handle)
                 seat.handle = self._remote.remote()
                 self._lose(seat, StalledError(f"no answer for {STALL_SECONDS:.0f} s"))
+
+
+def round_steps(lanes: int, segment_steps: int, refresh_steps: int) -> int:
+    """Steps of every lane in a round of an actor: a segment's, or more if it has few lanes."""
+    return max(segment_steps, min(ROUND_STEPS // lanes, refresh_steps // 4))
 
 
 class _Window:
