@@ -293,15 +293,16 @@ def _make_ray_engine(
     from relic_rl.runtime import ray_cluster  # what is not asked for is not imported
 
     cluster = ray_cluster.join(config.run.ray_address, cpus=config.actor.actors)
-    from relic_rl.runtime.ray_engine import RayEngine
+    from relic_rl.runtime.ray_engine import RayEngine, round_steps
 
+    lanes = config.actor.lanes // config.actor.actors
     return RayEngine(
         cluster,
         game,
         partial(make_lone_actor, configuration.values(config), game, epsilons.tolist(), seed),
         actors=config.actor.actors,
         first_incarnation=incarnation,
-        round_steps=config.learner.segment_steps,
+        round_steps=round_steps(lanes, config.learner.segment_steps, config.actor.refresh_steps),
         refresh_steps=config.actor.refresh_steps,
         stopwatch=stopwatch,
     )

@@ -25,7 +25,6 @@ from relic_rl.runtime.stopwatch import Stopwatch
 
 ACTORS = (1, 2, 4)
 _SECONDS = 8.0
-_PUBLISH_SECONDS = 0.5
 _UPDATES = 20
 _NETWORK_BYTES_PER_SECOND = 10e9 / 8
 _SWEEP_RUNS, _SWEEP_PLACES = 57, 57
@@ -71,10 +70,12 @@ def _gather(config: Config) -> Results:
     )
     replay = build.make_replay(config, seed=0)
     try:
-        _take(engine, agent, replay, steps=config.actor.lanes * config.learner.segment_steps * 4)
+        every = config.actor.publish_every_updates * _steps_per_update(config)
+        first_steps = config.actor.lanes * config.learner.segment_steps * 4
+        _take(engine, agent, replay, every, steps=first_steps)
         engine.metrics()
         before, started = _processor_seconds(), time.perf_counter()
-        steps = _take(engine, agent, replay, seconds=_SECONDS)
+        steps = _take(engine, agent, replay, every, seconds=_SECONDS)
         window = time.perf_counter() - started
         spent = {kind: end - before[kind] for kind, end in _processor_seconds().items()}
         metrics = engine.metrics()
@@ -91,19 +92,20 @@ def _take(
     engine: Engine,
     agent: Any,
     replay: ReplayBuffer,
+    publish_every_steps: float,
     *,
     steps: float = float("inf"),
     seconds: float = float("inf"),
 ) -> int:
-    """Collects and inserts until one of the limits is reached; returns the steps."""
-    taken, started, published = 0, time.perf_counter(), time.perf_counter()
+    """Collects, inserts and publishes, as training would; returns the steps at a limit."""
+    taken, published, started = 0, 0, time.perf_counter()
     while taken < steps and time.perf_counter() - started < seconds:
         collected = engine.collect()
         taken += collected.steps
         for segment in collected.segments:
             replay.insert(segment)
-        if time.perf_counter() - published > _PUBLISH_SECONDS:
-            published = time.perf_counter()
+        if taken - published >= publish_every_steps:
+            published = taken
             agent.updates += 1
             engine.publish(agent)
     return taken
@@ -140,14 +142,17 @@ def _rates(laptop: Config, results: Results) -> Rates:
         tensor.nbytes for part in agent.parameters_for_policy().values() for tensor in part.values()
     )
     refreshed = laptop.actor.refresh_steps * results["lanes_per_actor"]  # one actor on a node
-    learner = laptop.learner
-    steps_per_update = learner.batch_sequences * learner.unroll_steps / laptop.replay.replay_ratio
     return Rates(
         actor_seconds=median("actors_cpu_seconds_per_step"),
         ingest_seconds=median("driver_cpu_seconds_per_step"),
-        learner_seconds=_update_seconds(laptop, agent) / steps_per_update,
+        learner_seconds=_update_seconds(laptop, agent) / _steps_per_update(laptop),
         step_bytes=median("segment_bytes_per_step") + parameter_bytes / refreshed,
     )
+
+
+def _steps_per_update(config: Config) -> float:
+    learner = config.learner
+    return learner.batch_sequences * learner.unroll_steps / config.replay.replay_ratio
 
 
 def _update_seconds(laptop: Config, agent: Any) -> float:

@@ -23,6 +23,8 @@ LOCAL = "local"
 OBJECT_STORE_BYTES = 200 << 20
 """Of a local Ray: a few versions of the parameters, and results on their way."""
 _ANSWER_SECONDS = 10.0
+_STARTS = 3
+"""Tries: Ray gives a node half a minute to start, which a busy machine may not have."""
 _LOCAL_ENVIRONMENT = {
     # Ray's switch for systems where it shall not leave the machine: loopback addresses only.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -71,19 +73,20 @@ def join(address: str, *, cpus: int) -> Cluster:
         return Cluster(ray, owned=False)
     if not local:
         _expect_answer(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
-    options = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES} if local else {}
-    try:
-        with _own_sigterm():
-            ray.init(
-                address=address,
-                include_dashboard=False if local else None,
-                log_to_driver=False,
-                logging_level="error",
-                **options,
-            )
-    except Exception as error:  # Ray raises that very class where a node does not start in time
-        reason = " ".join(str(error).split())[:300]
-        raise ClusterError(f"cannot join a Ray cluster at {address!r}: {reason}") from error
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "error"}
+    if local:
+        options |= {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES}
+        options |= {"include_dashboard": False}
+    for patience in reversed(range(_STARTS if local else 1)):
+        try:
+            with _own_sigterm():
+                ray.init(**options)
+            break
+        except Exception as error:  # Ray raises that very class where a node is slow to start
+            ray.shutdown()
+            if patience == 0:
+                reason = " ".join(str(error).split())[:300]
+                raise ClusterError(f"cannot join a Ray cluster at {address!r}: {reason}") from error
     return Cluster(ray, owned=True)
 
 

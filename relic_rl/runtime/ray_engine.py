@@ -4,8 +4,8 @@ Each actor is a Ray actor that is told to take some steps, a round, and answers 
 segments. A few rounds are always asked for ahead, and no more: when the learner falls behind, the
 actors wait, which is all that the rate limiter needs to hold the ratio.
 
-Parameters are put into Ray's object store once per version; a node fetches a version when one of
-its actors is told to act with it, every `refresh_steps` of its lanes.
+Parameters go into Ray's object store when an actor is due to take newer ones, every `refresh_steps`
+of its lanes, and at most once per version; a node fetches a version once for all of its actors.
 
 Actors and nodes may die, join and leave. What a dead actor had not delivered is lost; Ray starts it
 anew, elsewhere if need be, and here it becomes a new incarnation: new episodes and a new stream of
@@ -31,6 +31,8 @@ from relic_rl.versions import difference, fingerprint
 
 ROUNDS_AHEAD = 2
 """Asked of each actor at a time: one it works on, and one so that it need not wait for us."""
+ROUND_STEPS = 256
+"""Over all lanes, at least, if they come in time for a refresh: a call costs a millisecond or two."""
 START_SECONDS = 600.0
 """Without any actor for so long, a run is told that its cluster has no place for it."""
 REST_SECONDS = 0.5
@@ -105,6 +107,7 @@ class RayEngine:
         self._hungry = list(self._seats)
         self._asked: dict[Any, tuple[_Seat, str]] = {}
         self._answered: deque[Any] = deque()
+        self._agent: R2D2Agent | None = None
         self._parameters: Any = None
         self._version_updates = 0
         self._env_steps = 0
@@ -134,13 +137,11 @@ class RayEngine:
         return NOTHING
 
     def publish(self, agent: R2D2Agent) -> None:
-        """Puts the parameters where every node can fetch them."""
-        parameters = {
-            part: {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-            for part, tensors in agent.parameters_for_policy().items()
-        }
-        self._parameters = self._ray.put(parameters)
-        self._version_updates = agent.updates
+        """From here on, actors that are due take the agent's parameters, the newest at the time.
+
+        Most versions are never asked for, and putting one away costs milliseconds.
+        """
+        self._agent = agent
 
     def metrics(self) -> dict[str, float]:
         """How the cluster did since the last call."""
@@ -191,10 +192,9 @@ class RayEngine:
 
     def _ask_for_round(self, seat: _Seat) -> None:
         parameters = None
-        is_old = seat.version_updates != self._version_updates
         is_due = seat.version_updates is None or seat.steps_since_refresh >= self._refresh_steps
-        if is_old and is_due:
-            parameters = self._parameters  # a reference: Ray fetches it, once a node
+        if is_due and self._newest_updates != seat.version_updates:
+            parameters = self._newest_parameters()
             seat.version_updates, seat.steps_since_refresh = self._version_updates, 0
         seat.steps_since_refresh += self._round_steps
         asked = self._ask(
@@ -202,6 +202,22 @@ class RayEngine:
             *(self._version_updates, parameters),
         )
         seat.rounds[asked] = time.monotonic()
+
+    @property
+    def _newest_updates(self) -> int:
+        return 0 if self._agent is None else self._agent.updates
+
+    def _newest_parameters(self) -> Any:
+        """A reference: Ray fetches what it stands for, once a node. None: as actors begin."""
+        if self._agent is not None and self._agent.updates != self._version_updates:
+            self._version_updates = self._agent.updates
+            self._parameters = self._ray.put(
+                {
+                    part: {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+                    for part, tensors in self._agent.parameters_for_policy().items()
+                }
+            )
+        return self._parameters
 
     def _ask(self, seat: _Seat, method: str, *arguments: Any) -> Any:
         asked = getattr(seat.handle, method).remote(*arguments)
@@ -251,7 +267,7 @@ class RayEngine:
             return None
         self._hungry.append(seat)
         self._env_steps += brought.steps
-        self._window.add(brought, self._version_updates)
+        self._window.add(brought, self._newest_updates)
         segments = [Segment.from_bytes(data) for data in brought.segments]
         return Collected(brought.steps, segments, brought.episodes)
 
@@ -300,8 +316,15 @@ class RayEngine:
                 continue
             is_late = now - seat.rounds[oldest] > STALL_SECONDS
             if is_late and not self._ray.wait([oldest], timeout=0)[0]:
-                _log.warning("actor %d on %s hangs: it is ended", seat.number, seat.place)
-                self._ray.kill(seat.handle, no_restart=False)
+                # A process that cannot even be killed must not keep its seat.
+                self._ray.kill(seat.handle)
+                seat.handle = self._remote.remote()
+                self._lose(seat, StalledError(f"no answer for {STALL_SECONDS:.0f} s"))
+
+
+def round_steps(lanes: int, segment_steps: int, refresh_steps: int) -> int:
+    """Steps of every lane in a round of an actor: a segment's, or more if it has few lanes."""
+    return max(segment_steps, min(ROUND_STEPS // lanes, refresh_steps // 4))
 
 
 class _Window:
