@@ -32,7 +32,7 @@ from relic_rl.versions import difference, fingerprint
 ROUNDS_AHEAD = 2
 """Asked of each actor at a time: one it works on, and one so that it need not wait for us."""
 ROUND_STEPS = 256
-"""Over all lanes, at least, if they come in time for a refresh: a call costs a millisecond or two."""
+"""Over all lanes, at least, if they come in time for a refresh: a call costs milliseconds."""
 START_SECONDS = 600.0
 """Without any actor for so long, a run is told that its cluster has no place for it."""
 REST_SECONDS = 0.5
