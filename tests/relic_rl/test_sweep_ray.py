@@ -16,6 +16,7 @@ from relic_rl.sweep_manifest import read_states
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("ray"),  # they look for each other's processes
     pytest.mark.skipif(
         importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed"
     ),
