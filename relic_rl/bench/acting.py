@@ -28,7 +28,7 @@ def acting(laptop: Config) -> Results:
     rates: dict[str, list[float]] = {name: [] for name in ("environment", "forward", "in_turn")}
     overlapped = []
     with random_actor(laptop, device) as actor:
-        for _ in range(5):  # interleaved: the machine's speed moves
+        for _ in range(3):  # interleaved: the machine's speed moves
             rates["environment"].append(environment_steps_per_second(laptop))
             rates["forward"].append(_forward_steps_per_second(laptop, actor, device))
             rates["in_turn"].append(_steps_per_second(actor.step))
