@@ -215,9 +215,9 @@ class R2D2Agent:
         rows = slice(self.sequence.burn_in_steps, None)
         o = self.reinforcement
         return r2d2_loss(
-            online_q=online_q.float(),
-            bootstrap_online_q=bootstrap_q.float(),
-            target_q=target_q.float(),
+            online_q=_at_least_float32(online_q),
+            bootstrap_online_q=_at_least_float32(bootstrap_q),
+            target_q=_at_least_float32(target_q),
             actions=batch.actions[rows],
             rewards=batch.rewards[rows],
             terminated=batch.terminated[rows],
@@ -387,6 +387,10 @@ class R2D2Agent:
 
 def _without_parameters(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name != "params"}
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _trainable(module: nn.Module) -> Iterable[nn.Parameter]:
