@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat
 
+LARGEST = 2**53
+"""Beyond it a number is no longer exact as a float, and no machine has so much of anything."""
 Fraction = Annotated[float, pydantic.Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, pydantic.Field(ge=1, le=LARGEST)]
+NonNegativeInt = Annotated[int, pydantic.Field(ge=0, le=LARGEST)]
 
 
 @dataclass(frozen=True, slots=True)
