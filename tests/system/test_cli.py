@@ -89,7 +89,7 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("train pong --learner.learning_rate fast", 2, ["learner.learning_rate", "'fast'"]),
         ("train pong --learner.learning_rate", 2, ["learner.learning_rate", "value"]),
         ("train pong --actor.lanes 4 --actor.lanes 5", 2, ["actor.lanes", "twice"]),
-        ("train pong --actor.lanes 0", 2, ["actor.lanes", "greater than 0"]),
+        ("train pong --actor.lanes 0", 2, ["actor.lanes", "greater than or equal to 1"]),
         ("train pong --frames 0", 2, ["run.frames", "0"]),
         ("train pong --minutes -1", 2, ["run.minutes", "-1"]),
         ("train pong --engine warp", 2, ["engine", "warp"]),
