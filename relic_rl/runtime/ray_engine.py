@@ -137,7 +137,7 @@ class RayEngine:
         return NOTHING
 
     def publish(self, agent: R2D2Agent) -> None:
-        """From here on, actors that are due take the agent's parameters, the newest at the time.
+        """From here on, actors that are due take the agent's parameters.
 
         Most versions are never asked for, and putting one away costs milliseconds.
         """
@@ -194,7 +194,7 @@ class RayEngine:
         parameters = None
         is_due = seat.version_updates is None or seat.steps_since_refresh >= self._refresh_steps
         if is_due and self._newest_updates != seat.version_updates:
-            parameters = self._newest_parameters()
+            parameters = self._parameters_for(seat)
             seat.version_updates, seat.steps_since_refresh = self._version_updates, 0
         seat.steps_since_refresh += self._round_steps
         asked = self._ask(
@@ -207,9 +207,14 @@ class RayEngine:
     def _newest_updates(self) -> int:
         return 0 if self._agent is None else self._agent.updates
 
-    def _newest_parameters(self) -> Any:
-        """A reference: Ray fetches what it stands for, once a node. None: as actors begin."""
-        if self._agent is not None and self._agent.updates != self._version_updates:
+    def _parameters_for(self, seat: _Seat) -> Any:
+        """A reference: Ray fetches what it stands for, once a node. None: as actors begin.
+
+        Put away anew only for an actor that has the last ones: the others take these, at most
+        `refresh_steps` old, and a node's actors share what crossed its border once.
+        """
+        has_last = self._parameters is None or seat.version_updates == self._version_updates
+        if self._agent is not None and has_last:
             self._version_updates = self._agent.updates
             self._parameters = self._ray.put(
                 {

@@ -86,7 +86,7 @@ def test_a_run_killed_again_and_again_resumes_every_time_and_loses_an_interval_a
             time.sleep(rng.uniform(0.0, 6 * INTERVAL_SECONDS))
         else:  # somewhere in the writing of a checkpoint
             process.wait_until(lambda: is_writing(run))
-            time.sleep(rng.uniform(0.0, 0.03))
+            time.sleep(rng.uniform(0.0, 0.01))
         process.kill()
         assert process.wait() == -signal.SIGKILL, process.text
         killed_writing += is_writing(run)
