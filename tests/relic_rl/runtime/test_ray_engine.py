@@ -81,7 +81,7 @@ def test_an_actor_that_hangs_is_ended_and_started_anew(
     collect_segments(engine, incarnation=0)
     place = engine._seats[0].place
     assert place is not None
-    monkeypatch.setattr("relic_rl.runtime.ray_engine.STALL_SECONDS", 2.0)
+    monkeypatch.setattr("relic_rl.runtime.ray_engine.STALL_SECONDS", 6.0)
     monkeypatch.setattr("relic_rl.runtime.ray_engine._CHECK_SECONDS", 0.5)
 
     os.kill(place.pid, signal.SIGSTOP)
