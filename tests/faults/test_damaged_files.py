@@ -104,7 +104,8 @@ def test_damage_is_detected_and_the_state_before_it_used_or_the_run_refused(
             if "relic-rl:" not in process.text:  # else it leaves by itself
                 process.kill(signal.SIGTERM)
             status, text = process.wait(), process.text
-            was_used = status == 0 and f"{FRAMES[-2]:,} frames" in text
+            # Its status is not asked for: the signal may have come while it was restoring.
+            was_used = f"{FRAMES[-2]:,} frames" in text and "no sound checkpoint" not in text
             was_refused = status == 1 and text.count("\n") == 1 and "no sound checkpoint" in text
             assert was_used or was_refused, (target, text)
         shutil.rmtree(run)
