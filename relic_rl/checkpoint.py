@@ -31,7 +31,8 @@ from relic_rl.errors import UserError
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.replay.segment import Segment, SegmentError
 
-SCHEMA = 1
+SCHEMA = 2
+"""1 held frame stacks apart from the running segments, and no settings."""
 KEPT_CHECKPOINTS = 2
 MANIFEST_FILE = "manifest.json"
 _FILES = {"model.pt", "optimizer.pt", "state.json", "arrays.npz"}

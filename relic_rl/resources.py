@@ -8,8 +8,6 @@ from relic_rl.build import ResourceError
 from relic_rl.config import Config
 
 SHARED_MEMORY = Path("/dev/shm")
-_PARAMETER_COPIES = 8
-"""Online, target, momentum and separate encoder, Adam's two moments of each: at most."""
 _CHECKPOINTS_ON_DISK = 3
 """Two are kept while the next is staged."""
 _FRAME_PIXELS, _ACTIONS = 84 * 84, 18
@@ -44,7 +42,7 @@ def check_resources(config: Config, run_dir: Path) -> None:
 def disk_bytes(config: Config) -> int:
     """What the checkpoints will take: the full replay once, the rest as often as it is kept."""
     return build.replay_bytes(config) + _CHECKPOINTS_ON_DISK * (
-        _PARAMETER_COPIES * parameter_bytes(config) + _lane_bytes(config)
+        _parameter_copies(config) * parameter_bytes(config) + _lane_bytes(config)
     )
 
 
@@ -65,6 +63,14 @@ def parameter_bytes(config: Config) -> int:
     seen = network.lstm + network.features * network.skip_core
     head = 2 * network.hidden * seen + network.hidden * (_ACTIONS + 1)
     return 4 * (convolutions + features + core + head)
+
+
+def _parameter_copies(config: Config) -> int:
+    """How often a checkpoint holds a network, an encoder counted as a whole one."""
+    shared = 5  # online, target, Adam's two moments, and the momentum encoder
+    separate = 3 * (config.representation.encoder == "separate")  # and its two moments
+    averaged = (1 + bool(separate)) * (config.learner.average_decay > 0)
+    return shared + separate + averaged
 
 
 def _lane_bytes(config: Config) -> int:

@@ -1,7 +1,5 @@
 """Batches for the learner, as tensors on its device: sampled when asked for, or ahead of it."""
 
-import queue
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
@@ -11,8 +9,7 @@ from torch import Tensor
 from agents.interface import RecurrentState, TrainingBatch
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.replay.sequences import SequenceBatch
-
-_POLL_SECONDS = 0.2
+from relic_rl.runtime.handoff import Handoff
 
 
 class Batch(NamedTuple):
@@ -83,9 +80,9 @@ class BatchesAhead:
     ) -> None:
         self._in_turn = BatchesInTurn(replay, batch_sequences, device)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(ahead_batches)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+        self._waiting: Handoff[Batch] = Handoff(ahead_batches)
+        self._thread = self._waiting.thread("batches", self._sample)
+        self._started = False
 
     def take(self) -> Batch:
         """The oldest batch that waits, or the next one.
@@ -93,46 +90,30 @@ class BatchesAhead:
         Raises:
           BaseException: what ended the thread.
         """
-        if not self._thread.is_alive() and self._queue.empty():
+        if not self._started:
+            self._started = True
             self._thread.start()
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            raise item
+        batch = self._waiting.take()
         if self._stream is not None:
             # Its memory belongs to the copying stream: not to be reused before this one is done.
-            for tensor in _tensors(item.tensors):
+            for tensor in _tensors(batch.tensors):
                 tensor.record_stream(torch.cuda.current_stream(tensor.device))
-        return item
+        return batch
 
     def close(self) -> None:
         """Ends the thread."""
-        self._stop.set()
-        if self._thread.is_alive():
+        self._waiting.close()
+        if self._started:
             self._thread.join()
 
-    def _run(self) -> None:
-        try:
-            torch.set_num_threads(1)
-            while not self._stop.is_set():
-                self._put(self._sample())
-        except BaseException as error:
-            self._put(error)
-
     def _sample(self) -> Batch:
+        torch.set_num_threads(1)  # of this thread: costs nothing when it is so
         if self._stream is None:
             return self._in_turn.take()
         with torch.cuda.stream(self._stream):
             batch = self._in_turn.take()
             self._stream.synchronize()
         return batch
-
-    def _put(self, item: Batch | BaseException) -> None:
-        while not self._stop.is_set():
-            try:
-                return self._queue.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-        return None
 
 
 def training_batch(batch: SequenceBatch, device: torch.device) -> TrainingBatch:

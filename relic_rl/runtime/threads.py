@@ -8,10 +8,10 @@ Source of the layout: Hessel et al., "Podracer architectures for scalable RL", 2
 """
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,13 +20,13 @@ from torch import Tensor
 from agents.agent import R2D2Agent
 from relic_rl.errors import UserError
 from relic_rl.runtime.actor import Actor, Collected
+from relic_rl.runtime.handoff import Handoff, NothingCameError
 from relic_rl.runtime.stopwatch import Stopwatch
 
 CLOSE_SECONDS = 10.0
 """How long the end of a run waits for a step that its actors are in."""
 STALL_SECONDS = 120.0
 """Without a step of any actor for so long, a run is told that it hangs."""
-_POLL_SECONDS = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -58,15 +58,12 @@ class ThreadsEngine:
         self._actors = list(actors)
         self._stopwatch = stopwatch
         self._torch_threads = torch_threads
-        self._queue: queue.Queue[Collected | BaseException] = queue.Queue(
-            max(waiting_steps, len(self._actors))
-        )
-        self._stop = threading.Event()
+        self._steps: Handoff[Collected] = Handoff(max(waiting_steps, len(self._actors)))
         self._published = threading.Lock()
         self._parameters: Parameters | None = None
         self._version_updates = 0
         self._threads = [
-            threading.Thread(target=self._act, args=(actor,), name=f"actor-{number}", daemon=True)
+            self._steps.thread(f"actor-{number}", partial(self._act, actor))
             for number, actor in enumerate(self._actors)
         ]
         self._started = False
@@ -84,16 +81,13 @@ class ThreadsEngine:
                 thread.start()
         try:
             with self._stopwatch.time("waiting"):
-                item = self._queue.get(timeout=STALL_SECONDS)
-        except queue.Empty:
+                return self._steps.take(STALL_SECONDS)
+        except NothingCameError:
             alive = [thread.name for thread in self._threads if thread.is_alive()]
             raise StalledError(
                 f"no actor made a step for {STALL_SECONDS:.0f} s (alive: {', '.join(alive)}): an "
                 "emulator hangs; resume from the last checkpoint"
             ) from None
-        if isinstance(item, BaseException):
-            raise item
-        return item
 
     def publish(self, agent: R2D2Agent) -> None:
         """Hands a copy of the parameters over; each actor takes it before its next step."""
@@ -121,43 +115,23 @@ class ThreadsEngine:
 
     def close(self) -> None:
         """Ends the threads and releases the emulators, but for those that hang."""
-        self._stop.set()
+        self._steps.close()
         deadline = time.monotonic() + CLOSE_SECONDS
         for thread, actor in zip(self._threads, self._actors, strict=True):
-            while thread.is_alive() and time.monotonic() < deadline:
-                self._drain()  # a thread may wait for room in the queue
-                thread.join(_POLL_SECONDS)
+            if self._started:
+                thread.join(max(deadline - time.monotonic(), 0.0))
             if thread.is_alive():  # a daemon: it ends with the process
                 _log.warning("%s did not end within %.0f s", thread.name, CLOSE_SECONDS)
             else:
                 actor.close()
 
-    def _drain(self) -> None:
-        while True:
-            try:
-                self._queue.get_nowait()
-            except queue.Empty:
-                return
-
-    def _act(self, actor: Actor) -> None:
-        try:
-            torch.set_num_threads(self._torch_threads)
-            while not self._stop.is_set():
-                self._refresh(actor)
-                self._put(actor.step())
-        except BaseException as error:
-            self._put(error)
+    def _act(self, actor: Actor) -> Collected:
+        torch.set_num_threads(self._torch_threads)  # of this thread: costs nothing when it is so
+        self._refresh(actor)
+        return actor.step()
 
     def _refresh(self, actor: Actor) -> None:
         with self._published:
             parameters, version = self._parameters, self._version_updates
         if parameters is not None and version != actor.policy.version_updates:
             actor.policy.load(parameters, version)
-
-    def _put(self, item: Collected | BaseException) -> None:
-        while not self._stop.is_set():
-            try:
-                return self._queue.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-        return None

@@ -13,10 +13,8 @@ CPU = torch.device("cpu")
 SEQUENCES, STEPS = 12, 5
 
 
-@pytest.fixture
-def replay() -> ReplayBuffer:
-    rng = np.random.default_rng(0)
-    buffer = ReplayBuffer(
+def empty_replay() -> ReplayBuffer:
+    return ReplayBuffer(
         capacity_steps=1000,
         max_bytes=10**8,
         segment_steps=STEPS,
@@ -26,6 +24,11 @@ def replay() -> ReplayBuffer:
         frame_stack=2,
         rng=np.random.Generator(np.random.PCG64(0)),
     )
+
+
+@pytest.fixture
+def replay() -> ReplayBuffer:
+    rng, buffer = np.random.default_rng(0), empty_replay()
     for episode in range(SEQUENCES):
         buffer.insert(
             encode_segment(
@@ -107,17 +110,7 @@ def test_a_source_that_never_ran_closes(replay: ReplayBuffer) -> None:
 
 
 def test_what_breaks_the_sampling_reaches_the_learner() -> None:
-    empty = ReplayBuffer(
-        capacity_steps=100,
-        max_bytes=10**6,
-        segment_steps=STEPS,
-        burn_in_steps=0,
-        unroll_steps=STEPS,
-        n_steps=2,
-        frame_stack=1,
-        rng=np.random.default_rng(0),
-    )
-    batches = BatchesAhead(empty, 3, CPU)
+    batches = BatchesAhead(empty_replay(), 3, CPU)
 
     with pytest.raises(RuntimeError, match="no complete sequence"):
         batches.take()

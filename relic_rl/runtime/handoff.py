@@ -1,0 +1,66 @@
+"""Items from threads that make them to the one that takes them: bounded, closable, errors included.
+
+Who makes faster than is taken waits. What ends a maker reaches the taker as an exception.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+_POLL_SECONDS = 0.2
+T = TypeVar("T")
+
+
+class NothingCameError(Exception):
+    """No thread made anything in time."""
+
+
+class Handoff(Generic[T]):
+    """A bounded queue that ends its threads.
+
+    Args:
+      waiting_items: how many may wait to be taken, at least 1.
+    """
+
+    def __init__(self, waiting_items: int) -> None:
+        self._queue: queue.Queue[T | BaseException] = queue.Queue(waiting_items)
+        self._closed = threading.Event()
+
+    def thread(self, name: str, make: Callable[[], T]) -> threading.Thread:
+        """A thread, not started, that makes item after item until the handoff is closed."""
+        return threading.Thread(target=self._run, args=(make,), name=name, daemon=True)
+
+    def take(self, seconds: float | None = None) -> T:
+        """The oldest item, waited for.
+
+        Raises:
+          NothingCameError: none came within so many seconds; None waits for ever.
+          BaseException: what ended a thread.
+        """
+        try:
+            item = self._queue.get(timeout=seconds)
+        except queue.Empty:
+            raise NothingCameError from None
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Lets the threads end: what they hold or make is dropped."""
+        self._closed.set()
+
+    def _run(self, make: Callable[[], T]) -> None:
+        try:
+            while not self._closed.is_set():
+                self._put(make())
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: T | BaseException) -> None:
+        while not self._closed.is_set():
+            try:
+                return self._queue.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+        return None

@@ -1,0 +1,54 @@
+import itertools
+import threading
+
+import pytest
+
+from relic_rl.runtime.handoff import Handoff, NothingCameError
+
+
+def test_items_come_in_the_order_they_were_made() -> None:
+    numbers = itertools.count()
+    handoff: Handoff[int] = Handoff(2)
+    handoff.thread("maker", lambda: next(numbers)).start()
+
+    assert [handoff.take(10) for _ in range(50)] == list(range(50))
+    handoff.close()
+
+
+def test_a_maker_waits_when_nobody_takes() -> None:
+    made: list[int] = []
+    handoff: Handoff[None] = Handoff(3)
+    thread = handoff.thread("maker", lambda: made.append(0))
+    thread.start()
+
+    thread.join(0.5)
+
+    assert thread.is_alive()
+    assert len(made) == 4  # three wait, one is in its hands
+    handoff.close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_what_ends_a_maker_comes_after_what_it_made() -> None:
+    answers = iter([1, 2])
+    handoff: Handoff[int] = Handoff(5)
+    thread = handoff.thread("maker", lambda: next(answers))
+    thread.start()
+
+    assert [handoff.take(10), handoff.take(10)] == [1, 2]
+    with pytest.raises(StopIteration):
+        handoff.take(10)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_waiting_in_vain_ends() -> None:
+    silent = threading.Event()
+    handoff: Handoff[bool] = Handoff(1)
+    handoff.thread("maker", silent.wait).start()
+
+    with pytest.raises(NothingCameError):
+        handoff.take(0.05)
+    handoff.close()
+    silent.set()
