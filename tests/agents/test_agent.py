@@ -190,6 +190,39 @@ def test_with_relic_both_losses_fall_on_a_fixed_batch(
         assert values[-20:].mean() < values[:5].mean() / factor, name
 
 
+def test_the_average_is_learned_from_nothing(make_agent: Any, make_batch: Any) -> None:
+    plain, averaged = make_agent(), make_agent(average_decay=0.9)
+    for update in range(3):
+        plain.update(make_batch(seed=update))
+        averaged.update(make_batch(seed=update))
+
+    assert same(
+        parameters(plain),
+        {k: v for k, v in parameters(averaged).items() if not k.startswith("average.")},
+    )
+
+
+@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("arm", ARMS)
+def test_diagnostics_change_nothing_that_is_learned(
+    make_agent: Any, make_batch: Any, arm: str, join: str
+) -> None:
+    batch = make_batch()
+    agents = [make_agent(arm=arm, join=join, diagnostics_every_updates=every) for every in (0, 2)]
+
+    metrics = [[agent.update(batch).metrics for _ in range(4)] for agent in agents]
+
+    assert same(parameters(agents[0]), parameters(agents[1]))
+    assert torch.equal(*(agent.generator.get_state() for agent in agents))
+    diagnosed = {"effective_rank", "delta_q"} | {f"td_error_{q}th" for q in (50, 90, 99)}
+    if arm in LOSS_ARMS and join == "shared":
+        diagnosed.add("gradient_cosine")
+    without, with_diagnostics = metrics
+    for update, (plain, more) in enumerate(zip(without, with_diagnostics, strict=True)):
+        assert more.keys() - plain.keys() == (diagnosed if update % 2 == 0 else set())
+        assert all(torch.isfinite(value) for value in more.values())
+
+
 # Target and momentum
 
 
@@ -235,120 +268,6 @@ def test_the_momentum_encoder_starts_as_a_copy(make_agent: Any) -> None:
             dict(agent.objective.momentum_encoder.state_dict()),
             dict(agent.represented_encoder.state_dict()),
         )
-
-
-# Acting
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"arm": "none"},
-        {"arm": "relic", "join": "separate"},
-        {"arm": "relic", "join": "separate", "acting_encoder": "momentum"},
-        {"arm": "augmentation", "join": "separate"},
-    ],
-    ids=str,
-)
-def test_the_policy_step_by_step_equals_the_learners_unroll(
-    make_agent: Any, make_batch: Any, changes: dict[str, str]
-) -> None:
-    agent, batch = make_agent(**changes), make_batch()
-    agent.update(batch)  # so that f and h differ
-    batch = batch._replace(
-        has_burn_in=torch.zeros_like(batch.has_burn_in), state=batch.unroll_state
-    )
-    L, B = batch.actions.shape
-    policy, state, values = agent.policy(), batch.unroll_state, []
-
-    rl = agent.reinforcement_loss(batch, stacks(batch))
-    for row in range(BURN_IN, BURN_IN + UNROLL):
-        q, state = policy.q_values(
-            stacks(batch).unflatten(0, (L, B))[row],
-            batch.previous_actions[row],
-            batch.previous_rewards[row],
-            state,
-        )
-        values.append(q)
-
-    # The learner's Q-values: from the errors, with the targets of an agent that takes reward 0
-    # and ends at every step: then target = h(0) = 0 and the error is -Q(s, a).
-    silent = batch._replace(
-        rewards=torch.zeros_like(batch.rewards), terminated=torch.ones_like(batch.terminated)
-    )
-    errors = agent.reinforcement_loss(silent, stacks(batch)).td_errors
-    actions = batch.actions[BURN_IN : BURN_IN + UNROLL]
-    chosen = torch.stack(values).gather(-1, actions[..., None]).squeeze(-1)
-    torch.testing.assert_close(-errors[rl.mask], chosen[rl.mask], rtol=1e-5, atol=1e-6)
-    largest = torch.stack(values).abs().amax(-1)[rl.mask].max()
-    torch.testing.assert_close(rl.largest_q, largest, rtol=1e-5, atol=1e-6)
-
-
-def acted(agent: R2D2Agent, batch: TrainingBatch) -> Tensor:
-    L, B = batch.actions.shape
-    row = stacks(batch).unflatten(0, (L, B))[BURN_IN]
-    q, _ = agent.policy().q_values(
-        row, batch.previous_actions[BURN_IN], batch.previous_rewards[BURN_IN], batch.unroll_state
-    )
-    return q
-
-
-@pytest.mark.parametrize("acting_encoder", ["online", "momentum"])
-def test_acting_and_learning_use_the_encoder_that_the_option_names_and_no_other(
-    make_agent: Any, make_batch: Any, acting_encoder: str
-) -> None:
-    agent = make_agent(arm="relic", join="separate", acting_encoder=acting_encoder)
-    batch = make_batch()
-    encoders = {"online": agent.separate_encoder, "momentum": agent.objective.momentum_encoder}
-    used = encoders.pop(acting_encoder)
-    (other,) = encoders.values()
-
-    def values() -> tuple[Tensor, Tensor]:
-        return acted(agent, batch), agent.reinforcement_loss(batch, stacks(batch)).td_errors
-
-    def shift(encoder: Any) -> None:
-        with torch.no_grad():
-            encoder.projection.bias += 1.0
-
-    first = values()
-    shift(other)
-    unmoved = values()
-    shift(used)
-    moved = values()
-
-    assert all(torch.equal(a, b) for a, b in zip(first, unmoved, strict=True))
-    assert not any(torch.equal(a, b) for a, b in zip(first, moved, strict=True))
-
-
-def test_acting_with_the_momentum_encoder_is_refused_for_a_shared_one(make_agent: Any) -> None:
-    with pytest.raises(ValueError, match="needs join 'separate'"):
-        make_agent(arm="relic", acting_encoder="momentum")
-
-
-@pytest.mark.parametrize("acting_encoder", ["online", "momentum"])
-def test_a_policy_takes_over_newer_parameters(
-    make_agent: Any, make_batch: Any, acting_encoder: str
-) -> None:
-    agent = make_agent(arm="relic", join="separate", acting_encoder=acting_encoder)
-    batch, policy, old = make_batch(), agent.policy(), agent.policy()
-    for _ in range(3):
-        agent.update(batch)
-
-    policy.load(agent.parameters_for_policy(), agent.updates)
-
-    restored = agent.policy()
-    restored.load_state(policy.state())
-    inputs = (
-        stacks(batch)[:2],
-        torch.tensor([1, -1]),
-        torch.tensor([0.5, 0.0]),
-        policy.initial_state(2),
-    )
-    fresh = agent.policy().q_values(*inputs)[0]
-    assert torch.equal(policy.q_values(*inputs)[0], fresh)
-    assert torch.equal(restored.q_values(*inputs)[0], fresh)
-    assert not torch.equal(old.q_values(*inputs)[0], fresh)
-    assert (old.version_updates, policy.version_updates, restored.version_updates) == (0, 3, 3)
 
 
 # State
@@ -453,93 +372,6 @@ def test_building_an_agent_leaves_torchs_global_generator_alone(make_agent: Any)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-# Contrast set and diagnostics
-
-
-@pytest.mark.parametrize("use_burn_in", [False, True])
-def test_the_contrast_set_holds_stacks_of_steps_and_of_the_burn_in_only_when_asked(
-    make_agent: Any, make_batch: Any, use_burn_in: bool
-) -> None:
-    agent = make_agent(arm="relic", stacks_per_sequence=100, use_burn_in=use_burn_in)
-    batch = make_batch()
-    seen: list[Tensor] = []
-    agent.objective.loss = lambda encoder, stacks, generator: seen.append(stacks)
-
-    agent.representation_loss(batch)
-
-    usable = batch.is_step[: BURN_IN + UNROLL].clone()
-    usable[:BURN_IN] &= use_burn_in
-    expected = stacks(batch).unflatten(0, batch.actions.shape)[: BURN_IN + UNROLL][usable]
-    assert seen[0].is_contiguous(memory_format=torch.channels_last)
-    assert sorted(seen[0].flatten(1).tolist()) == sorted(expected.flatten(1).tolist())
-
-
-@pytest.mark.parametrize("join", JOINS)
-@pytest.mark.parametrize("arm", ARMS)
-def test_diagnostics_change_nothing_that_is_learned(
-    make_agent: Any, make_batch: Any, arm: str, join: str
-) -> None:
-    batch = make_batch()
-    agents = [make_agent(arm=arm, join=join, diagnostics_every_updates=every) for every in (0, 2)]
-
-    metrics = [[agent.update(batch).metrics for _ in range(4)] for agent in agents]
-
-    assert same(parameters(agents[0]), parameters(agents[1]))
-    assert torch.equal(*(agent.generator.get_state() for agent in agents))
-    diagnosed = {"effective_rank", "delta_q"} | {f"td_error_{q}th" for q in (50, 90, 99)}
-    if arm in LOSS_ARMS and join == "shared":
-        diagnosed.add("gradient_cosine")
-    without, with_diagnostics = metrics
-    for update, (plain, more) in enumerate(zip(without, with_diagnostics, strict=True)):
-        assert more.keys() - plain.keys() == (diagnosed if update % 2 == 0 else set())
-        assert all(torch.isfinite(value) for value in more.values())
-
-
-def test_the_diagnosed_cosine_is_that_of_separately_computed_gradients(
-    make_agent: Any, make_batch: Any
-) -> None:
-    agent, batch = make_agent(arm="relic", diagnostics_every_updates=1), make_batch()
-    twin = make_agent(arm="relic")
-    gradients = []
-    for loss in (twin.reinforcement_loss(batch, stacks(batch)), twin.representation_loss(batch)):
-        twin.online.zero_grad()
-        loss.loss.backward()
-        encoder = twin.online.encoder.parameters()
-        gradients.append(torch.cat([p.grad.flatten() for p in encoder]).double())
-
-    found = agent.update(batch).metrics["gradient_cosine"]
-
-    expected = gradients[0] @ gradients[1] / (gradients[0].norm() * gradients[1].norm())
-    assert float(found) == pytest.approx(float(expected), rel=1e-4)
-
-
-def test_delta_q_is_0_when_the_burn_in_reproduces_the_stored_state(
-    make_agent: Any, make_batch: Any
-) -> None:
-    agent, batch = make_agent(diagnostics_every_updates=1), make_batch()
-    policy, state = agent.policy(), batch.state
-    rows = stacks(batch).unflatten(0, batch.actions.shape)
-    for row in range(BURN_IN):
-        _, state = policy.q_values(
-            rows[row], batch.previous_actions[row], batch.previous_rewards[row], state
-        )
-    true_state = type(state)(*(part.clone() for part in state))
-
-    stale = make_agent(diagnostics_every_updates=1).update(batch).metrics["delta_q"]
-    exact = agent.update(batch._replace(unroll_state=true_state)).metrics["delta_q"]
-
-    assert float(exact) == pytest.approx(0.0, abs=1e-5)
-    assert float(stale) > 1e-3
-
-
-def test_without_any_burn_in_there_is_no_delta_q(make_agent: Any, make_batch: Any) -> None:
-    agent, batch = make_agent(diagnostics_every_updates=1), make_batch()
-
-    metrics = agent.update(batch._replace(has_burn_in=torch.zeros_like(batch.has_burn_in))).metrics
-
-    assert "delta_q" not in metrics
-
-
 # Options for a GPU
 
 
@@ -573,50 +405,3 @@ def test_compiled_encoders_learn_the_same_and_keep_their_names(
 
     torch.testing.assert_close(compiled_loss, loss)
     assert parameters(compiled).keys() == parameters(plain).keys()
-
-
-# Averaged parameters
-
-
-@pytest.mark.parametrize("join", JOINS)
-def test_evaluation_plays_with_the_mean_of_past_parameters(
-    make_agent: Any, make_batch: Any, join: str
-) -> None:
-    # After update u the weight of the past is min(0.5, u / (u + 10)): 1/11, 2/12, 3/13.
-    agent = make_agent(arm="relic", join=join, average_decay=0.5)
-    name = "online.head.value.0.weight"
-    mean = parameters(agent)[name]
-    for update in range(1, 4):
-        agent.update(make_batch(seed=update))
-        decay = update / (update + 10)
-        mean = decay * mean + (1 - decay) * parameters(agent)[name]
-
-    judged = agent.evaluation_policy().state()["parameters"]
-    acting = agent.policy().state()["parameters"]
-
-    assert judged["online"]["head.value.0.weight"] == pytest.approx(mean.numpy(), rel=1e-5)
-    assert judged.keys() == acting.keys()
-    for part, tensors in judged.items():
-        assert any((tensor != acting[part][key]).any() for key, tensor in tensors.items())
-
-
-def test_without_a_decay_evaluation_plays_with_the_newest(make_agent: Any, make_batch: Any) -> None:
-    agent = make_agent()
-    agent.update(make_batch())
-
-    judged = agent.evaluation_policy().state()["parameters"]["online"]
-
-    assert all((judged[k] == v.numpy()).all() for k, v in agent.online.state_dict().items())
-    assert "average" not in agent.model_state()
-
-
-def test_the_average_is_learned_from_nothing(make_agent: Any, make_batch: Any) -> None:
-    plain, averaged = make_agent(), make_agent(average_decay=0.9)
-    for update in range(3):
-        plain.update(make_batch(seed=update))
-        averaged.update(make_batch(seed=update))
-
-    assert same(
-        parameters(plain),
-        {k: v for k, v in parameters(averaged).items() if not k.startswith("average.")},
-    )
