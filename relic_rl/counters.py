@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 FRAMES_PER_STEP = 4
+"""The frame skip of both protocols."""
 
 
 @dataclass

@@ -21,6 +21,7 @@ from relic_rl import config as configuration
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config, Resolved
 from relic_rl.console import Console, count
+from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import Evaluation
@@ -105,7 +106,7 @@ def _done(checkpoint: Checkpoint | None) -> str:
         return "it ended before its first checkpoint and starts again"
     progress = checkpoint.state["progress"]
     return (
-        f"{4 * progress['env_steps']:,} frames, {progress['updates']:,} updates and "
+        f"{FRAMES_PER_STEP * progress['env_steps']:,} frames, {progress['updates']:,} updates and "
         f"{progress['minutes']:.1f} minutes are done"
     )
 

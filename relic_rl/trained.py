@@ -10,6 +10,7 @@ from relic_rl import build, run_folder
 from relic_rl import config as configuration
 from relic_rl.checkpoint import CheckpointError, CheckpointStore
 from relic_rl.config import Config
+from relic_rl.counters import FRAMES_PER_STEP
 
 
 class TrainedAgent(NamedTuple):
@@ -46,5 +47,5 @@ def load_trained(run_dir: Path) -> TrainedAgent:
     except ValueError as error:
         raise CheckpointError(f"checkpoint {checkpoint.path} does not fit: {error}") from error
     return TrainedAgent(
-        agent, config, top["game"], 4 * progress["env_steps"], progress["tracker_id"]
+        agent, config, top["game"], FRAMES_PER_STEP * progress["env_steps"], progress["tracker_id"]
     )

@@ -22,6 +22,7 @@ from envs.games import find_game
 from envs.protocol import PROTOCOLS
 from envs.reference import make_emulator
 from relic_rl import build
+from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import Player
 from relic_rl.overlay import Picture, Thought, draw, saliency
@@ -31,7 +32,6 @@ from relic_rl.trained import TrainedAgent, load_trained
 from relic_rl.uploads import upload_film
 
 FRAMES_PER_SECOND = 60
-FRAMES_PER_STEP = 4
 SUFFIXES = (".mp4", ".gif")
 
 

@@ -7,7 +7,7 @@ the segments in beside it, and the network into that machine.
 import math
 from typing import NamedTuple
 
-FRAMES_PER_STEP = 4
+from relic_rl.counters import FRAMES_PER_STEP
 
 
 class Rates(NamedTuple):

@@ -26,7 +26,8 @@ from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.ray_actor import Place, RemoteActor, Round
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.runtime.stopwatch import Stopwatch
-from relic_rl.runtime.threads import STALL_SECONDS, StalledError
+from relic_rl.runtime.threads import StalledError
+from relic_rl.runtime.watchdog import STALL_SECONDS
 from relic_rl.versions import difference, fingerprint
 
 ROUNDS_AHEAD = 2

@@ -22,11 +22,10 @@ from relic_rl.errors import UserError
 from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.handoff import Handoff, NothingCameError
 from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.runtime.watchdog import STALL_SECONDS
 
 CLOSE_SECONDS = 10.0
 """How long the end of a run waits for a step that its actors are in."""
-STALL_SECONDS = 120.0
-"""Without a step of any actor for so long, a run is told that it hangs."""
 
 _log = logging.getLogger(__name__)
 
