@@ -18,6 +18,9 @@ from agents.interface import RecurrentState
 KERNELS = (8, 4, 3)
 STRIDES = (4, 2, 1)
 PIXEL_SCALE = 1.0 / 255.0
+CPU_CHUNK_STACKS = 1024
+"""On a CPU the encoder takes so many stacks at a time. The gradient of the first convolution's
+weights falls to a third of its speed between 1,024 and 5,120 stacks: docs/benchmarks.md."""
 
 
 class ConvEncoder(nn.Module):
@@ -61,6 +64,11 @@ class ConvEncoder(nn.Module):
 
     def forward(self, stacks: Tensor) -> Tensor:
         """Stacks [N, S, H, W] in [0, 255] -> float32[N, F], non-negative."""
+        if stacks.device.type == "cpu" and len(stacks) > CPU_CHUNK_STACKS:
+            return torch.cat([self._features(chunk) for chunk in stacks.split(CPU_CHUNK_STACKS)])
+        return self._features(stacks)
+
+    def _features(self, stacks: Tensor) -> Tensor:
         first, *rest = self.convolutions
         assert isinstance(first, nn.Conv2d)
         pixels = stacks.to(first.weight.dtype)

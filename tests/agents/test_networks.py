@@ -3,7 +3,13 @@ import torch
 import torch.nn.functional as F
 
 from agents.interface import RecurrentState
-from agents.networks import ConvEncoder, DuelingHead, RecurrentQNetwork, stacks_from_frames
+from agents.networks import (
+    CPU_CHUNK_STACKS,
+    ConvEncoder,
+    DuelingHead,
+    RecurrentQNetwork,
+    stacks_from_frames,
+)
 
 
 def make_network(**changes):
@@ -53,6 +59,27 @@ def test_encoder_gives_the_same_on_channels_last_and_contiguous_stacks():
     last = encoder(stacks.contiguous(memory_format=torch.channels_last))
 
     torch.testing.assert_close(plain, last, rtol=1e-5, atol=1e-6)
+
+
+def test_many_stacks_have_the_features_and_gradients_of_the_same_ones_encoded_few_at_a_time():
+    torch.manual_seed(0)
+    encoder = ConvEncoder(
+        frame_stack=1, frame_height=36, frame_width=36, channels=(2, 3, 4), features=5
+    )
+    stacks = torch.randint(0, 256, (2 * CPU_CHUNK_STACKS + 3, 1, 36, 36), dtype=torch.uint8)
+    upstream = torch.randn(len(stacks), 5)
+
+    features = encoder(stacks)
+    (features * upstream).sum().backward()
+    gradients = [parameter.grad.clone() for parameter in encoder.parameters()]
+
+    encoder.zero_grad()
+    for some, weights in zip(stacks.split(100), upstream.split(100), strict=True):
+        (encoder(some) * weights).sum().backward()
+    pieces = torch.cat([encoder(some) for some in stacks.split(100)])
+    torch.testing.assert_close(features, pieces, rtol=1e-4, atol=1e-5)
+    for gradient, parameter in zip(gradients, encoder.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-3)
 
 
 def test_encoder_refuses_frames_smaller_than_its_kernels():
