@@ -80,10 +80,17 @@ class Config:
                 f"actor.actors is {actor.actors}: use a divisor of actor.lanes ({actor.lanes}), "
                 "and 1 with the inline engine"
             )
-        if replay.min_steps >= replay.capacity_steps:
+        least = max(replay.min_steps, learner.burn_in_steps + learner.unroll_steps) + segment
+        if replay.capacity_steps < least:
             raise UsageError(
-                f"replay.min_steps ({replay.min_steps}) is not below replay.capacity_steps "
-                f"({replay.capacity_steps}): learning would never start"
+                f"replay.capacity_steps is {replay.capacity_steps}: use {least} or more, or "
+                "learning would never start (a segment above replay.min_steps and above a sequence)"
+            )
+        contrasted = learner.batch_sequences * representation.stacks_per_sequence
+        if representation.arm == "byol" and contrasted < 2:
+            raise UsageError(
+                "representation.arm byol needs 2 stacks or more in a batch: raise "
+                "representation.stacks_per_sequence or learner.batch_sequences"
             )
 
 

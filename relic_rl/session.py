@@ -15,7 +15,7 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 
 from envs.atari import rom_md5
-from envs.games import ATARI57, UnknownGameError, find_game
+from envs.games import ATARI57, find_game
 from relic_rl import build, run_folder
 from relic_rl import config as configuration
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
@@ -24,6 +24,7 @@ from relic_rl.console import Console, count
 from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import evaluate_agent
+from relic_rl.identity import RunIdentity, check_seed, game_name, read_identity
 from relic_rl.metrics import Evaluation
 from relic_rl.resources import check_resources
 from relic_rl.run_folder import RunFolder
@@ -58,7 +59,7 @@ def train(
             preset=resolved.preset,
         )
         # Comes last and whole: a folder that has it can be resumed.
-        text = configuration.dump(config, game=name, seed=seed, preset=resolved.preset)
+        text = RunIdentity(config, name, seed, resolved.preset).dump()
         run_folder.write_whole(path / run_folder.CONFIG_FILE, text)
         with _log_to(path / run_folder.LOG_FILE):
             _run(path, config, name, seed, _plan(path, resolved, name, seed))
@@ -83,9 +84,9 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
     configuration.expect_fields((*overrides, *allow_change))
     folder = RunFolder.open(run_dir)
     try:
-        config, top = configuration.load(run_dir / run_folder.CONFIG_FILE)
-        config = configuration.changed(config, overrides)
-        game, seed = game_name(str(top.get("game"))), int(top.get("seed", 0))
+        run = read_identity(run_dir)
+        run = run.with_settings(configuration.changed(run.config, overrides))
+        config, game, seed, _ = run
         check_resources(config, run_dir)
         with _log_to(run_dir / run_folder.LOG_FILE):
             store = CheckpointStore(run_dir)
@@ -93,9 +94,7 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
             plan = f"resuming {game}, seed {seed}, in {run_dir}: {_done(checkpoint)}"
             if checkpoint is not None:
                 plan += _changes(checkpoint, config, game, seed, allow_change)
-            run_folder.write_whole(
-                run_dir / run_folder.CONFIG_FILE, configuration.dump(config, **top)
-            )
+            run_folder.write_whole(run_dir / run_folder.CONFIG_FILE, run.dump())
             _run(run_dir, config, game, seed, plan, checkpoint)
     finally:
         folder.close()
@@ -132,6 +131,7 @@ def _changes(
 
 def evaluate(run_dir: Path, episodes: int, seed: int, *, as_json: bool) -> None:
     """Plays full episodes with a run's last sound checkpoint; changes nothing in the folder."""
+    check_seed(seed)
     agent, config, game, env_frames, _ = load_trained(run_dir)
     with StopRequest().listening() as stop:
         scores = evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=stop)
@@ -181,20 +181,6 @@ def show_games() -> None:
     RichConsole(width=100 if not sys.stdout.isatty() else None, highlight=False).print(table)
 
 
-def game_name(text: str) -> str:
-    """The canonical name of a game; a toy's is itself.
-
-    Raises:
-      UsageError: no such game.
-    """
-    if text == build.TOY_GAME:
-        return text
-    try:
-        return find_game(text).name
-    except UnknownGameError as error:
-        raise UsageError(str(error)) from None
-
-
 def _run(
     path: Path,
     config: Config,
@@ -218,6 +204,11 @@ def _run(
             finally:
                 training.close()
         console.say(_farewell(path, game, evaluation))
+    except torch.OutOfMemoryError:
+        raise UserError(
+            "out of the GPU's memory: lower --learner.batch_sequences or --actor.lanes; "
+            f"`relic-rl resume {path}` goes on from the last checkpoint"
+        ) from None
     except StoppedEarly:
         console.say(f"stopped before it began; `relic-rl resume {path}` goes on")
     finally:
@@ -240,7 +231,7 @@ def _built(
     try:
         return Training(path, config, game, seed, console, checkpoint)
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-        if checkpoint is None:
+        if checkpoint is None or isinstance(error, torch.OutOfMemoryError):
             raise
         problem = " ".join(str(error).split())
         raise CheckpointError(
@@ -294,12 +285,6 @@ def _against_human(game: str, score: float) -> str:
 def _resolved(preset: str | None, overrides: dict[str, Any]) -> Resolved:
     chosen = preset or configuration.default_preset(has_cuda=torch.cuda.is_available())
     return configuration.resolve(chosen, overrides)
-
-
-def check_seed(seed: int) -> None:
-    """Raises UsageError for a seed out of range."""
-    if not 0 <= seed < 2**31:
-        raise UsageError(f"--seed is {seed}, must be in [0, 2^31)")
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import NonNegativeFloat, PositiveFloat
 
 LARGEST = 2**53
 """Beyond it a number is no longer exact as a float, and no machine has so much of anything."""
 Fraction = Annotated[float, pydantic.Field(ge=0.0, le=1.0)]
+PositiveFraction = Annotated[float, pydantic.Field(gt=0.0, le=1.0)]
+PositiveFloat = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, pydantic.Field(ge=0.0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, pydantic.Field(ge=1, le=LARGEST)]
 NonNegativeInt = Annotated[int, pydantic.Field(ge=0, le=LARGEST)]
 
@@ -84,7 +86,7 @@ class LearnerConfig:
     bfloat16: bool = False
     """Q-networks learn in bfloat16, losses in float32; CUDA only. [ours]"""
     compile_encoders: bool = False
-    """torch.compile for the encoders of the learner; CUDA only. [ours]"""
+    """torch.compile for the online and target encoders; CUDA only. [ours]"""
     diagnostics_every_updates: NonNegativeInt = 200
     """Updates between the costly diagnostics; 0: never. [ours]"""
 
@@ -137,11 +139,11 @@ class ReplayConfig:
     """Steps in the replay before learning starts. [Ape-X]"""
     replay_ratio: PositiveFloat = 0.8
     """Trained steps per environment step. [R2D2 2.3]"""
-    priority_exponent: NonNegativeFloat = 0.9
+    priority_exponent: Fraction = 0.9
     """Of the priorities when sampling. [R2D2 table 2]"""
     priority_mix: Fraction = 0.9
     """η: share of the largest error in a sequence's priority, the rest is the mean. [R2D2 2.3]"""
-    importance_exponent: NonNegativeFloat = 0.6
+    importance_exponent: Fraction = 0.6
     """Of the importance weights. [R2D2 table 2]"""
 
 
@@ -153,7 +155,7 @@ class ActorConfig:
     """Environments, each at its own place on the ladder of epsilons. [R2D2 table 2: actors]"""
     actors: PositiveInt = 1
     """Actors that share the lanes evenly; more than one needs the threads or ray engine. [ours]"""
-    epsilon_base: Fraction = 0.4
+    epsilon_base: PositiveFraction = 0.4
     """ε_i = base^(1 + exponent i / (lanes - 1)). [Ape-X]"""
     epsilon_exponent: NonNegativeFloat = 7.0
     """See epsilon_base. [Ape-X]"""

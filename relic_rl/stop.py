@@ -1,4 +1,7 @@
-"""Signals: SIGINT, SIGTERM and SIGUSR1 ask a run to stop in order; a second one leaves at once.
+"""Signals: each of `SIGNALS` asks a run to stop in order; a second one leaves at once.
+
+Second means later than `SAME_REQUEST_SECONDS`: a service manager, a batch system or a closing
+terminal signals every process of a group, and a sweep or `make` among them passes its own on.
 
 While a run is still being built or rebuilt there is nothing to put in order, and that may take
 minutes: then the first signal ends it, by `StoppedEarly` in the main thread.
@@ -6,11 +9,14 @@ minutes: then the first signal ends it, by `StoppedEarly` in the main thread.
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+SAME_REQUEST_SECONDS = 1.0
+"""Two signals that are closer count as one; nobody means to leave at once so soon."""
 
 
 class StoppedEarly(KeyboardInterrupt):
@@ -22,12 +28,14 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
+        self._requested_at = 0.0
         self._nothing_to_lose = False
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Takes the signals over for the block."""
-        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        """Takes the signals over for the block, but for those that are ignored (`nohup`)."""
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._handle) for number in heard}
         try:
             yield self
         finally:
@@ -46,8 +54,11 @@ class StopRequest:
             self._nothing_to_lose = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        now = time.monotonic()
+        if self.requested and now - self._requested_at > SAME_REQUEST_SECONDS:
             os._exit(128 + number)
-        self.requested = True
+        if self.requested:
+            return
+        self.requested, self._requested_at = True, now
         if self._nothing_to_lose:
             raise StoppedEarly

@@ -21,7 +21,7 @@ from relic_rl.config import Config
 from relic_rl.console import Console
 from relic_rl.doctor import PROCESS_BYTES
 from relic_rl.errors import UsageError, UserError
-from relic_rl.session import check_seed, game_name
+from relic_rl.identity import check_seed, game_name
 from relic_rl.stop import StopRequest
 from relic_rl.sweep_local import LocalBackend, Machine
 from relic_rl.sweep_manifest import SWEEP_FILE, UNSPLIT_FIELD, PlannedRun, SweepRequest

@@ -136,6 +136,7 @@ class Training:
         self.train(stop)
         evaluation = None
         if not stop.requested:
+            self._save_or_warn()  # the evaluation may take minutes
             evaluation = self.evaluate(self.config.evaluation.episodes, stop)
         self.save()
         if evaluation is not None:
@@ -148,10 +149,10 @@ class Training:
         self._minutes_before = self.progress.minutes
         self._lap_from = (self.progress.env_steps, self.progress.updates)
         self._next_checkpoint_minutes = self.progress.minutes + self._checkpoint_period
+        self._make_owed_updates(stop)  # the rest, where a stop came among them
         while not stop.requested and not self._budget_spent():
             self._collect()
-            while self.limiter.may_update:  # all that are owed: a resume begins with a step
-                self._update()
+            self._make_owed_updates(stop)
             self._tick()
             self._evaluate_if_due(stop)
             self._save_if_due()
@@ -164,8 +165,18 @@ class Training:
         self.progress.env_steps += collected.steps
         if learning:
             self.limiter.acted(collected.steps)
+        elif self.replay.oldest_serial:
+            raise build.ResourceError(
+                f"replay.max_bytes is {self.config.replay.max_bytes}, which {self.replay.steps:,} "
+                f"steps fill: learning, which begins at {self.config.replay.min_steps:,} "
+                "(replay.min_steps), would never start"
+            )
         if collected.episodes:
             self._write_episodes(collected.episodes)
+
+    def _make_owed_updates(self, stop: StopRequest) -> None:
+        while self.limiter.may_update and not stop.requested:
+            self._update()
 
     def _update(self) -> None:
         self._means.add(self.learner.update())
@@ -319,10 +330,12 @@ class Training:
         return self.config.run.checkpoint_every_minutes
 
     def _save_if_due(self) -> None:
-        """Saves now and then; a full disk is warned about once, and the run goes on."""
-        if self.progress.minutes < self._next_checkpoint_minutes:
-            return
-        self._next_checkpoint_minutes = self.progress.minutes + self._checkpoint_period
+        if self.progress.minutes >= self._next_checkpoint_minutes:
+            self._next_checkpoint_minutes = self.progress.minutes + self._checkpoint_period
+            self._save_or_warn()
+
+    def _save_or_warn(self) -> None:
+        """Saves; a full disk is warned about once, and the run goes on."""
         try:
             self.save()
         except CheckpointError as error:

@@ -7,10 +7,10 @@ import torch
 
 from agents.agent import R2D2Agent
 from relic_rl import build, run_folder
-from relic_rl import config as configuration
 from relic_rl.checkpoint import CheckpointError, CheckpointStore
 from relic_rl.config import Config
 from relic_rl.counters import FRAMES_PER_STEP
+from relic_rl.identity import read_identity
 
 
 class TrainedAgent(NamedTuple):
@@ -34,11 +34,11 @@ def load_trained(run_dir: Path) -> TrainedAgent:
       UserError: the folder holds no run, or no sound checkpoint.
     """
     run_folder.expect_run(run_dir)
-    config, top = configuration.load(run_dir / run_folder.CONFIG_FILE)
+    config, game, _, _ = read_identity(run_dir)
     checkpoint = CheckpointStore(run_dir).load(read_only=True)
     progress = checkpoint.state["progress"]
     build.set_threads(config)
-    env = build.make_env(config, top["game"], lanes=1, seed=0)
+    env = build.make_env(config, game, lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=build.learner_device(config))
     env.close()
     generator = torch.from_numpy(checkpoint.state["agent_generator"])
@@ -47,5 +47,5 @@ def load_trained(run_dir: Path) -> TrainedAgent:
     except ValueError as error:
         raise CheckpointError(f"checkpoint {checkpoint.path} does not fit: {error}") from error
     return TrainedAgent(
-        agent, config, top["game"], FRAMES_PER_STEP * progress["env_steps"], progress["tracker_id"]
+        agent, config, game, FRAMES_PER_STEP * progress["env_steps"], progress["tracker_id"]
     )

@@ -25,6 +25,7 @@ from relic_rl import build
 from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import Player
+from relic_rl.identity import check_seed
 from relic_rl.overlay import Picture, Thought, draw, saliency
 from relic_rl.stop import StopRequest
 from relic_rl.tracking import Mode
@@ -71,6 +72,7 @@ def watch(
     """
     if video.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--video is {str(video)!r}: it must end with {' or '.join(SUFFIXES)}")
+    check_seed(seed)
     trained = load_trained(run_dir)
     if trained.game == build.TOY_GAME:
         raise UsageError(f"{run_dir} is a run of {trained.game}, which has no screen to film")

@@ -5,20 +5,18 @@ Source: Cassirer et al., "Reverb", 2021: a rate limiter between inserting and sa
 
 
 class RateLimiter:
-    """Counts environment steps and trained steps, and says who may go on.
+    """Counts environment steps and trained steps, and says when an update is owed.
+
+    The actors have no limit of their own: the loop makes the owed updates before it collects more.
 
     Args:
       replay_ratio: trained steps per environment step.
       steps_per_update: trained steps of one update: batch x unroll.
-      max_lead_updates: how many updates the actors may run ahead of the learner.
     """
 
-    def __init__(
-        self, *, replay_ratio: float, steps_per_update: int, max_lead_updates: int = 1
-    ) -> None:
+    def __init__(self, *, replay_ratio: float, steps_per_update: int) -> None:
         self._replay_ratio = replay_ratio
         self._steps_per_update = steps_per_update
-        self._max_lead_updates = max_lead_updates
         self._env_steps = 0
         self._trained_steps = 0
 
@@ -42,20 +40,24 @@ class RateLimiter:
         return self.owed_updates >= 1.0
 
     @property
-    def may_act(self) -> bool:
-        """Whether actors may take a step; not while they are too far ahead of the learner."""
-        return self.owed_updates < self._max_lead_updates
-
-    @property
     def replay_ratio(self) -> float:
-        """Trained steps per environment step so far."""
+        """Trained steps per environment step, since learning began or the ratio was changed."""
         return self._trained_steps / max(self._env_steps, 1)
 
-    def state(self) -> dict[str, int]:
-        """Both counters."""
-        return {"env_steps": self._env_steps, "trained_steps": self._trained_steps}
+    def state(self) -> dict[str, float]:
+        """Both counters, and the ratio that they were held to."""
+        return {
+            "env_steps": self._env_steps,
+            "trained_steps": self._trained_steps,
+            "replay_ratio": self._replay_ratio,
+        }
 
-    def load_state(self, state: dict[str, int]) -> None:
-        """Takes over what `state` gave."""
-        self._env_steps = state["env_steps"]
-        self._trained_steps = state["trained_steps"]
+    def load_state(self, state: dict[str, float]) -> None:
+        """Takes over what `state` gave; with another ratio now, the count begins anew.
+
+        Held against the new ratio, the old counters would owe a run's worth of updates at once, or
+        none for as long as the run has lasted.
+        """
+        if state["replay_ratio"] == self._replay_ratio:
+            self._env_steps = int(state["env_steps"])
+            self._trained_steps = int(state["trained_steps"])

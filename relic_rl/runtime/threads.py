@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from relic_rl.errors import UserError
 from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.handoff import Handoff, NothingCameError
 from relic_rl.runtime.stopwatch import Stopwatch
-from relic_rl.runtime.watchdog import STALL_SECONDS
+from relic_rl.runtime.watchdog import LOOKS, STALL_SECONDS
 
 CLOSE_SECONDS = 10.0
 """How long the end of a run waits for a step that its actors are in."""
@@ -78,15 +79,15 @@ class ThreadsEngine:
             self._started = True
             for thread in self._threads:
                 thread.start()
-        try:
-            with self._stopwatch.time("waiting"):
-                return self._steps.take(STALL_SECONDS)
-        except NothingCameError:
-            alive = [thread.name for thread in self._threads if thread.is_alive()]
-            raise StalledError(
-                f"no actor made a step for {STALL_SECONDS:.0f} s (alive: {', '.join(alive)}): an "
-                "emulator hangs; resume from the last checkpoint"
-            ) from None
+        with self._stopwatch.time("waiting"):
+            for _ in range(LOOKS):  # a suspended process wakes up with one of them over
+                with suppress(NothingCameError):
+                    return self._steps.take(STALL_SECONDS / LOOKS)
+        alive = [thread.name for thread in self._threads if thread.is_alive()]
+        raise StalledError(
+            f"no actor made a step for {STALL_SECONDS:.0f} s (alive: {', '.join(alive)}): an "
+            "emulator hangs; resume from the last checkpoint"
+        )
 
     def publish(self, agent: R2D2Agent) -> None:
         """Hands a copy of the parameters over; each actor takes it before its next step."""

@@ -3,18 +3,21 @@
 The thread that hangs is inside C++ code, where neither an exception nor a signal handler reaches
 it. So a second thread says what hangs, and leaves at once. The last checkpoint is whole at any
 moment, so that nothing more is lost than by a power cut.
+
+Time is counted in looks at the call, not by the clock: that goes on while the process is suspended.
 """
 
 import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 STALL_SECONDS = 120.0
 """A step takes milliseconds; minutes mean that it never ends."""
+LOOKS = 10
+"""Into so many parts the time is divided; a suspension of any length counts as one at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ class Watchdog:
 
     def __init__(self, seconds: float = STALL_SECONDS) -> None:
         self._seconds = seconds
-        self._watched: tuple[float, str] | None = None
+        self._watched: tuple[str] | None = None  # another object for each call
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
@@ -36,7 +39,7 @@ class Watchdog:
     @contextmanager
     def watching(self, what: str) -> Iterator[None]:
         """Ends the process, with exit status 1, if the block does not end in time."""
-        self._watched = (time.monotonic(), what)
+        self._watched = (what,)
         try:
             yield
         finally:
@@ -48,10 +51,13 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._closed.wait(self._seconds / 10):
+        looks, last = 0, None
+        while not self._closed.wait(self._seconds / LOOKS):
             watched = self._watched
-            if watched is not None and time.monotonic() - watched[0] > self._seconds:
-                self._leave(watched[1])
+            looks = looks + 1 if watched is not None and watched is last else 0
+            last = watched
+            if watched is not None and looks >= LOOKS:
+                self._leave(watched[0])
 
     def _leave(self, what: str) -> None:
         problem = (

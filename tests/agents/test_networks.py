@@ -87,6 +87,43 @@ def test_encoder_refuses_frames_smaller_than_its_kernels():
         make_network(frame_height=20, frame_width=20)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_new_networks_values_are_near_zero_and_differ_from_frame_to_frame(seed):
+    # With PyTorch's own parameters the second figure is 0.003 to 0.01: blind to the frame.
+    generator = torch.Generator().manual_seed(1)
+    stacks = torch.full((64, 2, 84, 84), 87, dtype=torch.uint8)
+    for stack, (row, column) in zip(
+        stacks, torch.randint(0, 76, (64, 2), generator=generator).tolist(), strict=True
+    ):
+        stack[:, row : row + 8, column : column + 8] = 236
+    torch.manual_seed(seed)
+    network = RecurrentQNetwork(
+        actions=6,
+        frame_stack=2,
+        frame_height=84,
+        frame_width=84,
+        channels=(16, 32, 32),
+        features=256,
+        lstm=128,
+        hidden=128,
+    )
+
+    with torch.no_grad():
+        features = network.encode(stacks)[None]
+        nothing = torch.full((1, 64), -1), torch.zeros(1, 64)
+        q, _ = network.unroll(features, *nothing, network.initial_state(64))
+
+    assert q.abs().max() < 0.3
+    assert (q.std(dim=1).mean() / q.abs().mean()) > 0.05
+
+
+def test_the_memory_of_a_new_network_begins_open():
+    input_gate, forget_gate, _, _ = make_network(lstm=64).core.bias_ih_l0.chunk(4)
+
+    assert forget_gate.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert input_gate.mean().item() == pytest.approx(0.0, abs=0.05)
+
+
 def test_dueling_head_subtracts_the_mean_advantage():
     # Hand-worked: V = 2 x; A = (x, 3 x, 5 x). For x = 1: V = 2, A = (1, 3, 5), mean 3.
     # Q = 2 + A - 3 = (0, 2, 4).

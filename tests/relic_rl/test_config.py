@@ -84,12 +84,34 @@ def test_an_unknown_preset_names_the_nearest():
         ({"learner.burn_in_steps": "7"}, "burn_in_steps is 7: use 0 or .*40"),
         ({"learner.unroll_steps": "50"}, "unroll_steps is 50: use a multiple of .*40"),
         ({"learner.n_steps": "41"}, "n_steps is 41: use at most .*40"),
-        ({"replay.min_steps": "4000000"}, "learning would never start"),
+        ({"replay.min_steps": "4000000"}, "capacity_steps is 4000000: use 4000040 or more"),
+        ({"replay.capacity_steps": "120", "replay.min_steps": "10"}, "use 160 or more"),
+        (
+            {"representation.arm": "byol", "learner.batch_sequences": "1"},
+            "byol needs 2 stacks or more",
+        ),
     ],
 )
 def test_fields_that_do_not_fit_together_are_refused(overrides, complaint):
     with pytest.raises(UsageError, match=complaint):
         configuration.resolve("paper", overrides)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("replay.priority_exponent", "1.5"),
+        ("replay.importance_exponent", "2"),
+        ("replay.replay_ratio", "inf"),
+        ("actor.epsilon_base", "0"),
+        ("actor.epsilon_exponent", "nan"),
+        ("learner.learning_rate", "nan"),
+        ("run.minutes", "inf"),
+    ],
+)
+def test_a_number_that_no_part_can_use_is_refused_where_it_is_given(field, value):
+    with pytest.raises(UsageError, match=f"{field} is '{value}' on the command line"):
+        configuration.resolve("laptop", {field: value})
 
 
 def test_what_is_dumped_loads_to_the_same(tmp_path):

@@ -31,7 +31,7 @@ def test_a_failed_run_says_why(tmp_path: Path) -> None:
     status, why = run_to_its_end(tmp_path, run, "smoke", {}, fingerprint("toy_memory"))
 
     assert status == 2
-    assert why.startswith("replay.min_steps (400) is not below replay.capacity_steps (10)")
+    assert why.startswith("replay.capacity_steps is 10: use 410 or more")
 
 
 def test_a_node_of_another_version_starts_nothing(tmp_path: Path) -> None:

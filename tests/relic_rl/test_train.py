@@ -16,6 +16,7 @@ import torch
 
 from agents.representation.objective import LOSS_ARMS
 from relic_rl import train
+from relic_rl.build import ResourceError
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import preset_paths, resolve
 from relic_rl.console import Console
@@ -345,6 +346,23 @@ def test_the_replay_ratio_is_held(runner: Callable[..., Runner]) -> None:
     assert 0 <= 2.0 * since - learned_steps < 80
 
 
+def test_a_stop_among_owed_updates_leaves_the_rest_to_the_resumed_run(
+    runner: Callable[..., Runner],
+) -> None:
+    # One step of the lanes owes several updates at this ratio.
+    flags = {"replay__replay_ratio": 60.0, "run__frames": 1_200}
+    straight, broken = runner(), runner()
+    whole = straight.train(**flags)
+    stopped = broken.train(until=lambda t: t.progress.updates == 11, **flags)
+    assert stopped.limiter.may_update
+    resumed = broken.train(resume=True, **flags)
+
+    assert resumed.progress.updates == whole.progress.updates
+    assert broken.episodes() == straight.episodes()
+    for name, tensor in whole.agent.online.state_dict().items():
+        assert torch.equal(tensor, resumed.agent.online.state_dict()[name]), name
+
+
 def test_learning_begins_when_the_replay_holds_min_steps(runner: Callable[..., Runner]) -> None:
     seen: list[tuple[int, int]] = []
     training = runner().start(replay__min_steps=200)
@@ -357,6 +375,15 @@ def test_learning_begins_when_the_replay_holds_min_steps(runner: Callable[..., R
 
     assert all(updates == 0 for steps, updates in seen if steps < 200)
     assert seen[-1][1] > 0
+
+
+def test_a_replay_whose_bytes_run_out_before_learning_can_begin_ends_the_run(
+    runner: Callable[..., Runner],
+) -> None:
+    training = runner().start(replay__min_steps=400, replay__max_bytes=20_000)
+    with pytest.raises(ResourceError, match=r"replay\.max_bytes is 20000, .*would never start"):
+        training.train(StopRequest())
+    training.close()
 
 
 def test_the_actor_acts_with_the_parameters_published_last(runner: Callable[..., Runner]) -> None:

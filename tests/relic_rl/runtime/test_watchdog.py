@@ -1,5 +1,6 @@
 """An emulator that really hangs: an action out of range makes ale-py's wait for ever."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +55,34 @@ def test_a_run_whose_emulator_hangs_ends_and_says_so(
     assert words in said[0]
     assert "hang" in said[0]
     assert "Traceback" not in result.stderr  # ale-py may complain that its thread never ended
+
+
+STEPPING = """
+import time
+from relic_rl.runtime.watchdog import Watchdog
+watchdog = Watchdog(1.0)
+print("stepping", flush=True)
+end = time.monotonic() + 6.0
+while time.monotonic() < end:
+    with watchdog.watching("a step"):
+        time.sleep(0.05)
+"""
+
+
+def test_a_process_that_was_suspended_is_not_taken_for_one_that_hangs() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STEPPING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "stepping\n"
+    for _ in range(2):
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.6)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.5)
+    _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (0, "")
 
 
 def test_calls_that_end_in_time_are_let_be() -> None:

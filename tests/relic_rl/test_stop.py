@@ -1,0 +1,81 @@
+"""Real signals to a real process that puts things in order for a while before it ends."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from relic_rl.stop import SAME_REQUEST_SECONDS
+
+IN_ORDER = """
+import time
+from relic_rl.stop import StopRequest
+with StopRequest().listening() as stop:
+    print("listening", flush=True)
+    while not stop.requested:
+        time.sleep(0.01)
+    print("asked", flush=True)
+    end = time.monotonic() + {seconds}
+    while time.monotonic() < end:
+        time.sleep(0.01)
+print("in order", flush=True)
+"""
+
+
+def start(seconds: float, *before: str) -> "subprocess.Popen[str]":
+    command = [*before, sys.executable, "-c", IN_ORDER.format(seconds=seconds)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "listening\n"
+    return process
+
+
+@pytest.fixture
+def process() -> "Iterator[subprocess.Popen[str]]":
+    process = start(SAME_REQUEST_SECONDS + 3.0)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_a_signal_lets_the_process_put_things_in_order(number: signal.Signals) -> None:
+    process = start(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+
+    assert (process.returncode, out, err) == (0, "asked\nin order\n", "")
+
+
+def test_two_signals_of_one_moment_are_one_request(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (0, "asked\nin order\n")
+
+
+def test_a_second_signal_leaves_at_once(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asked\n"
+    time.sleep(SAME_REQUEST_SECONDS + 0.3)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (128 + signal.SIGTERM, "")
+
+
+def test_under_nohup_a_closing_terminal_is_nothing_to_stop_for() -> None:
+    process = start(0.1, "nohup")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (0, "asked\nin order\n")
