@@ -152,35 +152,6 @@ def sequence_priorities(td_errors: Tensor, mask: Tensor, mix: float = 0.9) -> Te
     return mix * sizes.amax(0) + (1 - mix) * means
 
 
-def importance_weights(probabilities: Tensor, exponent: float) -> Tensor:
-    """Returns importance-sampling weights, the largest of the batch being 1.
-
-    w_i = (N P_i)^-β / max_j (N P_j)^-β = (P_i / min_j P_j)^-β: the number N of sequences in the
-    replay cancels, so it is no argument.
-
-    Args:
-      probabilities: float64[B], P_i > 0, with which each sequence was sampled.
-      exponent: β >= 0. R2D2, table 2: 0.6.
-
-    Returns:
-      float32[B] in (0, 1].
-
-    Raises:
-      ValueError: if a probability is not positive, or the exponent is negative.
-
-    Source: Schaul et al., "Prioritized Experience Replay", 2016, sec. 3.4.
-    """
-    if not exponent >= 0:
-        raise ValueError(f"exponent is {exponent}, must be >= 0")
-    smallest = probabilities.min()
-    if not smallest > 0:
-        raise ValueError(
-            f"probabilities holds {smallest.item()}, must be > 0: a sequence was sampled that "
-            "the replay could not have drawn"
-        )
-    return (probabilities / smallest).pow(-exponent).float()
-
-
 def _double_q_values(online_q: Tensor, target_q: Tensor, epsilon: float) -> Tensor:
     """V: float32[L, B], the target network's value of the online network's action, unrescaled."""
     actions = online_q.argmax(-1, keepdim=True)

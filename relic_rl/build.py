@@ -130,10 +130,12 @@ def _make_actor_env(
 ) -> VectorEnv:
     """One actor's; the first actor of a run that never started anew gets the run's own seed."""
     is_first = number == incarnation == 0
+    actors = config.actor.actors
+    threads = config.env.threads or max(cores() // actors, 1)
     return make_env(
-        config,
+        replace(config, env=replace(config.env, threads=threads)),
         game,
-        lanes=config.actor.lanes // config.actor.actors,
+        lanes=config.actor.lanes // actors,
         seed=seed if is_first else named_seed(seed, f"{number} {incarnation}"),
     )
 

@@ -28,7 +28,7 @@ class EnvConfig:
     action_set: Literal["full", "minimal"] = "full"
     """All 18 actions, or those that the game uses. [R2D2 app.]"""
     threads: NonNegativeInt = 0
-    """Emulator threads of an actor; 0: as many as cores. [ours]"""
+    """Emulator threads of an actor; 0: its share of the cores. [ours]"""
 
 
 @dataclass(frozen=True, slots=True)

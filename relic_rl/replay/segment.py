@@ -86,7 +86,7 @@ class Segment:
     """Largest absolute TD error over the steps, by the actor's own values."""
     td_sum: float
     created_env_steps: int
-    """The run's agent-step counter when the segment was closed."""
+    """The run's agent-step counter when it was encoded, n steps or a little more after its end."""
     data: bytes
     """The whole wire form."""
 

@@ -88,7 +88,7 @@ class Draw:
     weights: NDArray[np.float32]
     """float32[B], importance weights in (0, 1], the largest of the batch being 1."""
     age_steps: NDArray[np.int64]
-    """int64[B], agent steps of the run since the unroll's first segment was closed."""
+    """int64[B], agent steps of the run since the unroll's first segment was encoded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from agents.returns import importance_weights, sequence_priorities
+from agents.returns import sequence_priorities
 
 
 def test_priority_matches_hand_worked_numbers() -> None:
@@ -46,36 +46,3 @@ def test_priority_arguments_that_do_not_fit_are_refused() -> None:
         sequence_priorities(torch.zeros(3, 2), mask)
     with pytest.raises(ValueError, match=r"mix is 1\.1"):
         sequence_priorities(torch.zeros(2, 2), mask, mix=1.1)
-
-
-def test_importance_weights_match_the_published_formula_for_any_replay_size() -> None:
-    probabilities = torch.tensor([0.5, 0.1, 0.02], dtype=torch.float64)
-
-    weights = importance_weights(probabilities, exponent=0.6)
-
-    assert weights.dtype == torch.float32
-    for size in (3, 100_000):
-        published = [(size * p) ** -0.6 for p in probabilities.tolist()]
-        expected = [w / max(published) for w in published]
-        assert weights.tolist() == pytest.approx(expected, rel=1e-6)
-
-
-def test_importance_weights_of_exponent_zero_are_ones() -> None:
-    probabilities = torch.tensor([0.9, 1e-12], dtype=torch.float64)
-
-    assert importance_weights(probabilities, exponent=0.0).tolist() == [1.0, 1.0]
-
-
-def test_importance_weights_survive_tiny_probabilities() -> None:
-    probabilities = torch.tensor([1e-300, 1e-299], dtype=torch.float64)
-
-    assert importance_weights(probabilities, 1.0).tolist() == pytest.approx([1.0, 0.1], rel=1e-6)
-
-
-def test_importance_weights_refuse_what_could_not_have_been_sampled() -> None:
-    with pytest.raises(ValueError, match=r"probabilities holds 0\.0"):
-        importance_weights(torch.tensor([0.5, 0.0]), 0.6)
-    with pytest.raises(ValueError, match="probabilities holds nan"):
-        importance_weights(torch.tensor([0.5, float("nan")]), 0.6)
-    with pytest.raises(ValueError, match="exponent is -1"):
-        importance_weights(torch.tensor([0.5]), -1.0)
