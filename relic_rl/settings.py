@@ -160,7 +160,7 @@ class ActorConfig:
     epsilon_exponent: NonNegativeFloat = 7.0
     """See epsilon_base. [Ape-X]"""
     publish_every_updates: PositiveInt = 16
-    """Updates between fresh parameters: 400 steps of each lane. [R2D2 table 2, in updates]"""
+    """Updates between fresh parameters (400 steps a lane); ray: before the first. [R2D2 table 2]"""
     refresh_steps: PositiveInt = 400
     """Ray engine: steps of each lane before an actor fetches newer parameters. [R2D2 table 2]"""
 

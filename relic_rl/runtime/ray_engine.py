@@ -57,12 +57,14 @@ class _Seat:
     """Where it acts; None while it is not known to."""
     is_called: bool = False
     """Whether the incarnation was told to begin."""
+    heard_at: float | None = None
+    """When it last answered; None: not yet, it may still wait for a place (a CPU, a node)."""
     rests_until: float = 0.0
     version_updates: int | None = None
     """Of the parameters that it was sent last."""
     steps_since_refresh: int = 0
-    rounds: dict[Any, float] = field(default_factory=dict)
-    """Answers that are waited for, oldest first, and when they were asked for."""
+    rounds: set[Any] = field(default_factory=set)
+    """Those that are waited for."""
 
 
 class RayEngine:
@@ -202,7 +204,7 @@ class RayEngine:
             *(seat, "act", seat.incarnation, self._round_steps, self._env_steps),
             *(self._version_updates, parameters),
         )
-        seat.rounds[asked] = time.monotonic()
+        seat.rounds.add(asked)
 
     @property
     def _newest_updates(self) -> int:
@@ -250,7 +252,7 @@ class RayEngine:
 
     def _take(self, answer: Any) -> Collected | None:
         seat, method = self._asked.pop(answer)
-        seat.rounds.pop(answer, None)
+        seat.rounds.discard(answer)
         try:
             value = self._ray.get(answer)
         except self._ray.exceptions.RayTaskError as error:
@@ -258,6 +260,7 @@ class RayEngine:
         except self._ray.exceptions.RayError as error:
             self._lose(seat, error)
             return None
+        seat.heard_at = time.monotonic()
         if method == "act":
             return self._unpack(seat, value)
         if method == "begin":
@@ -286,15 +289,17 @@ class RayEngine:
         """Gives an incarnation up; the next one begins as soon as Ray has a process for it."""
         if getattr(error, "actor_init_failed", False):
             raise ClusterError(f"a node cannot run actors: {_last_line(error)}") from error
-        if seat.place is not None:
+        if seat.heard_at is not None:
             self._restarts += 1
-            _log.warning("actor %d died on %s: %s", seat.number, seat.place, _last_line(error))
+            where = seat.place or "a node before it began"
+            _log.warning("actor %d died on %s: %s", seat.number, where, _last_line(error))
         if isinstance(error, self._ray.exceptions.ActorDiedError):
             seat.handle = self._remote.remote()  # Ray will not start the old one again
         self._asked = {asked: who for asked, who in self._asked.items() if who[0] is not seat}
         seat.rounds.clear()
         seat.incarnation += 1
-        seat.place, seat.is_called, seat.version_updates = None, False, None
+        seat.place, seat.heard_at = None, None
+        seat.is_called, seat.version_updates = False, None
         seat.rests_until = time.monotonic() + REST_SECONDS
         self._hungry.append(seat)
 
@@ -311,17 +316,22 @@ class RayEngine:
             )
 
     def _end_those_that_hang(self) -> None:
-        """Now and then; an actor that has answered while we were busy does not hang."""
+        """Now and then; an actor that has answered while we were busy does not hang.
+
+        Nor does one that was never heard: Ray does not tell whether it has a place already.
+        """
         now = time.monotonic()
         if now - self._checked_at < _CHECK_SECONDS:
             return
         self._checked_at = now
-        for seat in self._seats:
-            oldest = next(iter(seat.rounds), None)
-            if seat.place is None or oldest is None:
+        oldest: dict[_Seat, Any] = {}
+        for asked, (seat, _) in self._asked.items():
+            oldest.setdefault(seat, asked)
+        for seat, asked in oldest.items():
+            if seat.heard_at is None or now - seat.heard_at <= STALL_SECONDS:
                 continue
-            is_late = now - seat.rounds[oldest] > STALL_SECONDS
-            if is_late and not self._ray.wait([oldest], timeout=0)[0]:
+            # fetch_local: an answer that still lies on the actor's node is an answer.
+            if not self._ray.wait([asked], timeout=0, fetch_local=False)[0]:
                 # A process that cannot even be killed must not keep its seat.
                 self._ray.kill(seat.handle)
                 seat.handle = self._remote.remote()

@@ -16,7 +16,7 @@ from relic_rl.sweep_manifest import read_states
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("ray"),  # they look for each other's processes
+    pytest.mark.xdist_group("ray"),  # never beside test_ray_faults, which counts bytes
     pytest.mark.skipif(
         importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed"
     ),

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -17,6 +17,7 @@ from relic_rl import config as configuration
 from relic_rl.cli import main
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime import ray_cluster
+from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.runtime.ray_engine import RayEngine
 from relic_rl.runtime.stopwatch import Stopwatch
@@ -26,6 +27,20 @@ GAME = build.TOY_GAME
 
 
 pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them
+
+
+@pytest.fixture
+def give_place(local_ray: Cluster) -> Iterator[Callable[[], None]]:
+    """A cluster whose CPUs are all taken, until this is called."""
+
+    class Taker:
+        def has_begun(self) -> None:
+            pass
+
+    taker = local_ray.ray.remote(num_cpus=2)(Taker).remote()
+    local_ray.ray.get(taker.has_begun.remote())
+    yield lambda: local_ray.ray.kill(taker)
+    local_ray.ray.kill(taker)
 
 
 @pytest.fixture
@@ -57,6 +72,18 @@ def collect_segments(engine: RayEngine, incarnation: int) -> list[Segment]:
     return segments
 
 
+def collect_while(engine: RayEngine, condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while condition():
+        assert time.monotonic() < until, "it stays so"
+        engine.collect()
+
+
+def limit_patience(patch: pytest.MonkeyPatch, seconds: float) -> None:
+    patch.setattr("relic_rl.runtime.ray_engine.STALL_SECONDS", seconds)
+    patch.setattr("relic_rl.runtime.ray_engine._CHECK_SECONDS", 0.0)
+
+
 def test_a_killed_actor_is_started_anew_under_names_of_its_own(engine: RayEngine) -> None:
     first = collect_segments(engine, incarnation=0)
     place = engine._seats[0].place
@@ -81,17 +108,51 @@ def test_an_actor_that_hangs_is_ended_and_started_anew(
     collect_segments(engine, incarnation=0)
     place = engine._seats[0].place
     assert place is not None
-    monkeypatch.setattr("relic_rl.runtime.ray_engine.STALL_SECONDS", 6.0)
-    monkeypatch.setattr("relic_rl.runtime.ray_engine._CHECK_SECONDS", 0.5)
 
     os.kill(place.pid, signal.SIGSTOP)
     try:
+        with monkeypatch.context() as impatience:  # the next one may take long to begin
+            limit_patience(impatience, 6.0)
+            collect_while(engine, lambda: engine._seats[0].incarnation == 0)
         collect_segments(engine, incarnation=1)
     finally:
         if psutil.pid_exists(place.pid):  # not even Ray ends a process that is held
             os.kill(place.pid, signal.SIGKILL)
 
     assert engine.metrics()["actor_restarts"] == 1
+
+
+def test_an_actor_that_hangs_as_it_begins_is_ended_and_started_anew(
+    engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_actor = engine._make_actor
+
+    def hang_at_first(number: int, incarnation: int) -> Actor:
+        if incarnation == 0:
+            time.sleep(600)
+        return make_actor(number, incarnation)
+
+    engine._make_actor = hang_at_first
+    with monkeypatch.context() as impatience:
+        limit_patience(impatience, 2.0)
+        collect_while(engine, lambda: engine._seats[0].incarnation == 0)
+    collect_segments(engine, incarnation=1)
+
+    assert engine.metrics()["actor_restarts"] == 1
+
+
+def test_the_wait_for_a_place_does_not_count_as_hanging(
+    give_place: Callable[[], None], engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place_is_given_at = time.monotonic() + 6.0
+    collect_while(engine, lambda: time.monotonic() < place_is_given_at)
+    give_place()
+    collect_while(engine, lambda: engine._seats[0].place is None)
+    limit_patience(monkeypatch, 5.0)
+    env_steps = engine.state()["env_steps"]
+    collect_while(engine, lambda: engine.state()["env_steps"] == env_steps)
+
+    assert engine.metrics()["actor_restarts"] == 0
 
 
 def test_after_a_resume_no_incarnation_is_used_again(engine: RayEngine) -> None:

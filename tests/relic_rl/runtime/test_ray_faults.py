@@ -5,13 +5,13 @@ The nodes are started as a user starts them: docs/cluster.md. `pytest -m slow -s
 
 import importlib.util
 import json
+import re
 import secrets
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from relic_rl.progress import read_progress
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("ray"),  # they look for each other's processes
+    pytest.mark.xdist_group("ray"),  # one counts all bytes of the loopback device
     pytest.mark.skipif(
         importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed"
     ),
@@ -46,40 +46,49 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"127.0.0.1:{port}"
+    log = tmp_path_factory.mktemp("ray") / "head.log"
+    # The head takes a port that is free, and says which one once it can be joined.
+    options = ["--head", "--port", "0", "--num-cpus", "0", "--include-dashboard", "false"]
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "token")
         environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         environment.setenv("RAY_worker_niceness", "0")  # the machine may have other work
-        log = (tmp_path_factory.mktemp("ray") / "head.log").open("wb")
-        options = ["--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false"]
-        head = subprocess.Popen(
-            [*START, *SMALL, *options],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        yield Cluster(address, [*START, *SMALL, "--address", address, "--num-cpus", "2"])
-        end(head)
+        with started([*START, *SMALL, *options], log) as head:
+            wait_until(lambda: address_in(log) or head.poll() is not None, 120)
+            address = address_in(log)
+            assert address, log.read_text()
+            yield Cluster(address, [*START, *SMALL, "--address", address, "--num-cpus", "2"])
 
 
 @pytest.fixture
-def node(cluster: Cluster) -> Iterator[None]:
+def node(cluster: Cluster, tmp_path: Path) -> Iterator[psutil.Process]:
     """The other node, alive."""
-    node = subprocess.Popen(cluster.node_command, stdout=subprocess.DEVNULL)
-    yield
-    end(node)
+    with started(cluster.node_command, tmp_path / "node.log") as node:
+        yield psutil.Process(node.pid)
 
 
-def end(node: "subprocess.Popen[bytes]") -> None:
-    processes = psutil.Process(node.pid).children(recursive=True)
-    node.terminate()
-    node.wait(30)
-    for process in processes:
-        if process.is_running():
-            process.kill()
+@contextmanager
+def started(command: list[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A node, until the block ends."""
+    with log.open("wb") as output:
+        node = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        yield node
+    finally:
+        if node.poll() is None:
+            process = psutil.Process(node.pid)
+            family = [*process.children(recursive=True), process]
+            process.terminate()
+            psutil.wait_procs([process], timeout=30)
+            for one in family:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+            node.wait()
+
+
+def address_in(log: Path) -> str | None:
+    found = re.search(r"ray start --address='(.+)'", log.read_text())
+    return found and found[1]
 
 
 @contextmanager
@@ -93,9 +102,13 @@ def killed_after(arguments: list[str]) -> Iterator[None]:
         driver.wait()
 
 
-def actor_processes() -> list[psutil.Process]:
-    # The kernel cuts the name at 15 letters.
-    return [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::RemoteAct")]
+def actors_of(node: psutil.Process) -> list[psutil.Process]:
+    actors = []
+    for process in node.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # workers come and go
+            if process.name().startswith("ray::RemoteAct"):  # the kernel cuts it at 15 letters
+                actors.append(process)
+    return actors
 
 
 def wait_until(condition: Callable[[], object], seconds: float) -> float:
@@ -135,15 +148,15 @@ def test_a_run_survives_the_death_of_actors_and_nodes(cluster: Cluster, tmp_path
 
 
 def test_the_command_trains_evaluates_and_resumes_even_after_its_own_death(
-    cluster: Cluster, node: None, tmp_path: Path
+    cluster: Cluster, node: psutil.Process, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     flags = ["--engine", "ray", "--actors", "2", "--ray-address", cluster.address]
     flags += ["--preset", "smoke", "--run.checkpoint_every_minutes", "0.05"]
     with killed_after(["train", "pong", "--run-dir", str(run), "--frames", "4000000", *flags]):
         wait_until(lambda: read_progress(run).has_checkpoint and read_progress(run).env_frames, 240)
-        assert actor_processes()
-    gone = wait_until(lambda: not actor_processes(), 30)
+        assert actors_of(node)
+    gone = wait_until(lambda: not actors_of(node), 30)
     print(f"\nno actor is left {gone:.1f} s after the driver's death")
     before = read_progress(run)
     resumed = subprocess.run(
@@ -162,13 +175,31 @@ def test_the_command_trains_evaluates_and_resumes_even_after_its_own_death(
     assert state["incarnation"] == 1
     names = state["replay"]["names"]
     assert len(np.unique(names, axis=0)) == len(names)
-    assert not actor_processes()
+    assert not actors_of(node)
+
+
+def test_actors_that_answered_while_the_driver_was_away_are_not_ended(
+    cluster: Cluster, node: psutil.Process
+) -> None:
+    script = Path(__file__).with_name("ray_pause.py")
+
+    result = subprocess.run(
+        [sys.executable, str(script), cluster.address],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+
+    assert float(result.stdout.splitlines()[-1]) == 0.0
 
 
 def test_at_most_800_bytes_per_step_cross_the_border_of_a_node(
-    cluster: Cluster, node: None, tmp_path: Path
+    cluster: Cluster, node: psutil.Process, tmp_path: Path
 ) -> None:
-    """All that the loopback device carries, parameters, calls and heartbeats included."""
+    """All that the loopback device carries, parameters, calls and heartbeats included.
+
+    What others send meanwhile counts too, so that at most too much is counted.
+    """
     run = tmp_path / "run"
     flags = ["--preset", "laptop", "--engine", "ray", "--actors", "2", "--lanes-per-actor", "8"]
     # Parameters change several times between two refreshes; more learning would only take longer.
