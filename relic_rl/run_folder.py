@@ -44,7 +44,7 @@ class RunFolder:
           RunFolderError: the name is unfit, a run is there already, or it cannot be written.
         """
         check_path(path, "run folder")
-        if (path / CONFIG_FILE).exists():
+        if holds_run(path):
             raise RunFolderError(
                 f"{path} holds a run already: `relic-rl resume {path}` goes on with it, or give "
                 "another --run-dir"
@@ -84,6 +84,11 @@ def check_path(path: Path, kind: str) -> None:
             "'-', not beginning with '.' or '-'"
         )
     _expect_no_link(path, kind)
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run was begun there, also one that has lost its configuration since."""
+    return (path / CONFIG_FILE).exists() or (path / "checkpoints").exists()
 
 
 def expect_run(path: Path) -> None:

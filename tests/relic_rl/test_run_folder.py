@@ -207,6 +207,16 @@ def test_a_new_run_is_not_made_over_another(run: Path) -> None:
     assert (run / CONFIG_FILE).read_text() == "seed = 1\n"
 
 
+def test_a_new_run_is_not_made_over_the_checkpoints_of_one_without_its_configuration(
+    run: Path,
+) -> None:
+    (run / "checkpoints").mkdir()
+    (run / CONFIG_FILE).unlink()
+
+    with pytest.raises(RunFolderError, match="holds a run already"):
+        RunFolder.create(run)
+
+
 def test_a_run_is_not_made_where_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
 

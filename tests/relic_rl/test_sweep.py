@@ -392,7 +392,7 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     wait_until(lambda: not any(map(is_in_use, runs)))  # they end with the sweep, in order
     assert "interrupted" in run_here(capsys, "status", str(folder))[1]
     kept = {run.name: read_progress(run) for run in runs}
-    assert any(progress.has_checkpoint for progress in kept.values())
+    assert any(progress.env_frames for progress in kept.values())
 
     interrupted = begun()
     os.killpg(interrupted.pid, signal.SIGINT)  # as a terminal does: to all of the group
@@ -415,31 +415,6 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
         assert evaluated_frames(run) == [16_000]
         assert updates == list(range(5, 5 * len(updates) + 1, 5))
     assert not list(folder.glob("runs/*/checkpoints/damaged-*"))
-
-
-def test_a_run_that_broke_before_its_first_checkpoint_starts_anew(tmp_path: Path) -> None:
-    arguments = ("--games", "toy_memory", "--frames", "800")
-    folder = tmp_path / "sweep"
-    run = folder / "runs/toy_memory-s0"
-    run.mkdir(parents=True)
-    SweepRequest(
-        ("toy_memory",),
-        (0,),
-        "smoke",
-        {
-            "evaluation.episodes": ("1",),
-            "replay.min_steps": ("64",),
-            "run.checkpoint_every_minutes": ("0.005",),
-            "run.frames": ("800",),
-        },
-    ).write(folder)
-    (run / "config.toml").write_text("cut sho")
-
-    result = sweep(folder, *arguments)
-
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "runs/toy_memory-s0 starts" in result.stdout
-    assert evaluated_frames(run) == [800]
 
 
 @pytest.mark.slow
