@@ -68,17 +68,17 @@ def sweep(
         raise UserError(f"cannot make sweep folder {path}: {error.strerror}") from error
     handle = run_folder.lock(path, "sweep folder", "give another folder")
     try:
-        request.write(path)
+        if not (path / SWEEP_FILE).exists():
+            request.write(path)
+        preset = SweepRequest.read(path).preset  # a file's copy, which nobody edits
         console = Console()
         backend = (
-            _local(path, request.preset, configs, max_parallel, len(runs))
+            _local(path, preset, configs, max_parallel, len(runs))
             if ray_address is None
-            else _on_ray(path, request.preset, configs, max_parallel, ray_address)
+            else _on_ray(path, preset, configs, max_parallel, ray_address)
         )
         try:
-            work = SweepRuns(
-                path, request.preset, runs, backend, console, retry_failed=retry_failed
-            )
+            work = SweepRuns(path, preset, runs, backend, console, retry_failed=retry_failed)
             with StopRequest().listening() as stop:
                 work.run(stop)
         finally:
