@@ -3,9 +3,11 @@
 import itertools
 import re
 from collections import deque
+from collections.abc import Mapping
 
-from relic_rl.errors import UsageError
+from relic_rl.errors import UsageError, nearest
 
+_CHOICE = re.compile(r"invalid choice '(.*)' for argument '(--\S+)'\. Expected one of \((.*)\)\.")
 _OVERRIDE = re.compile(r"--([a-z_]+\.[A-Za-z0-9_.-]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -17,16 +19,21 @@ def split_overrides(
     With `several`, a setting takes all values up to the next flag, and commas join them.
 
     Raises:
-      UsageError: a setting without a value, or given twice.
+      UsageError: a setting without a value, or a flag given twice.
     """
     overrides: dict[str, str] = {}
-    rest = []
+    rest: list[str] = []
+    flags = set()
     waiting = deque(arguments)
     while waiting:
         argument = waiting.popleft()
         match = _OVERRIDE.fullmatch(argument)
         if match is None:
             rest.append(argument)
+            flag = argument.partition("=")[0].replace("_", "-")
+            if flag.startswith("--") and flag in flags:
+                raise UsageError(f"{flag} is given twice")
+            flags.add(flag)
             continue
         name = match[1].replace("-", "_")
         value = match[2]
@@ -40,6 +47,19 @@ def split_overrides(
             raise UsageError(f"--{name} is given twice")
         overrides[name] = value
     return overrides, rest
+
+
+def with_flags(overrides: Mapping[str, str], flags: Mapping[str, str]) -> dict[str, str]:
+    """The settings, and those that the verb's own arguments stand for: `--frames`, `run.frames`.
+
+    Raises:
+      UsageError: one of them is given under both names.
+    """
+    for name in flags:
+        if name in overrides:
+            short = name.partition(".")[2].replace("_", "-")
+            raise UsageError(f"--{name} is given twice, once as --{short}")
+    return {**overrides, **flags}
 
 
 def lanes_of_actors(
@@ -64,4 +84,12 @@ def one_line(complaint: str) -> str:
     words = [line for line in lines if line][1:]
     wanted = itertools.takewhile(lambda line: not line.startswith(("For full", "Argument")), words)
     text = re.sub(r" ?\((default|required)[^)]*\)", "", " ".join(wanted))
+    text = _CHOICE.sub(_choices, text)
     return text[:1].lower() + text[1:]
+
+
+def _choices(complaint: re.Match[str]) -> str:
+    """Which there are, in an order that does not change, without the one for "not given"."""
+    given, flag, listed = complaint.groups()
+    known = sorted({*re.findall(r"'([^']*)'", listed)} - {"None"})
+    return f"{flag} is {given!r}: use {' or '.join(known)}{nearest(given, known)}"

@@ -13,6 +13,7 @@ array.
 
 import hashlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -118,16 +119,17 @@ class CheckpointStore:
             if final.exists():  # the same moment again: at a run's end
                 final.rename(replaced)
             staging.rename(final)
+            self._segment_files = segment_files  # whatever fails from here on, it is visible
             _sync_folder(self._checkpoints)
             shutil.rmtree(replaced, ignore_errors=True)
         except OSError as error:
-            self._clear_leftovers()
-            self._remove_unneeded_segments()
+            with suppress(OSError):  # what cannot be taken back may still name segment files
+                self._clear_leftovers()
+                self._remove_unneeded_segments()
             raise CheckpointError(
                 f"cannot write checkpoint {final}: {error.strerror or error}; free some space "
                 "or mend the folder: the previous checkpoint is intact"
             ) from error
-        self._segment_files = segment_files
         self._prune()
         return final
 
@@ -202,9 +204,9 @@ class CheckpointStore:
         kept = [f for f in self._segment_files if f["first_serial"] + f["count"] > oldest]
         if not fresh:
             return kept
-        path = self._segments / f"{first:012d}.seg"
+        path = self._unused_file(first)
         digest = hashlib.sha256()
-        with path.open("wb") as file:
+        with path.open("xb") as file:
             for segment in fresh:
                 data = segment.to_bytes()
                 for part in (_SEGMENT_LENGTH.pack(len(data)), data):
@@ -219,6 +221,15 @@ class CheckpointStore:
             "sha256": digest.hexdigest(),
         }
         return [*kept, entry]
+
+    def _unused_file(self, first: int) -> Path:
+        """A segment file that no checkpoint can name: what a failed save left is passed over."""
+        path = self._segments / f"{first:012d}.seg"
+        for attempt in itertools.count(1):
+            if not path.exists():
+                break
+            path = path.with_name(f"{first:012d}-{attempt}.seg")
+        return path
 
     def _read(self, path: Path, *, with_segments: bool) -> Checkpoint:
         manifest = _read_manifest(path)

@@ -5,7 +5,6 @@ the verb's own and parsed by tyro. Heavy imports wait until a verb runs.
 """
 
 import contextlib
-import difflib
 import io
 import sys
 from collections.abc import Callable
@@ -16,8 +15,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from relic_rl import process
-from relic_rl.arguments import lanes_of_actors, one_line, split_overrides
-from relic_rl.errors import UsageError, UserError
+from relic_rl.arguments import lanes_of_actors, one_line, split_overrides, with_flags
+from relic_rl.errors import UsageError, UserError, nearest
 
 Game = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")]
 RunDir = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
@@ -59,11 +58,12 @@ class Train:
         from relic_rl import session
 
         lanes = lanes_of_actors(self.actors, self.lanes_per_actor, overrides)
-        settings = {**overrides, **_run_flags(self, *_RUN_FLAGS, "ray_address"), **lanes}
+        flags = {**_run_flags(self, *_RUN_FLAGS, "ray_address"), **lanes}
+        settings = with_flags(overrides, flags)
         session.train(self.game, self.preset, self.seed, self.run_dir, settings)
 
 
-def _run_flags(command: "Train | Sweep", *names: str) -> dict[str, str]:
+def _run_flags(command: "Train | Resume | Sweep", *names: str) -> dict[str, str]:
     """Those of the verb's own arguments that are settings."""
     flags = {f"run.{name}": getattr(command, name) for name in names}
     return {name: str(value) for name, value in flags.items() if value is not None}
@@ -92,9 +92,8 @@ class Resume:
         """Resumes."""
         from relic_rl import session
 
-        budget = {"run.frames": self.frames, "run.minutes": self.minutes}
-        given = {name: value for name, value in budget.items() if value is not None}
-        session.resume(self.run_dir, {**overrides, **given}, self.allow_change)
+        settings = with_flags(overrides, _run_flags(self, "frames", "minutes"))
+        session.resume(self.run_dir, settings, self.allow_change)
 
 
 @dataclass(frozen=True)
@@ -145,8 +144,8 @@ class Sweep:
     """Whether wandb mirrors the metrics, grouped by sweep; same as --run.track."""
     backend: Literal["local", "ray"] = "local"
     """Where the runs are: processes of this machine, or of a cluster that shares the folder."""
-    ray_address: str = "local"
-    """Of the backend ray: local, auto, HOST:PORT or ray://HOST:PORT."""
+    ray_address: str | None = None
+    """Of the backend ray: auto, HOST:PORT or ray://HOST:PORT; by default local."""
     max_parallel: int | None = None
     """Runs at once; by default as many as cores, memory and GPUs carry."""
     retry_failed: bool = False
@@ -158,15 +157,17 @@ class Sweep:
 
         if self.max_parallel is not None and self.max_parallel < 1:
             raise UsageError(f"--max-parallel is {self.max_parallel}, must be at least 1")
+        if self.ray_address is not None and self.backend != "ray":
+            raise UsageError("--ray-address goes with --backend ray")
         sweep.sweep(
             self.sweep_dir,
             games=self.games,
             seeds=self.seeds,
             preset=self.preset,
-            settings={**overrides, **_run_flags(self, *_RUN_FLAGS)},
+            settings=with_flags(overrides, _run_flags(self, *_RUN_FLAGS)),
             max_parallel=self.max_parallel,
             retry_failed=self.retry_failed,
-            ray_address=self.ray_address if self.backend == "ray" else None,
+            ray_address=(self.ray_address or "local") if self.backend == "ray" else None,
         )
 
 
@@ -377,9 +378,9 @@ def _parsed(arguments: list[str]) -> Any:
             COMMANDS, args=["--help"], prog="relic-rl", description=DESCRIPTION, **options
         )
     if verb not in COMMANDS:
-        near = difflib.get_close_matches(verb, COMMANDS, n=1)
-        hint = f", nearest is {near[0]!r}" if near else ""
-        raise UsageError(f"unknown command {verb!r}{hint}; there are {', '.join(COMMANDS)}")
+        raise UsageError(
+            f"unknown command {verb!r}{nearest(verb, COMMANDS)}; there are {', '.join(COMMANDS)}"
+        )
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

@@ -8,19 +8,18 @@ below takes plain values.
 """
 
 import ast
-import difflib
 import inspect
 import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import pydantic
 import tomli_w
 
-from relic_rl.errors import UsageError
+from relic_rl.errors import UsageError, nearest
 from relic_rl.settings import (
     ActorConfig,
     EnvConfig,
@@ -215,7 +214,7 @@ def expect_fields(names: Iterable[str]) -> None:
     known = field_types()
     for name in names:
         if name not in known:
-            raise UsageError(f"unknown field {name!r} on the command line{_nearest(name, known)}")
+            raise UsageError(f"unknown field {name!r} on the command line{nearest(name, known)}")
 
 
 def _preset_values(preset: str) -> dict[str, tuple[Any, str]]:
@@ -225,7 +224,7 @@ def _preset_values(preset: str) -> dict[str, tuple[Any, str]]:
         shipped = preset_paths()
         if preset not in shipped:
             raise UsageError(
-                f"unknown preset {preset!r}{_nearest(preset, shipped)}; "
+                f"unknown preset {preset!r}{nearest(preset, shipped)}; "
                 f"shipped are {', '.join(shipped)}, or give a .toml file"
             )
         path = shipped[preset]
@@ -254,7 +253,7 @@ def _read_toml(path: Path, what: str) -> dict[str, Any]:
 def _flattened(document: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
     for section, entries in document.items():
         if section not in SECTIONS or not isinstance(entries, Mapping):
-            raise UsageError(f"unknown section {section!r} {where}{_nearest(section, SECTIONS)}")
+            raise UsageError(f"unknown section {section!r} {where}{nearest(section, SECTIONS)}")
         for name, value in entries.items():
             yield f"{section}.{name}", _validated(f"{section}.{name}", value, where)
 
@@ -262,15 +261,17 @@ def _flattened(document: Mapping[str, Any], where: str) -> Iterator[tuple[str, A
 def _validated(name: str, value: Any, where: str) -> Any:
     known = field_types()
     if name not in known:
-        raise UsageError(f"unknown field {name!r} {where}{_nearest(name, known)}")
+        raise UsageError(f"unknown field {name!r} {where}{nearest(name, known)}")
     if isinstance(value, str) and name == "network.channels":
         value = value.replace(",", " ").split()
     try:
         return pydantic.TypeAdapter(known[name]).validate_python(value)
     except pydantic.ValidationError as error:
         problem = error.errors()[0]["msg"]
+        choices = get_args(known[name]) if get_origin(known[name]) is Literal else ()
         raise UsageError(
             f"{name} is {value!r} {where}: {problem[0].lower()}{problem[1:]}"
+            f"{nearest(str(value), choices)}"
         ) from None
 
 
@@ -280,11 +281,6 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         section, _, key = name.partition(".")
         nested[section][key] = value
     return nested
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f", nearest is {matches[0]!r}" if matches else ""
 
 
 def _docstrings(cls: type) -> Iterator[tuple[str, str]]:

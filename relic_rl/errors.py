@@ -1,5 +1,8 @@
 """Errors that a user sees as one line, with the exit status that goes with them."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Something the user can mend: the message says what, where and what to do."""
@@ -11,3 +14,9 @@ class UsageError(UserError):
     """A wrong command line or configuration."""
 
     exit_status = 2
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a complaint about an unknown name; empty if none comes near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", nearest is {matches[0]!r}" if matches else ""

@@ -32,18 +32,17 @@ class RunProgress(NamedTuple):
     """A fraction, of `score`; None for a toy."""
     seconds_left: float | None = None
     """Until the run's budget is spent, at its present speed."""
-    has_checkpoint: bool = False
     finished: bool = False
     """The budget is spent, the last evaluation is written, and a checkpoint holds it."""
 
 
 def read_progress(run_dir: Path) -> RunProgress:
     """Reads what the run folder says; zeros if there is none."""
-    checkpoints = _checkpoints(run_dir)
     try:
         config, top = configuration.load(run_dir / CONFIG_FILE)
     except UserError:
-        return RunProgress(has_checkpoint=bool(checkpoints))
+        return RunProgress()
+    checkpoints = _checkpoints(run_dir)
     row = _last_row(run_dir / METRICS_FILE)
     evaluation = _last_evaluation(run_dir / EVALUATIONS_FILE)
     score = evaluation.get("mean_score", row.get("mean_score"))
@@ -55,7 +54,6 @@ def read_progress(run_dir: Path) -> RunProgress:
         is_evaluated=bool(evaluation),
         human_normalized_score=_normalized(str(top.get("game")), score),
         seconds_left=_seconds_left(config, row),
-        has_checkpoint=bool(checkpoints),
         finished=_is_finished(config, evaluation) and evaluation["env_frames"] in checkpoints,
     )
 

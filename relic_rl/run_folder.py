@@ -21,6 +21,7 @@ CONFIG_FILE = "config.toml"
 METADATA_FILE = "metadata.json"
 LOG_FILE = "log.txt"
 LOCK_FILE = "lock"
+_ASKING_SECONDS = 0.2  # far longer than `is_in_use` holds a lock
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -43,7 +44,7 @@ class RunFolder:
           RunFolderError: the name is unfit, a run is there already, or it cannot be written.
         """
         check_path(path, "run folder")
-        if (path / CONFIG_FILE).exists():
+        if holds_run(path):
             raise RunFolderError(
                 f"{path} holds a run already: `relic-rl resume {path}` goes on with it, or give "
                 "another --run-dir"
@@ -83,6 +84,11 @@ def check_path(path: Path, kind: str) -> None:
             "'-', not beginning with '.' or '-'"
         )
     _expect_no_link(path, kind)
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run was begun there, also one that has lost its configuration since."""
+    return (path / CONFIG_FILE).exists() or (path / "checkpoints").exists()
 
 
 def expect_run(path: Path) -> None:
@@ -156,22 +162,41 @@ def lock(path: Path, kind: str, otherwise: str) -> int:
     """Takes a folder for this process; returns the handle that holds it.
 
     Raises:
-      RunFolderError: another process has it; the message says what to do `otherwise`.
+      RunFolderError: another process has it, or its file system has no locks; the message says what
+        to do `otherwise`.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     handle = os.open(path / LOCK_FILE, flags, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        _take(handle)
+    except BlockingIOError as error:
         owner = os.read(handle, 32).decode(errors="replace").strip()
         os.close(handle)
         raise RunFolderError(
             f"{kind} {path} is in use by process {owner or '(unknown)'}: stop it first, or "
             f"{otherwise}"
         ) from error
+    except OSError as error:
+        os.close(handle)
+        raise RunFolderError(
+            f"cannot lock {kind} {path}: {error.strerror}: use a file system that has locks, or "
+            f"{otherwise}"
+        ) from error
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
+
+
+def _take(handle: int) -> None:
+    """Locks it, and waits an instant before giving up: `is_in_use` holds it for as long."""
+    until = time.monotonic() + _ASKING_SECONDS
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(_ASKING_SECONDS / 20)
 
 
 def is_in_use(path: Path) -> bool:
@@ -182,8 +207,10 @@ def is_in_use(path: Path) -> bool:
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:  # no locks here, so nobody holds one
+        return False
     finally:
         os.close(handle)
     return False

@@ -2,8 +2,8 @@
 
 The processes are this machine's, or those of a Ray cluster whose nodes share the sweep's folder.
 
-The run folders are the truth: a run is done when its folder says so, goes on from its checkpoint
-when it has one, and starts anew when it has none. So a sweep can be stopped or killed at any time,
+The run folders are the truth: a run is done when its folder says so, goes on if it holds a run, and
+starts if it does not. So a sweep can be stopped or killed at any time,
 and the same command goes on with it.
 """
 
@@ -68,17 +68,17 @@ def sweep(
         raise UserError(f"cannot make sweep folder {path}: {error.strerror}") from error
     handle = run_folder.lock(path, "sweep folder", "give another folder")
     try:
-        request.write(path)
+        if not (path / SWEEP_FILE).exists():
+            request.write(path)
+        preset = SweepRequest.read(path).preset  # a file's copy, which nobody edits
         console = Console()
         backend = (
-            _local(path, request.preset, configs, max_parallel, len(runs))
+            _local(path, preset, configs, max_parallel, len(runs))
             if ray_address is None
-            else _on_ray(path, request.preset, configs, max_parallel, ray_address)
+            else _on_ray(path, preset, configs, max_parallel, ray_address)
         )
         try:
-            work = SweepRuns(
-                path, request.preset, runs, backend, console, retry_failed=retry_failed
-            )
+            work = SweepRuns(path, preset, runs, backend, console, retry_failed=retry_failed)
             with StopRequest().listening() as stop:
                 work.run(stop)
         finally:
@@ -154,7 +154,7 @@ def _expect_mine(path: Path, request: SweepRequest, runs: Sequence[PlannedRun]) 
             )
         return
     for folder in (path, *(path / run.folder for run in runs)):
-        if (folder / run_folder.CONFIG_FILE).exists():
+        if run_folder.holds_run(folder):
             raise UserError(f"{folder} holds a run of another origin: give another sweep folder")
 
 

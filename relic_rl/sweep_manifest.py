@@ -1,6 +1,7 @@
 """What a sweep is: what was asked, the runs that follow from it, and how each of them stands.
 
     SWEEP/sweep.toml       games, seeds, preset, settings; written once
+          preset.toml      a copy of the preset, if it was a file
           manifest.jsonl   a line per run: its folder, what it is of, its state, and why
           runs/<game>-s<seed>/               without a grid
           <field>=<value>,.../<game>-s<seed>/   with one: a folder for each combination
@@ -14,7 +15,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from relic_rl.errors import UsageError, UserError
 from relic_rl.run_folder import write_whole
 
 SWEEP_FILE = "sweep.toml"
+PRESET_FILE = "preset.toml"
 MANIFEST_FILE = "manifest.jsonl"
 UNSPLIT_FIELD = "network.channels"
 """The one setting whose value is itself a list."""
@@ -58,6 +60,7 @@ class SweepRequest:
     """Canonical names."""
     seeds: tuple[int, ...]
     preset: str
+    """A shipped one's name, or a file: the user's until `write` has copied it, then the copy."""
     settings: dict[str, tuple[str, ...]]
     """`section.field` to the values that it takes."""
 
@@ -100,9 +103,16 @@ class SweepRequest:
         return ",".join(parts) or _NO_GRID
 
     def write(self, path: Path) -> None:
-        """Writes sweep.toml."""
+        """Writes sweep.toml, and the copy of a preset that is a file: it may change or be far away.
+
+        Raises:
+          UsageError: the preset cannot be read.
+        """
         settings = {name: list(values) for name, values in self.settings.items()}
         document = {**asdict(self), "settings": settings}
+        if _is_file(self.preset):
+            write_whole(path / PRESET_FILE, _text_of(self.preset))
+            document["preset"] = PRESET_FILE
         write_whole(path / SWEEP_FILE, tomli_w.dumps(document))
 
     @classmethod
@@ -116,10 +126,12 @@ class SweepRequest:
         try:
             document = tomllib.loads(file.read_text(encoding="utf-8"))
             settings = {name: tuple(values) for name, values in document["settings"].items()}
+            preset = str(document["preset"])
             return cls(
                 games=tuple(document["games"]),
                 seeds=tuple(int(seed) for seed in document["seeds"]),
-                preset=str(document["preset"]),
+                # Absolute: runs, here or on other machines, start in other folders.
+                preset=str(path.resolve() / PRESET_FILE) if _is_file(preset) else preset,
                 settings=settings,
             )
         except FileNotFoundError:
@@ -129,6 +141,10 @@ class SweepRequest:
 
     def difference(self, other: "SweepRequest") -> str | None:
         """The first thing that `other` asks for differently, in words; None if there is none."""
+        if _is_file(self.preset) and _is_file(other.preset):
+            if _text_of(self.preset) != _text_of(other.preset):
+                return f"preset {other.preset} differs from its {PRESET_FILE}"
+            other = replace(other, preset=self.preset)
         for name in ("games", "seeds", "preset"):
             here, there = getattr(self, name), getattr(other, name)
             if here != there:
@@ -213,6 +229,17 @@ def names_of(run_dir: Path) -> tuple[str, str | None]:
     if not (sweep / SWEEP_FILE).is_file():
         return run.name, None
     return (run.name if label == _NO_GRID else f"{label}/{run.name}"), sweep.name
+
+
+def _is_file(preset: str) -> bool:
+    return Path(preset).suffix == ".toml"
+
+
+def _text_of(preset: str) -> str:
+    try:
+        return Path(preset).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read preset {preset}: {error}") from error
 
 
 def _slug(game: str) -> str:

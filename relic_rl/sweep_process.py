@@ -1,10 +1,9 @@
-"""One run of a sweep as a process: an ordinary `train`, or `resume` if its folder has a checkpoint.
+"""One run of a sweep as a process: an ordinary `train`, or `resume` if its folder holds a run.
 
 The same on this machine and on a node of a cluster: what it needs to know is in the sweep's folder.
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from relic_rl import run_folder
-from relic_rl.progress import read_progress
 from relic_rl.sweep_manifest import PlannedRun
 
 LOGS = "logs"
@@ -47,9 +45,8 @@ class RunProcess:
         folder = path / run.folder
         self.log = path / LOGS / f"{run.folder}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.goes_on = read_progress(folder).has_checkpoint
-        if not self.goes_on and (folder / run_folder.CONFIG_FILE).exists():
-            shutil.rmtree(folder)  # broken off before its first checkpoint
+        # Also with what never came to a checkpoint: `resume` decides, as the folder's owner.
+        self.goes_on = run_folder.holds_run(folder)
         if self.goes_on:
             arguments = ["resume", str(folder)]
         else:

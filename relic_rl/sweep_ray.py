@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relic_rl import build
+from relic_rl import build, run_folder
 from relic_rl.config import Config
 from relic_rl.doctor import PROCESS_BYTES
-from relic_rl.progress import read_progress
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.sweep_manifest import PlannedRun
 from relic_rl.sweep_task import run_to_its_end
@@ -105,7 +104,7 @@ class RayBackend:
 
     def start(self, run: PlannedRun) -> "RayJob":
         """See `Backend.start`."""
-        goes_on = read_progress(self._path / run.folder).has_checkpoint
+        goes_on = run_folder.holds_run(self._path / run.folder)
         threads = str(self._needs.cpus)
         settings = {"run.threads": threads, "env.threads": threads}
         answer = self._task.remote(self._path, run, self._preset, settings, fingerprint(run.game))

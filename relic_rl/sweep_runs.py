@@ -26,7 +26,7 @@ class Job(Protocol):
     """A run that was started."""
 
     goes_on: bool
-    """Whether it resumed from a checkpoint."""
+    """Whether its folder held a run already."""
 
     def poll(self) -> int | None:
         """Its exit status; None while it runs."""

@@ -349,8 +349,8 @@ class Training:
         Raises:
           CheckpointError: it cannot be written.
         """
-        self.metrics.sync()
         with self.stopwatch.time("checkpoint"):
+            self.metrics.sync()
             self.checkpoints.save(
                 env_frames=self.progress.env_frames,
                 model=self.agent.model_state(),

@@ -60,6 +60,8 @@ def run(
     unknown = set(parts) - known.keys()
     if unknown:
         raise UsageError(f"unknown part {unknown.pop()!r}: there are {', '.join(known)}")
+    if json_file is not None:
+        _expect_writable(json_file)
     laptop = configuration.resolve("laptop", overrides).config
     build.set_threads(laptop)
     console = Console(highlight=False, soft_wrap=True)
@@ -73,6 +75,20 @@ def run(
     console.print(f"peak memory {results['peak_memory_bytes'] / 2**30:.2f} GiB")
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _expect_writable(file: Path) -> None:
+    """Found out before the minutes of measuring, not after; what is there stays until then."""
+    is_new = not file.exists()
+    try:
+        with file.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--json: cannot write {file}: {error.strerror}; give another file"
+        ) from error
+    if is_new:
+        file.unlink()
 
 
 def _relate(results: Results) -> None:

@@ -19,7 +19,7 @@ import pytest
 import tomli_w
 import torch
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from relic_rl import cli
@@ -368,6 +368,80 @@ def test_configurations_with_unknown_missing_or_mistyped_keys_are_refused(
     )
     assert run_here("resume", "run", "--frames", "1600")[0] == 0
     assert min(kinds.values()) >= 10
+
+
+TOP = ("game", "seed", "preset")
+
+
+@st.composite
+def top_changes(draw: Any) -> tuple[str, str, Any]:
+    """(what is done, top-level key, value) to a document that was right."""
+    kind = draw(st.sampled_from(["unknown", "missing", "mistyped"]))
+    name = draw(odd_names.filter(lambda name: name not in (*TOP, *SECTIONS)))
+    key = name if kind == "unknown" else draw(st.sampled_from(TOP))
+    return kind, key, draw(odd_values)
+
+
+def top_harmed(document: dict[str, Any], change: tuple[str, str, Any]) -> dict[str, Any]:
+    kind, key, value = change
+    rest = {name: entry for name, entry in document.items() if name != key}
+    return rest if kind == "missing" else {key: value, **rest}
+
+
+def test_a_game_or_seed_that_is_missing_or_mistyped_is_refused_and_no_top_level_key_is_a_traceback(
+    sound: Path, tmp_path: Path, run_here: RunHere, say: Any
+) -> None:
+    run = tmp_path / "here/run"
+    shutil.copytree(sound, run)
+    config = run / "config.toml"
+    document = tomllib.loads(config.read_text())
+    counts = {"refused": 0, "not needed": 0}
+
+    @settings(
+        max_examples=100,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+    @given(top_changes())
+    @example(("missing", "game", 0))
+    @example(("missing", "seed", 0))
+    @example(("missing", "preset", 0))
+    @example(("mistyped", "game", 3))
+    @example(("mistyped", "game", "pogn"))
+    @example(("mistyped", "game", []))
+    @example(("mistyped", "game", {"name": "Pong"}))
+    @example(("mistyped", "seed", "x"))
+    @example(("mistyped", "seed", "0"))
+    @example(("mistyped", "seed", 0.5))
+    @example(("mistyped", "seed", False))
+    @example(("mistyped", "seed", -1))
+    @example(("mistyped", "seed", [0]))
+    @example(("unknown", "config", 1))  # the name of an argument
+    def is_one_line_or_harmless(change: tuple[str, str, Any]) -> None:
+        new = top_harmed(document, change)
+        _, key, value = change
+        try:
+            text = tomli_w.dumps(new)
+        except (TypeError, ValueError):  # no TOML: not a file anybody can give
+            return
+        if (type(document.get(key)), document.get(key)) == (type(value), value):
+            return
+        for verb, needed in (("resume", ("game", "seed")), ("evaluate", ("game",))):
+            config.write_text(text, encoding="utf-8", errors="replace")
+            status, said = run_here(verb, "run")
+            if key in needed or status:
+                assert status in (1, 2), (verb, change, said)
+                assert is_one_line(said), (verb, change, said)
+            counts["refused" if status else "not needed"] += 1
+
+    is_one_line_or_harmless()
+
+    say(
+        f"top-level keys: {counts['refused']} refused in one line, {counts['not needed']} without "
+        "effect, no traceback"
+    )
+    assert min(counts.values()) >= 10
 
 
 @pytest.mark.parametrize(

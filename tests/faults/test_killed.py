@@ -43,11 +43,18 @@ def rows(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def lost_intervals(run: Path) -> float:
-    """Of the training time logged when the process died, what the newest checkpoint lacks."""
-    logged = rows(run)
+def lost_seconds(run: Path) -> tuple[float, float]:
+    """Of the training time logged when the process died, what the newest checkpoint lacks.
+
+    Also how much of it went into writing checkpoints: the next is due an interval after the last
+    was begun, so one that takes longer to write than that is followed by a step, and by the next.
+    """
     saved = CheckpointStore(run).load(read_only=True).state["progress"]["minutes"]
-    return max(0.0, 60 * (logged[-1]["minutes"] - saved) / INTERVAL_SECONDS) if logged else 0.0
+    lost = [row for row in rows(run) if row["minutes"] > saved]
+    if not lost:
+        return 0.0, 0.0
+    writing = sum(row.get("checkpoint_seconds", 0.0) for row in lost)
+    return 60 * (lost[-1]["minutes"] - saved), writing
 
 
 def assert_no_stray_files(run: Path) -> None:
@@ -91,7 +98,7 @@ def test_a_run_killed_again_and_again_resumes_every_time_and_loses_an_interval_a
         assert process.wait() == -signal.SIGKILL, process.text
         killed_writing += is_writing(run)
         newest = checkpoints(run)[-1]
-        losses.append(lost_intervals(run))
+        losses.append(lost_seconds(run))
 
         process = launcher.start("resume", "run")
         process.wait_for_text("resuming", "relic-rl:")
@@ -105,14 +112,16 @@ def test_a_run_killed_again_and_again_resumes_every_time_and_loses_an_interval_a
     straight = launcher.train(game, tmp_path / "straight", "--frames", str(total))
     assert straight.wait() == 0, straight.text
 
+    lost = [seconds / INTERVAL_SECONDS for seconds, _ in losses]
     say(
         f"SIGKILL, {game}: {resumed} of {kills} resumed, {killed_writing} killed while a "
-        f"checkpoint was written, largest loss {max(losses):.2f} intervals of {INTERVAL_SECONDS} "
-        f"s, mean {sum(losses) / kills:.2f}; after {total:,} frames equal to the run never killed"
+        f"checkpoint was written, largest loss {max(lost):.2f} intervals of {INTERVAL_SECONDS} "
+        f"s, mean {sum(lost) / kills:.2f}; after {total:,} frames equal to the run never killed"
     )
     assert resumed == kills
     assert killed_writing >= 0.3 * kills
-    assert max(losses) <= 1.0 + 0.5 / INTERVAL_SECONDS  # and the step at hand, on a busy machine
+    for seconds, writing in losses:  # and the step at hand, on a busy machine
+        assert seconds <= INTERVAL_SECONDS + writing + 0.5
     assert_no_stray_files(run)
     assert fingerprint(run) == fingerprint(tmp_path / "straight")
 

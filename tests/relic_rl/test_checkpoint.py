@@ -1,13 +1,16 @@
 """Checkpoints: exact, kept in twos, and never lost to a crash, a full disk or a damaged file."""
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import pickle
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -406,22 +409,104 @@ def test_a_pickle_bomb_executes_nothing_even_with_the_right_hashes(
 # --- full disks -----------------------------------------------------------------------------------
 
 
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond so many bytes, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_a_failed_write_leaves_the_old_one_and_the_next_goes_through(saved_twice: Run) -> None:
     before = saved_twice.segment_files()
     fill(saved_twice.replay, range(9, 11))
-    obstacle = saved_twice.folder / "segments/000000000009.seg"
-    obstacle.mkdir()  # a folder where a file belongs
 
-    with pytest.raises(CheckpointError, match="previous checkpoint is intact"):
+    with (
+        files_limited_to(200),  # a part of the segments
+        pytest.raises(CheckpointError, match="previous checkpoint is intact"),
+    ):
         saved_twice.save(300)
     assert saved_twice.checkpoints() == ["000000000100", "000000000200"]
+    assert saved_twice.segment_files() == before
     assert saved_twice.load().state["frames"] == 200
 
-    obstacle.rmdir()
     saved_twice.save(300)
 
     assert saved_twice.load().state["frames"] == 300
     assert {name: saved_twice.segment_files()[name] for name in before} == before
+    assert len(saved_twice.load().segments) == 11
+
+
+@contextmanager
+def failing(name: str, fails: Callable[..., bool]) -> Iterator[None]:
+    """A disk that answers some calls of `os` with an input/output error."""
+    real = getattr(os, name)
+
+    def call(*arguments: Any) -> Any:
+        if fails(*arguments):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, name, call)
+        yield
+
+
+def test_a_failure_after_the_checkpoint_is_visible_costs_none_of_its_segments(
+    saved_twice: Run,
+) -> None:
+    folder = saved_twice.folder / "checkpoints"
+    fill(saved_twice.replay, range(9, 11))
+    with (
+        failing("fsync", lambda handle: Path(f"/proc/self/fd/{handle}").readlink() == folder),
+        pytest.raises(CheckpointError, match="Input/output error"),
+    ):
+        saved_twice.save(300)
+    assert saved_twice.checkpoints()[-1] == "000000000300"
+    before = saved_twice.segment_files()
+
+    fill(saved_twice.replay, range(11, 13))
+    saved_twice.save(400)
+
+    assert {name: saved_twice.segment_files()[name] for name in before} == before
+    assert len(saved_twice.load().segments) == 13
+    flip_a_bit(folder / "000000000400/model.pt")
+    checkpoint = saved_twice.load()
+    assert checkpoint.state["frames"] == 300
+    assert len(checkpoint.segments) == 11
+
+
+def test_a_replacement_that_cannot_be_taken_back_is_one_error_and_loses_nothing(
+    saved_twice: Run,
+) -> None:
+    newest = saved_twice.folder / NEWEST
+    with (
+        failing("rename", lambda _, target: Path(target) == newest),
+        pytest.raises(CheckpointError, match=r"cannot write checkpoint .*Input/output error"),
+    ):
+        saved_twice.save(200)
+
+    assert saved_twice.load().state["frames"] == 200
+    assert len(saved_twice.load().segments) == 9
+    saved_twice.save(200)
+    assert saved_twice.checkpoints() == ["000000000100", "000000000200"]
+
+
+def test_a_segment_file_that_is_there_already_is_not_written_to(saved_twice: Run) -> None:
+    oldest = saved_twice.folder / "checkpoints/000000000100/manifest.json"
+    flip_a_bit(oldest)  # so that nobody can tell which segment files it names
+    left = saved_twice.folder / "segments/000000000009.seg"
+    left.write_bytes(b"whose?")
+    fill(saved_twice.replay, range(9, 11))
+    path = saved_twice.save(300)
+
+    names = [
+        entry["name"] for entry in json.loads((path / "manifest.json").read_text())["segments"]
+    ]
+    assert left.name not in names
     assert len(saved_twice.load().segments) == 11
 
 

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -16,6 +18,7 @@ from relic_rl.run_folder import (
     RunFolderError,
     default_path,
     expect_run,
+    is_in_use,
     write_metadata,
 )
 
@@ -101,6 +104,46 @@ def test_a_child_process_does_not_inherit_the_lock(run: Path) -> None:
         child.wait()
 
 
+POLLER = """
+import sys
+from pathlib import Path
+from relic_rl.run_folder import is_in_use
+
+print("polling", flush=True)
+while True:
+    is_in_use(Path(sys.argv[1]))
+"""
+
+
+def test_somebody_who_only_asks_whether_a_folder_is_in_use_keeps_nobody_out(run: Path) -> None:
+    poller = subprocess.Popen(
+        [sys.executable, "-c", POLLER, run], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert poller.stdout is not None
+        assert poller.stdout.readline() == "polling\n"
+        for _ in range(300):
+            RunFolder.open(run).close()
+    finally:
+        poller.kill()
+        poller.communicate()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_called_that_and_not_a_folder_in_use(
+    run: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    with pytest.raises(RunFolderError, match=f"cannot lock .*: {os.strerror(code)}: ") as error:
+        RunFolder.open(run)
+    assert "\n" not in str(error.value)
+    assert not is_in_use(run)
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 
@@ -162,6 +205,16 @@ def test_a_new_run_is_not_made_over_another(run: Path) -> None:
     with pytest.raises(RunFolderError, match="holds a run already: `relic-rl resume"):
         RunFolder.create(run)
     assert (run / CONFIG_FILE).read_text() == "seed = 1\n"
+
+
+def test_a_new_run_is_not_made_over_the_checkpoints_of_one_without_its_configuration(
+    run: Path,
+) -> None:
+    (run / "checkpoints").mkdir()
+    (run / CONFIG_FILE).unlink()
+
+    with pytest.raises(RunFolderError, match="holds a run already"):
+        RunFolder.create(run)
 
 
 def test_a_run_is_not_made_where_a_file_is(tmp_path: Path) -> None:

@@ -332,6 +332,46 @@ def test_a_folder_that_is_something_else_is_refused(
         assert "no sweep" in err
 
 
+# --- a preset of the user's -----------------------------------------------------------------------
+
+MINE = 'base = "smoke"\n[replay]\nmin_steps = 64\n[learner]\nbatch_sequences = 3\n'
+
+
+def test_a_sweep_keeps_the_preset_it_was_begun_with_wherever_and_whenever_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (here / "sweep/runs").mkdir(parents=True)
+    (here / "mine.toml").write_text(MINE)
+    late = here / "sweep/runs/toy_memory-s1"
+    late.write_text("in the way")
+    asked = ("--games", "toy_memory", "--seeds", "0", "1", "--frames", "400")
+    small = ("--evaluation.episodes", "1", "--max-parallel", "2")
+    mine = ("--preset", "mine.toml", *asked, *small)
+    monkeypatch.chdir(here)
+    assert run_here(capsys, "sweep", "sweep", *mine)[0] == 1
+    assert states(here / "sweep") == {"runs/toy_memory-s0": "done", "runs/toy_memory-s1": "failed"}
+
+    (here / "mine.toml").write_text(MINE.replace("3", "4"))
+    status, out, err = run_here(capsys, "sweep", "sweep", *mine)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "is another sweep: preset mine.toml differs from its preset.toml" in err
+
+    (here / "mine.toml").rename(here / "later.toml")
+    (elsewhere / "mine.toml").write_text(MINE)
+    late.unlink()
+    monkeypatch.chdir(elsewhere)
+    sweep_dir = str(here / "sweep")
+    assert run_here(capsys, "sweep", sweep_dir, *mine)[0] == 1  # the same contents: it may go on
+    status, out, err = run_here(capsys, "sweep", sweep_dir, "--retry-failed", "--max-parallel", "2")
+    assert (status, err) == (0, "")
+    for seed in range(2):
+        config = (here / f"sweep/runs/toy_memory-s{seed}/config.toml").read_text()
+        assert "batch_sequences = 3\n" in config
+    assert "2 done" in run_here(capsys, "status", sweep_dir)[1]
+
+
 # --- a sweep that is killed -----------------------------------------------------------------------
 
 LONG = ("--games", "toy_memory", "--seeds", "0", "1", "--frames", "16000")
@@ -392,7 +432,7 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     wait_until(lambda: not any(map(is_in_use, runs)))  # they end with the sweep, in order
     assert "interrupted" in run_here(capsys, "status", str(folder))[1]
     kept = {run.name: read_progress(run) for run in runs}
-    assert any(progress.has_checkpoint for progress in kept.values())
+    assert any(progress.env_frames for progress in kept.values())
 
     interrupted = begun()
     os.killpg(interrupted.pid, signal.SIGINT)  # as a terminal does: to all of the group
@@ -415,31 +455,6 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
         assert evaluated_frames(run) == [16_000]
         assert updates == list(range(5, 5 * len(updates) + 1, 5))
     assert not list(folder.glob("runs/*/checkpoints/damaged-*"))
-
-
-def test_a_run_that_broke_before_its_first_checkpoint_starts_anew(tmp_path: Path) -> None:
-    arguments = ("--games", "toy_memory", "--frames", "800")
-    folder = tmp_path / "sweep"
-    run = folder / "runs/toy_memory-s0"
-    run.mkdir(parents=True)
-    SweepRequest(
-        ("toy_memory",),
-        (0,),
-        "smoke",
-        {
-            "evaluation.episodes": ("1",),
-            "replay.min_steps": ("64",),
-            "run.checkpoint_every_minutes": ("0.005",),
-            "run.frames": ("800",),
-        },
-    ).write(folder)
-    (run / "config.toml").write_text("cut sho")
-
-    result = sweep(folder, *arguments)
-
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "runs/toy_memory-s0 starts" in result.stdout
-    assert evaluated_frames(run) == [800]
 
 
 @pytest.mark.slow
