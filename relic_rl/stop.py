@@ -33,8 +33,9 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Takes the signals over for the block, but for those that are ignored (`nohup`)."""
-        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        """Takes the signals over for the block; not SIGHUP where it is ignored (`nohup`)."""
+        hangs_on = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        heard = [number for number in SIGNALS if not (hangs_on and number == signal.SIGHUP)]
         before = {number: signal.signal(number, self._handle) for number in heard}
         try:
             yield self

@@ -25,7 +25,7 @@ OBJECT_STORE_BYTES = 200 << 20
 _ANSWER_SECONDS = 10.0
 _STARTS = 3
 """Tries: Ray gives a node half a minute to start, which a busy machine may not have."""
-_LOCAL_ENVIRONMENT = {
+LOCAL_ENVIRONMENT = {
     # Ray's switch for systems where it shall not leave the machine: loopback addresses only.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # By default 15: actors would starve beside whatever else the machine does.
@@ -66,7 +66,7 @@ def join(address: str, *, cpus: int) -> Cluster:
     """
     local = address == LOCAL
     if local:
-        for name, value in _LOCAL_ENVIRONMENT.items():  # read when ray is imported
+        for name, value in LOCAL_ENVIRONMENT.items():  # read when ray is imported
             os.environ.setdefault(name, value)
     ray = _import()
     if ray.is_initialized():

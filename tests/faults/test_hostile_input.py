@@ -441,7 +441,7 @@ def test_a_game_or_seed_that_is_missing_or_mistyped_is_refused_and_no_top_level_
         f"top-level keys: {counts['refused']} refused in one line, {counts['not needed']} without "
         "effect, no traceback"
     )
-    assert min(counts.values()) >= 10
+    assert counts["refused"] >= 100
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """wandb can never hurt: what it costs per step, and a run whose wandb process is killed."""
 
 import io
-import logging
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,41 +112,25 @@ def test_a_mirrored_step_costs_at_most_two_percent_more(training: Training, say:
     assert (of_mirror + waited) / of_run <= SHARE
 
 
-def test_a_run_goes_on_when_wandbs_process_is_killed(
-    tmp_path: Path, say: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    overrides: dict[str, Any] = {
-        "run.track": "offline",
-        "run.threads": 1,
-        "run.frames": 6_000,
-        "run.metrics_every_updates": 2,
-        "evaluation.episodes": 1,
-    }
-    config = resolve("smoke", overrides).config
-    training = Training(tmp_path, config, "toy_memory", 0, Console(stream=io.StringIO()))
-    killed: list[psutil.Process] = []
-
-    def kill_on_the_way() -> bool:
-        if training.progress.updates == 3 and not killed:
-            while not services():
-                time.sleep(0.1)
-            killed.extend(services())
-            for process in killed:
-                process.kill()
-        return False
-
-    with caplog.at_level(logging.WARNING):
-        evaluation = training.run(Until(kill_on_the_way))
-        begun = time.monotonic()
-        training.close()
-    closed = time.monotonic() - begun
+def test_a_run_goes_on_when_wandbs_process_is_killed(tmp_path: Path, say: Any) -> None:
+    # In a process of its own: wandb does not get over it, nor do other tests in that process.
+    script = Path(__file__).with_name("killed_tracker.py")
+    result = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    found = json.loads(result.stdout.splitlines()[-1])
     rows = (tmp_path / "metrics.jsonl").read_text().count("\n")
 
     say(
-        f"wandb killed ({len(killed)} processes): the run ended by itself with {rows} rows; "
-        f"closing took {closed:.1f} s, {sum('wandb' in r.message for r in caplog.records)} warnings"
+        f"wandb killed ({found['killed']} processes): the run ended by itself with {rows} rows; "
+        f"closing took {found['closing_seconds']:.1f} s"
     )
-    assert evaluation is not None
-    assert rows == training.progress.updates // 2
-    assert closed < 12
-    assert services() == [] or all(p.status() == psutil.STATUS_ZOMBIE for p in services())
+    assert found["killed"] > 0
+    assert found["evaluated"]
+    assert rows == found["updates"] // 2
+    assert found["closing_seconds"] < 12
+    assert found["left"] == 0
