@@ -59,6 +59,16 @@ def run_session(run_dir, environment, limit_seconds):
     return slowest_log_seconds, close_seconds, time.monotonic() - begun, result.stderr
 
 
+def given_file(run_dir, name):
+    """The one copy of a file given to wandb, whose own process makes it a moment later."""
+    give_up = time.monotonic() + 10
+    while not (found := list(run_dir.glob(f"wandb/offline-run-*/files/{name}"))):
+        assert time.monotonic() < give_up, name
+        time.sleep(0.05)
+    (path,) = found
+    return path
+
+
 def stored_bytes(run_dir, *, until):
     """The offline run's data file, protocol buffers whose strings are plain bytes.
 
@@ -169,10 +179,9 @@ def test_a_run_of_a_sweep_is_mirrored_with_its_scalars_its_group_and_its_files(t
         {"env_frames", "evaluation_score", "human_normalized_score"} <= {*h} for h in history
     )
 
-    assert list(run.glob("wandb/offline-run-*/files/curves.png"))
-    (filmed,) = run.glob("wandb/offline-run-*/files/film.gif")
-    assert filmed.parents[1].name.endswith(info.run_id)
-    assert list(out.glob("wandb/offline-run-*/files/report.html"))
+    assert given_file(run, "curves.png")
+    assert given_file(run, "film.gif").parents[1].name.endswith(info.run_id)
+    assert given_file(out, "report.html")
     (of_report,) = [record.run for record in records(out) if record.HasField("run")]
     assert (of_report.run_group, of_report.job_type) == ("arms", "report")
     assert "files of 'report of arms'" in capsys.readouterr().out

@@ -21,6 +21,7 @@ import pytest
 
 from relic_rl.checkpoint import CheckpointStore
 from relic_rl.progress import read_progress
+from relic_rl.runtime.ray_cluster import LOCAL_ENVIRONMENT
 
 pytestmark = [
     pytest.mark.slow,
@@ -50,6 +51,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     # The head takes a port that is free, and says which one once it can be joined.
     options = ["--head", "--port", "0", "--num-cpus", "0", "--include-dashboard", "false"]
     with pytest.MonkeyPatch.context() as environment:
+        for name in LOCAL_ENVIRONMENT:  # of a local Ray of this process, which nobody else can join
+            environment.delenv(name, raising=False)
         environment.setenv("RAY_AUTH_MODE", "token")
         environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         environment.setenv("RAY_worker_niceness", "0")  # the machine may have other work
