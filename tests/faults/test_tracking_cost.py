@@ -49,8 +49,8 @@ def reached(training: Training, updates: int) -> Until:
 
 
 def services() -> list[psutil.Process]:
-    """wandb's own processes, below this one."""
-    return psutil.Process().children(recursive=True)
+    """The processes of wandb below this one, where other tests may have left theirs, such as Ray."""
+    return [p for p in psutil.Process().children(recursive=True) if "wandb" in p.name()]
 
 
 def thread_seconds() -> dict[int, float]:
