@@ -49,7 +49,7 @@ def reached(training: Training, updates: int) -> Until:
 
 
 def services() -> list[psutil.Process]:
-    """The processes of wandb below this one, where other tests may have left theirs, such as Ray."""
+    """The processes of wandb below this one, where other tests may have left a Ray, too."""
     return [p for p in psutil.Process().children(recursive=True) if "wandb" in p.name()]
 
 
