@@ -1,6 +1,5 @@
 """Builds the parts from the configuration: the one place where its fields meet constructors."""
 
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from agents.agent import R2D2Agent
@@ -27,6 +25,7 @@ from relic_rl import config as configuration
 from relic_rl.analysis.scores import human_normalized
 from relic_rl.config import Config
 from relic_rl.errors import UserError
+from relic_rl.machine import available_bytes, cores
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn
@@ -68,9 +67,13 @@ def learner_device(config: Config) -> torch.device:
     return torch.device("cpu")
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+def without_gpu_options(config: Config) -> Config:
+    """The same for who only plays: on any machine, without what needs the learner's GPU."""
+    return replace(
+        config,
+        learner=replace(config.learner, bfloat16=False, compile_encoders=False),
+        run=replace(config.run, device="cpu" if config.run.device == "cpu" else "auto"),
+    )
 
 
 def set_threads(config: Config) -> None:
@@ -226,7 +229,7 @@ def check_memory(config: Config) -> None:
     Raises:
       ResourceError: it will not.
     """
-    needed, free = replay_bytes(config), psutil.virtual_memory().available
+    needed, free = replay_bytes(config), available_bytes()
     if needed > free:
         raise ResourceError(
             f"the replay needs about {needed / 2**30:.1f} GiB when full, "
@@ -328,12 +331,8 @@ def make_lone_actor(
       number: of the actor among the run's.
       incarnation: how often it was started before.
     """
-    config = configuration.from_values(values)
-    config = replace(
-        config,
-        env=replace(config.env, threads=config.env.threads or 1),
-        learner=replace(config.learner, bfloat16=False, compile_encoders=False),
-    )
+    config = without_gpu_options(configuration.from_values(values))
+    config = replace(config, env=replace(config.env, threads=config.env.threads or 1))
     env = _make_actor_env(config, game, seed=seed, number=number, incarnation=incarnation)
     agent = make_agent(config, env, seed=seed, device=torch.device("cpu"))
     lanes = slice(number * env.lanes, (number + 1) * env.lanes)
@@ -374,6 +373,7 @@ def make_actor(
         frame_stack=config.network.frame_stack,
         discount=config.learner.discount,
         rescaling_epsilon=config.learner.rescaling_epsilon,
+        life_loss_ends_return=config.learner.life_loss_ends_return,
         seed=named_seed(seed, f"exploration {number} {incarnation}"),
         device=agent.device,
         stopwatch=stopwatch,

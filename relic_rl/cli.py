@@ -142,8 +142,8 @@ class Sweep:
     """Who acts where; same as --run.engine."""
     track: Literal["off", "offline", "online"] | None = None
     """Whether wandb mirrors the metrics, grouped by sweep; same as --run.track."""
-    backend: Literal["local", "ray"] = "local"
-    """Where the runs are: processes of this machine, or of a cluster that shares the folder."""
+    backend: Literal["local", "ray"] | None = None
+    """Processes here, or of a cluster that shares the folder; by default as begun, first local."""
     ray_address: str | None = None
     """Of the backend ray: auto, HOST:PORT or ray://HOST:PORT; by default local."""
     max_parallel: int | None = None
@@ -157,17 +157,16 @@ class Sweep:
 
         if self.max_parallel is not None and self.max_parallel < 1:
             raise UsageError(f"--max-parallel is {self.max_parallel}, must be at least 1")
-        if self.ray_address is not None and self.backend != "ray":
-            raise UsageError("--ray-address goes with --backend ray")
         sweep.sweep(
             self.sweep_dir,
             games=self.games,
             seeds=self.seeds,
             preset=self.preset,
             settings=with_flags(overrides, _run_flags(self, *_RUN_FLAGS)),
-            max_parallel=self.max_parallel,
             retry_failed=self.retry_failed,
-            ray_address=(self.ray_address or "local") if self.backend == "ray" else None,
+            backend=self.backend,
+            ray_address=self.ray_address,
+            max_parallel=self.max_parallel,
         )
 
 
@@ -201,7 +200,7 @@ class Watch:
     episodes: int = 1
     """How many."""
     seed: int = 0
-    """Of the episodes: the same as those of `relic-rl evaluate`."""
+    """Of the episodes: the first is the first of `relic-rl evaluate`."""
     max_frames: int | None = None
     """Of the film; 60 are a second."""
     track: Literal["off", "offline", "online"] = "off"
@@ -302,7 +301,8 @@ class Report:
     against: tuple[str, ...] = ("relic", "r2d2")
     """Published methods to compare with."""
     allow_mixed: bool = False
-    """Accept runs of different protocols or emulator versions, and say so in the report."""
+    """Accept runs of different protocols or emulator versions, or of different settings in one
+    column, and say so in the report."""
     track: Literal["off", "offline", "online"] = "off"
     """Whether the report's files go to wandb, in the group of the sweep."""
 

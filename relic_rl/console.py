@@ -143,6 +143,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def budget(frames: int, minutes: float) -> str:
+    """Where a run ends: `60 minutes or 200.00M frames`; no minutes, no limit of them."""
+    return f"{minutes:g} minutes or " * (minutes > 0) + f"{count(frames)} frames"
+
+
 def duration(seconds: float) -> str:
     """Returns 45s, 12m, 3h 05m or 2d 04h."""
     minutes = int(seconds // 60)

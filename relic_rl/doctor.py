@@ -16,6 +16,7 @@ from envs.games import ATARI57
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.errors import UserError
+from relic_rl.machine import available_bytes, cores
 from relic_rl.resources import disk_bytes
 
 GIB = 2**30
@@ -54,10 +55,11 @@ def examine(preset: str | None) -> None:
 
 
 def _machine() -> Iterator[tuple[str, str]]:
-    memory, disk = psutil.virtual_memory(), shutil.disk_usage(".")
+    disk = shutil.disk_usage(".")
     yield "system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    yield "cores", f"{build.cores()} usable of {os.cpu_count()}"
-    yield "memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f}"
+    yield "cores", f"{cores()} usable of {os.cpu_count()}"
+    total = psutil.virtual_memory().total
+    yield "memory", f"{available_bytes() / GIB:.1f} GiB free of {total / GIB:.1f}"
     yield "disk here", f"{disk.free / GIB:.1f} GiB free"
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
@@ -76,7 +78,7 @@ def _machine() -> Iterator[tuple[str, str]]:
 
 def _needs(preset: str) -> tuple[str, str, str, str]:
     config = configuration.resolve(preset, {}).config
-    needed, free = build.replay_bytes(config), psutil.virtual_memory().available
+    needed, free = build.replay_bytes(config), available_bytes()
     problems = []
     if needed + PROCESS_BYTES > free:
         problems.append(f"needs {(needed + PROCESS_BYTES) / GIB:.1f} GiB of memory")

@@ -11,20 +11,20 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psutil
 import torch
 
 from envs.games import ATARI57
 from relic_rl import build, run_folder
 from relic_rl import config as configuration
 from relic_rl.config import Config
-from relic_rl.console import Console
+from relic_rl.console import Console, budget
 from relic_rl.doctor import PROCESS_BYTES
 from relic_rl.errors import UsageError, UserError
 from relic_rl.identity import check_seed, game_name
+from relic_rl.machine import available_bytes, cores
 from relic_rl.stop import StopRequest
-from relic_rl.sweep_local import LocalBackend, Machine
-from relic_rl.sweep_manifest import SWEEP_FILE, UNSPLIT_FIELD, PlannedRun, SweepRequest
+from relic_rl.sweep_local import LocalBackend, share
+from relic_rl.sweep_manifest import SWEEP_FILE, UNSPLIT_FIELD, Placement, PlannedRun, SweepRequest
 from relic_rl.sweep_runs import Backend, SweepRuns
 
 
@@ -35,9 +35,10 @@ def sweep(
     seeds: Sequence[int],
     preset: str | None,
     settings: Mapping[str, str],
-    max_parallel: int | None,
     retry_failed: bool,
+    backend: str | None = None,
     ray_address: str | None = None,
+    max_parallel: int | None = None,
 ) -> None:
     """Runs a sweep, or goes on with it; returns when every run has ended or a signal came.
 
@@ -47,9 +48,10 @@ def sweep(
       seeds: none: 0.
       preset: None: the machine's.
       settings: `section.field` to a value, or several with commas.
-      max_parallel: runs at once; None: as many as cores, memory and GPUs carry.
       retry_failed: also start the runs that failed before.
-      ray_address: of the cluster to run on; None: this machine.
+      backend: where the runs are; None, like the next two: as the sweep was begun.
+      ray_address: of the cluster to run on.
+      max_parallel: runs at once.
 
     Raises:
       UsageError: something asked for is not possible, or is not what the folder's sweep is.
@@ -61,6 +63,8 @@ def sweep(
     combinations = {tuple(run.settings.items()): run.settings for run in runs}.values()
     configs = [configuration.resolve(request.preset, settings).config for settings in combinations]
     _expect_mine(path, request, runs)
+    begun = Placement.read(path) if (path / SWEEP_FILE).exists() else Placement()
+    placement = begun.changed(backend=backend, ray_address=ray_address, max_parallel=max_parallel)
     run_folder.check_path(path.absolute(), "sweep folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -69,48 +73,48 @@ def sweep(
     handle = run_folder.lock(path, "sweep folder", "give another folder")
     try:
         if not (path / SWEEP_FILE).exists():
-            request.write(path)
+            request.write(path, placement)
         preset = SweepRequest.read(path).preset  # a file's copy, which nobody edits
         console = Console()
-        backend = (
-            _local(path, preset, configs, max_parallel, len(runs))
-            if ray_address is None
-            else _on_ray(path, preset, configs, max_parallel, ray_address)
-        )
+        ends = sorted({budget(config.run.frames, config.run.minutes) for config in configs})
+        console.say(f"each run ends after {', or '.join(ends)}")
+        make_backend = _on_ray if placement.backend == "ray" else _local
+        where = make_backend(path, preset, configs, placement, len(runs))
         try:
-            work = SweepRuns(path, preset, runs, backend, console, retry_failed=retry_failed)
+            work = SweepRuns(path, preset, runs, where, console, retry_failed=retry_failed)
             with StopRequest().listening() as stop:
                 work.run(stop)
         finally:
-            backend.close()
+            where.close()
         work.say_end(stop)
     finally:
         os.close(handle)
 
 
 def _local(
-    path: Path, preset: str, configs: Sequence[Config], max_parallel: int | None, runs: int
+    path: Path, preset: str, configs: Sequence[Config], placement: Placement, runs: int
 ) -> Backend:
-    parallel = max_parallel or carried(configs)
-    machine = Machine.share(min(parallel, runs), uses_gpu=_uses_gpu(configs[0]))
-    return LocalBackend(path, preset, machine)
+    parallel = placement.max_parallel or carried(configs)
+    places = share(min(parallel, runs), uses_gpu=_uses_gpu(configs[0]))
+    return LocalBackend(path, preset, places)
 
 
 def _on_ray(
-    path: Path, preset: str, configs: Sequence[Config], max_parallel: int | None, address: str
+    path: Path, preset: str, configs: Sequence[Config], placement: Placement, runs: int
 ) -> Backend:
     from relic_rl.runtime import ray_cluster  # what is not asked for is not imported
     from relic_rl.sweep_ray import Needs, RayBackend
 
-    cluster = ray_cluster.join(address, cpus=build.cores())
-    return RayBackend(cluster, path, preset, Needs.of(configs, cluster), max_parallel)
+    cluster = ray_cluster.join(placement.ray_address or "local", cpus=cores())
+    parallel = min(placement.max_parallel or runs, runs)
+    return RayBackend(cluster, path, preset, Needs.of(configs, cluster), parallel)
 
 
 def carried(configs: Sequence[Config]) -> int:
     """How many of the runs the machine carries at once: one a GPU, else one a core."""
     needed = max(build.replay_bytes(config) for config in configs) + PROCESS_BYTES
-    by_memory = psutil.virtual_memory().available // needed
-    by_processors = torch.cuda.device_count() if _uses_gpu(configs[0]) else build.cores()
+    by_memory = available_bytes() // needed
+    by_processors = torch.cuda.device_count() if _uses_gpu(configs[0]) else cores()
     return max(1, min(by_processors, by_memory))
 
 

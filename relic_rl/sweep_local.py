@@ -8,12 +8,14 @@ kernel's word when it is killed.
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from relic_rl.machine import core_ids, cores
 from relic_rl.sweep_manifest import PlannedRun
 from relic_rl.sweep_process import RunProcess
 
@@ -21,30 +23,39 @@ _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What each of the runs at once may use.
+class Place:
+    """What one of the runs at once may use."""
 
-    Attributes:
-      cores: of each place, disjoint unless there are more places than cores.
-      gpus: of each place, as `CUDA_VISIBLE_DEVICES` names them; None: whatever there is.
-    """
+    cores: frozenset[int]
+    """That it keeps to: its own, unless there are more places than cores. All of them where a quota
+    allows fewer than there are: which ones are busy with what else, only the system knows."""
+    threads: int
+    """That it may keep busy."""
+    gpu: str | None
+    """As `CUDA_VISIBLE_DEVICES` names it; None: whatever there is."""
 
-    cores: tuple[frozenset[int], ...]
-    gpus: tuple[str | None, ...]
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells a process its share."""
+        gpu = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
+        return {"OMP_NUM_THREADS": str(self.threads), **gpu}
 
-    @classmethod
-    def share(cls, parallel: int, *, uses_gpu: bool) -> "Machine":
-        """Splits what this process may use into so many places."""
-        cores = sorted(os.sched_getaffinity(0))
-        places = range(parallel)
-        shares = tuple(frozenset(cores[place % len(cores) :: parallel]) for place in places)
-        gpus: list[str | None] = [None]
-        if uses_gpu:
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-            gpus = [
-                *(visible.split(",") if visible else map(str, range(torch.cuda.device_count())))
-            ]
-        return cls(shares, tuple(gpus[place % len(gpus)] for place in places))
+
+def share(parallel: int, *, uses_gpu: bool) -> list[Place]:
+    """Splits what this process may use into so many places."""
+    ids, usable = sorted(core_ids()), cores()
+    gpus: list[str | None] = [None]
+    if uses_gpu:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = [*(visible.split(",") if visible else map(str, range(torch.cuda.device_count())))]
+    places = []
+    for number in range(parallel):
+        own = frozenset(ids[number % len(ids) :: parallel])
+        threads = len(own)
+        if usable < len(ids):
+            own, threads = frozenset(ids), max(1, usable // parallel)
+        places.append(Place(own, threads, gpus[number % len(gpus)]))
+    return places
 
 
 class LocalBackend:
@@ -53,37 +64,37 @@ class LocalBackend:
     Args:
       path: the sweep's folder.
       preset: the sweep's.
-      machine: a place for each of the runs at once.
+      places: one for each of the runs at once.
     """
 
-    def __init__(self, path: Path, preset: str, machine: Machine) -> None:
+    def __init__(self, path: Path, preset: str, places: Sequence[Place]) -> None:
         self._path = path
         self._preset = preset
-        self._machine = machine
+        self._places = places
         self._busy: dict[int, RunProcess] = {}
 
     def places(self) -> int:
         """See `Backend.places`."""
-        return len(self._machine.cores)
+        return len(self._places)
 
     def describe(self) -> str:
         """See `Backend.describe`."""
-        shares = sorted({len(cores) for cores in self._machine.cores})
+        shares = sorted({place.threads for place in self._places})
         return f"{self.places()} at once on {' or '.join(map(str, shares))} of the cores each"
 
     def start(self, run: PlannedRun) -> RunProcess:
         """See `Backend.start`; a place of those that have ended is taken."""
         busy = {place for place, process in self._busy.items() if process.poll() is None}
-        place = min(set(range(self.places())) - busy)
-        gpu = self._machine.gpus[place]
+        number = min(set(range(self.places())) - busy)
+        place = self._places[number]
         process = RunProcess(
             self._path,
             run,
             self._preset,
-            environment={} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu},
-            prepare=ending_with_parent(self._machine.cores[place]),
+            environment=place.environment,
+            prepare=ending_with_parent(place.cores),
         )
-        self._busy[place] = process
+        self._busy[number] = process
         return process
 
     def close(self) -> None:
@@ -95,8 +106,9 @@ def ending_with_parent(cores: frozenset[int]) -> Callable[[], None]:
     parent, libc = os.getpid(), ctypes.CDLL(None)
 
     def prepare() -> None:
-        os.sched_setaffinity(0, cores)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if sys.platform == "linux":  # elsewhere there is neither
+            os.sched_setaffinity(0, cores)
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it died just before
             os._exit(1)
 

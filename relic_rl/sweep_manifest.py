@@ -1,6 +1,6 @@
 """What a sweep is: what was asked, the runs that follow from it, and how each of them stands.
 
-    SWEEP/sweep.toml       games, seeds, preset, settings; written once
+    SWEEP/sweep.toml       games, seeds, preset, settings, and where it runs; written once
           preset.toml      a copy of the preset, if it was a file
           manifest.jsonl   a line per run: its folder, what it is of, its state, and why
           runs/<game>-s<seed>/               without a grid
@@ -19,12 +19,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pydantic
 import tomli_w
 
 from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.errors import UsageError, UserError
 from relic_rl.run_folder import write_whole
+from relic_rl.settings import PositiveInt
 
 SWEEP_FILE = "sweep.toml"
 PRESET_FILE = "preset.toml"
@@ -50,6 +52,42 @@ class PlannedRun:
     """All that the sweep sets, as on the command line."""
     varied: dict[str, str]
     """Those of them that differ within the sweep."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a sweep's runs run, and how many at once: as it was begun, unless a command differs."""
+
+    backend: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    """Of the cluster; None: local."""
+    max_parallel: PositiveInt | None = None
+    """None: as many as cores, memory and GPUs carry."""
+
+    def changed(self, **given: Any) -> "Placement":
+        """The same but for what is given and not None.
+
+        Raises:
+          UsageError: an address of Ray for another backend.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        if given.get("backend") == "local":
+            given.setdefault("ray_address", None)
+        placement = replace(self, **given)
+        if placement.ray_address is not None and placement.backend != "ray":
+            raise UsageError("--ray-address goes with --backend ray")
+        return placement
+
+    @classmethod
+    def read(cls, path: Path) -> "Placement":
+        """That of a sweep's sweep.toml; the default where it says nothing."""
+        given = _read_sweep_file(path).get("placement", {})
+        try:
+            return pydantic.TypeAdapter(cls).validate_python(given)
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]
+            place = ".".join(map(str, ("placement", *problem["loc"])))
+            raise UserError(f"cannot read {path / SWEEP_FILE}: {place}: {problem['msg']}") from None
 
 
 @dataclass(frozen=True)
@@ -102,14 +140,15 @@ class SweepRequest:
         ]
         return ",".join(parts) or _NO_GRID
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, placement: Placement) -> None:
         """Writes sweep.toml, and the copy of a preset that is a file: it may change or be far away.
 
         Raises:
           UsageError: the preset cannot be read.
         """
         settings = {name: list(values) for name, values in self.settings.items()}
-        document = {**asdict(self), "settings": settings}
+        given = {name: value for name, value in asdict(placement).items() if value is not None}
+        document = {**asdict(self), "settings": settings, "placement": given}
         if _is_file(self.preset):
             write_whole(path / PRESET_FILE, _text_of(self.preset))
             document["preset"] = PRESET_FILE
@@ -122,9 +161,8 @@ class SweepRequest:
         Raises:
           UserError: there is none, or it is not as `write` left it.
         """
-        file = path / SWEEP_FILE
+        document = _read_sweep_file(path)
         try:
-            document = tomllib.loads(file.read_text(encoding="utf-8"))
             settings = {name: tuple(values) for name, values in document["settings"].items()}
             preset = str(document["preset"])
             return cls(
@@ -134,10 +172,8 @@ class SweepRequest:
                 preset=str(path.resolve() / PRESET_FILE) if _is_file(preset) else preset,
                 settings=settings,
             )
-        except FileNotFoundError:
-            raise UserError(f"{path} is no sweep: it has no {SWEEP_FILE}") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"cannot read {file}: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"cannot read {path / SWEEP_FILE}: {error}") from error
 
     def difference(self, other: "SweepRequest") -> str | None:
         """The first thing that `other` asks for differently, in words; None if there is none."""
@@ -229,6 +265,16 @@ def names_of(run_dir: Path) -> tuple[str, str | None]:
     if not (sweep / SWEEP_FILE).is_file():
         return run.name, None
     return (run.name if label == _NO_GRID else f"{label}/{run.name}"), sweep.name
+
+
+def _read_sweep_file(path: Path) -> dict[str, Any]:
+    file = path / SWEEP_FILE
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is no sweep: it has no {SWEEP_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {file}: {error}") from error
 
 
 def _is_file(preset: str) -> bool:

@@ -185,7 +185,7 @@ class SweepRuns:
         """Says how the sweep stands.
 
         Raises:
-          SweepError: runs failed, and nobody stopped the others.
+          SweepError: runs failed or were stopped by somebody else, and nobody stopped the sweep.
         """
         failed = [entry for entry in self.manifest.entries if entry.state == "failed"]
         total, done = len(self.manifest.entries), self.manifest.count("done")
@@ -197,7 +197,12 @@ class SweepRuns:
                 f"{len(failed)} of {total} runs failed, first {failed[0].run.folder}: "
                 f"{failed[0].why}; --retry-failed tries them again"
             )
-        elif done == total:
+        elif done < total:
+            left = next(entry for entry in self.manifest.entries if entry.state != "done")
+            raise SweepError(
+                f"{total - done} of {total} runs are not done, first {left.run.folder}: {left.why}"
+            )
+        else:
             report = self._path / "report"
             self._console.say(f"`relic-rl report {self._path} --out {report}` tabulates them")
 

@@ -1,11 +1,11 @@
 """What a node of a cluster does for a sweep: runs one of its runs to the end, in a process."""
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from relic_rl import run_folder
+from relic_rl.machine import core_ids
 from relic_rl.sweep_local import ending_with_parent
 from relic_rl.sweep_manifest import PlannedRun
 from relic_rl.sweep_process import RunProcess
@@ -46,7 +46,7 @@ def run_to_its_end(
         run,
         preset,
         settings=settings,
-        prepare=ending_with_parent(frozenset(os.sched_getaffinity(0))),
+        prepare=ending_with_parent(core_ids()),
     )
     try:
         while process.poll() is None:

@@ -13,6 +13,7 @@ from relic_rl import build
 from relic_rl.bench.ceilings import GAME, Results, environment_steps_per_second, seconds_per_call
 from relic_rl.bench.experience import random_actor
 from relic_rl.config import Config
+from relic_rl.machine import cores
 from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.stopwatch import Stopwatch
@@ -51,11 +52,11 @@ def acting(laptop: Config) -> Results:
 def _threads_engine(laptop: Config, device: torch.device) -> Iterator[Engine]:
     """The threads engine of the same lanes, without a learner beside it."""
     lanes = laptop.actor.lanes
-    actors = max(count for count in range(1, build.cores() + 1) if lanes % count == 0)
+    actors = max(count for count in range(1, cores() + 1) if lanes % count == 0)
     config = replace(
         laptop,
         actor=replace(laptop.actor, actors=actors),
-        env=replace(laptop.env, threads=max(build.cores() // actors, 1)),
+        env=replace(laptop.env, threads=max(cores() // actors, 1)),
         run=replace(laptop.run, engine="threads"),
     )
     envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)

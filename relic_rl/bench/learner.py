@@ -130,6 +130,8 @@ def end_to_end(laptop: Config) -> Results:
         training.close()
         lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines][1:]  # the first holds the time before learning
+    if not rows:
+        return {"steps_per_second": "too slow to measure: under 100 updates"}
     window = sum(row["window_seconds"] for row in rows)
     shares = {
         name: sum(row.get(f"{name}_seconds", 0.0) for row in rows) / window

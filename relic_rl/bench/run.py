@@ -24,6 +24,7 @@ from relic_rl.bench.learner import end_to_end, learner
 from relic_rl.bench.replay import bytes_per_game, replay, replay_full
 from relic_rl.config import Config
 from relic_rl.errors import UsageError
+from relic_rl.machine import cores
 
 PARTS: dict[str, Callable[[Config], Results]] = {
     # First: memory that another part has freed would serve it, and its growth would not be seen.
@@ -70,11 +71,11 @@ def run(
         started = time.perf_counter()
         results[name] = known[name](laptop)
         console.print(_table(name, results[name], time.perf_counter() - started))
-    _relate(results)
-    results["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        _relate(results)
+        results["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if json_file is not None:  # after each: what was measured outlives what fails
+            json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     console.print(f"peak memory {results['peak_memory_bytes'] / 2**30:.2f} GiB")
-    if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def _expect_writable(file: Path) -> None:
@@ -106,7 +107,7 @@ def machine() -> Results:
     cuda = torch.cuda.is_available()
     return {
         "device": torch.cuda.get_device_name() if cuda else _cpu_name(),
-        "cores": build.cores(),
+        "cores": cores(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }

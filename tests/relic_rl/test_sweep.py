@@ -19,12 +19,12 @@ from relic_rl import build, cli
 from relic_rl import config as configuration
 from relic_rl.analysis.runs import find_series
 from relic_rl.doctor import PROCESS_BYTES
-from relic_rl.errors import UsageError
+from relic_rl.errors import UsageError, UserError
 from relic_rl.progress import RunProgress, read_progress
 from relic_rl.run_folder import is_in_use
 from relic_rl.sweep import carried
-from relic_rl.sweep_local import Machine
-from relic_rl.sweep_manifest import Entry, Manifest, SweepRequest, names_of, read_states
+from relic_rl.sweep_local import share
+from relic_rl.sweep_manifest import Entry, Manifest, Placement, SweepRequest, names_of, read_states
 from relic_rl.sweep_status import _sweep_seconds_left
 
 COMMAND = [sys.executable, "-m", "relic_rl.cli", "sweep"]
@@ -110,7 +110,7 @@ def test_no_name_leads_out_of_the_folder() -> None:
 
 def test_a_request_comes_back_from_its_file_and_names_what_differs(tmp_path: Path) -> None:
     first = request(representation__arm=("relic", "none"))
-    first.write(tmp_path)
+    first.write(tmp_path, Placement())
     again = SweepRequest.read(tmp_path)
 
     assert again == first
@@ -120,6 +120,27 @@ def test_a_request_comes_back_from_its_file_and_names_what_differs(tmp_path: Pat
     )
     other_seeds = SweepRequest(first.games, (0,), first.preset, first.settings)
     assert first.difference(other_seeds) == "seeds 0 7 there, 0 here"
+
+
+def test_a_sweep_goes_on_where_it_was_begun_unless_told_otherwise(tmp_path: Path) -> None:
+    request().write(tmp_path, Placement("ray", "10.0.0.1:6379", 7))
+    begun = Placement.read(tmp_path)
+
+    assert begun == Placement("ray", "10.0.0.1:6379", 7)
+    assert begun.changed(max_parallel=3) == Placement("ray", "10.0.0.1:6379", 3)
+    assert begun.changed(backend="local") == Placement("local", None, 7)
+    with pytest.raises(UsageError, match="--ray-address goes with --backend ray"):
+        Placement().changed(ray_address="auto")
+
+
+def test_a_sweep_file_edited_to_nonsense_is_refused_by_the_line_at_fault(tmp_path: Path) -> None:
+    request().write(tmp_path, Placement(max_parallel=7))
+    file = tmp_path / "sweep.toml"
+    assert "max_parallel = 7" in file.read_text()
+    file.write_text(file.read_text().replace("max_parallel = 7", "max_parallel = 0"))
+
+    with pytest.raises(UserError, match=r"sweep\.toml: placement\.max_parallel: .*greater than"):
+        Placement.read(tmp_path)
 
 
 def test_a_damaged_line_of_the_manifest_is_left_out(tmp_path: Path) -> None:
@@ -138,7 +159,7 @@ def test_a_damaged_line_of_the_manifest_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_run_knows_its_sweep_and_its_name_in_it(tmp_path: Path) -> None:
-    request().write(tmp_path)
+    request().write(tmp_path, Placement())
 
     assert names_of(tmp_path / "runs/pong-s0") == ("pong-s0", tmp_path.name)
     assert names_of(tmp_path / "arm=none/pong-s0") == ("arm=none/pong-s0", tmp_path.name)
@@ -151,7 +172,7 @@ def test_as_many_runs_at_once_as_cores_or_memory_carry(monkeypatch: pytest.Monke
 
     def carried_with(cores: int, runs_in_memory: float) -> int:
         memory = SimpleNamespace(available=int(runs_in_memory * needed))
-        monkeypatch.setattr(build, "cores", lambda: cores)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
         monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
         return carried([config])
 
@@ -166,7 +187,7 @@ def test_places_share_the_cores_evenly_and_without_overlap(
 ) -> None:
     cores = {0, 2, 3, 5, 8, 9, 12, 13}
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
-    places = Machine.share(parallel, uses_gpu=False).cores
+    places = [place.cores for place in share(parallel, uses_gpu=False)]
     sizes = [len(place) for place in places]
 
     assert len(places) == parallel
@@ -180,8 +201,20 @@ def test_places_share_the_cores_evenly_and_without_overlap(
 def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
 
-    assert Machine.share(3, uses_gpu=True).gpus == ("4", "6", "4")
-    assert Machine.share(3, uses_gpu=False).gpus == (None, None, None)
+    assert [place.gpu for place in share(3, uses_gpu=True)] == ["4", "6", "4"]
+    assert [place.gpu for place in share(3, uses_gpu=False)] == [None, None, None]
+
+
+def test_places_under_a_quota_share_it_and_are_confined_to_no_core(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+
+    places = share(3, uses_gpu=False)
+
+    assert [place.environment for place in places] == 3 * [{"OMP_NUM_THREADS": "2"}]
+    assert {place.cores for place in places} == {frozenset(range(64))}
 
 
 # --- a sweep that meets a failure -----------------------------------------------------------------
@@ -455,6 +488,19 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
         assert evaluated_frames(run) == [16_000]
         assert updates == list(range(5, 5 * len(updates) + 1, 5))
     assert not list(folder.glob("runs/*/checkpoints/damaged-*"))
+
+
+def test_a_run_that_somebody_else_stops_is_named_and_is_no_success(
+    begun: Callable[[], "subprocess.Popen[str]"],
+) -> None:
+    process = begun()
+    psutil.Process(process.pid).children()[0].terminate()
+    out, err = process.communicate(timeout=120)
+
+    assert (process.returncode, err.count("\n")) == (1, 1)
+    assert "1 of 2 runs are not done, first runs/toy_memory-s" in err
+    assert "1 of 2 runs are done" in out
+    assert "each run ends after 16.0k frames" in out
 
 
 @pytest.mark.slow

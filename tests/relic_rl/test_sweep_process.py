@@ -99,10 +99,13 @@ def test_a_run_that_died_between_the_two_renames_of_a_checkpoint_goes_on_from_it
     for path in others:
         shutil.rmtree(path)
     last.rename(last.with_name(f".replaced-{last.name}"))
+    settings = (run / "config.toml").read_text()
+    assert "frames = 1600\n" in settings
+    (run / "config.toml").write_text(settings.replace("frames = 1600\n", "frames = 2000\n"))
     process = start(tmp_path)
 
     assert (process.wait(), process.goes_on) == (0, True)
     assert "resuming toy_memory, seed 0" in said(process)
     assert "1,600 frames" in said(process)
-    assert metrics(run) == before
+    assert metrics(run)[: len(before)] == before
     assert read_progress(run).finished
