@@ -2,7 +2,7 @@
 
 What the agent sees: the newest 84 x 84 gray frame of each lane, the maximum of the last two of the
 4 emulator frames that its action was held for, made smaller by area averaging. Rewards are raw, a
-lost life ends nothing, no FIRE is pressed for the agent. Frames are not stacked here.
+lost life is told but ends nothing, no FIRE is pressed for the agent. Frames are not stacked here.
 
 Where this differs from ale-py's own defaults, and why:
 - Episodes are started by us, with a partial reset right after the step that ended them. The
@@ -181,6 +181,7 @@ class AtariLanes:
         self._history_steps = np.zeros(self.lanes, np.int64)
         self._seeds = np.zeros(self.lanes, np.int64)
         self._seeded_episodes = np.zeros(self.lanes, np.int64)
+        self._lives = np.zeros(self.lanes, np.int64)
 
     def reset(self) -> Frames:
         """See `VectorEnv.reset`: every lane begins its episode 0."""
@@ -195,11 +196,13 @@ class AtariLanes:
             raise RuntimeError("step() on an environment that was closed or never reset")
         self._history[np.arange(self.lanes), self._history_steps] = actions
         self._history_steps += 1
-        observations, points, terminated, _, _ = self._emulators.step(actions)
+        observations, points, terminated, _, info = self._emulators.step(actions)
         rewards = points.astype(np.float32)
         self._ledger.add(rewards)
         truncated = (self._ledger.steps >= self._protocol.max_episode_steps) & ~terminated
         ended = terminated | truncated
+        life_lost = (info["lives"] < self._lives) & ~ended
+        self._lives[:] = info["lives"]
 
         frames = final_frames = observations[:, 0]
         episodes = []
@@ -208,7 +211,7 @@ class AtariLanes:
                 ended, terminated, self._seeds, self._protocol.frame_skip
             )
             frames = self._start(ended, ended & (self._history_steps >= self._reseed_steps))
-        return StepResult(frames, rewards, terminated, truncated, final_frames, episodes)
+        return StepResult(frames, rewards, terminated, truncated, life_lost, final_frames, episodes)
 
     def state(self) -> State:
         """See `VectorEnv.state`.
@@ -284,6 +287,7 @@ class AtariLanes:
             opening_frames = info["frame_number"] - info["episode_frame_number"]
             self._opening_frames = int(opening_frames[seeded.argmax()])
         self.noop_frames[lanes] = info["episode_frame_number"][lanes] - self._opening_frames
+        self._lives[lanes] = info["lives"][lanes]
         self._started = True
         frames: Frames = observations[:, 0]
         return frames

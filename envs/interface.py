@@ -46,6 +46,8 @@ class StepResult(NamedTuple):
     """bool[N], the game ended: nothing follows that state, its value is 0."""
     truncated: NDArray[np.bool_]
     """bool[N], the cap ended the episode: the value of `final_frames` goes on. Never both."""
+    life_lost: NDArray[np.bool_]
+    """bool[N], a life was lost, and the episode goes on."""
     final_frames: Frames
     """uint8[N, H, W], the last frame of the episode that ended; elsewhere the same as `frames`."""
     episodes: list[EpisodeRecord]

@@ -92,7 +92,8 @@ class MemoryLanes:
         if ended.any():
             episodes = self._ledger.finish(ended, terminated, self._seeds, frame_skip=1)
             frames = self._start(ended)
-        return StepResult(frames, rewards, terminated, truncated, final_frames, episodes)
+        life_lost = np.zeros(self.lanes, np.bool_)
+        return StepResult(frames, rewards, terminated, truncated, life_lost, final_frames, episodes)
 
     def state(self) -> State:
         """See `VectorEnv.state`: int64[N] and float64[N] arrays; the rest follows from the seed."""

@@ -71,6 +71,8 @@ class LearnerConfig:
     """Above 0: Peng's Q(λ) targets over the sequence instead of n-step ones. [ours]"""
     discount: Fraction = 0.997
     """γ. [R2D2 table 2]"""
+    life_loss_ends_return: bool = False
+    """Nothing is bootstrapped over a lost life; the episode goes on. [R2D2 app.: no]"""
     rescaling_epsilon: PositiveFloat = 1e-3
     """ε of the value rescaling h. [R2D2 2.3]"""
     learning_rate: PositiveFloat = 1e-4
@@ -102,11 +104,11 @@ class RepresentationConfig:
     weight: NonNegativeFloat = 1.0
     """Weight of the loss beside the RL loss, with a shared encoder. [ours]"""
     temperature: PositiveFloat = 1.0
-    """τ. [ReLIC table 8]"""
+    """τ; of relic and simclr only. [ReLIC table 8]"""
     alpha: NonNegativeFloat = 1.0
     """Weight of the invariance term. [ReLIC eq. 3; value not stated]"""
     normalize: bool = False
-    """Embeddings to unit length before the product. [ReLIC table 8: no scaling of embeddings]"""
+    """Unit embeddings before the product; of relic and simclr only. [ReLIC table 8: not scaled]"""
     kl_direction: Literal["forward", "reverse", "symmetric"] = "forward"
     """KL(p12 || p21), KL(p21 || p12), or their mean. [ReLIC eq. 3; not stated which]"""
     kl_stop_gradient: Literal["none", "entropy", "first", "second"] = "none"

@@ -55,6 +55,8 @@ class Actor:
       frame_stack: S.
       discount: γ.
       rescaling_epsilon: ε of h.
+      life_loss_ends_return: a lost life ends a run of segments as if terminated, so that nothing is
+        bootstrapped over it; the policy's memory and its stack of frames go on with the episode.
       seed: of exploration.
       device: where the policy computes.
       stopwatch: times "environment", "inference" and "recording".
@@ -75,6 +77,7 @@ class Actor:
         frame_stack: int,
         discount: float,
         rescaling_epsilon: float,
+        life_loss_ends_return: bool,
         seed: int,
         device: torch.device,
         stopwatch: Stopwatch,
@@ -93,6 +96,7 @@ class Actor:
         self._window = np.arange(frame_stack)
         self._discount = discount
         self._rescaling_epsilon = rescaling_epsilon
+        self._life_loss_ends_return = life_loss_ends_return
         self._device = device
         self._stopwatch = stopwatch
         self._generator = torch.Generator(device).manual_seed(seed)
@@ -173,14 +177,15 @@ class Actor:
         runs, lanes = self._current, self._lanes
         runs.rewards[lanes, runs.steps] = result.rewards
         runs.steps += 1
-        runs.terminated[:], runs.truncated[:] = result.terminated, result.truncated
         ended = result.terminated | result.truncated
+        returned = result.life_lost if self._life_loss_ends_return else np.zeros_like(ended)
+        runs.terminated[:], runs.truncated[:] = result.terminated | returned, result.truncated
         over = lanes[ended]
         newest = self._history + runs.steps
         runs.frames[lanes, newest] = result.frames
         runs.frames[over, newest[over]] = result.final_frames[over]
 
-        segments = self._close(ended)
+        segments = self._close()
         self._previous_action[:], self._previous_reward[:] = actions, result.rewards
         if len(over):
             self._start_episodes(over, result.frames[over])
@@ -196,9 +201,10 @@ class Actor:
         zeros = self.policy.initial_state(len(self._lanes))
         self._state = RecurrentState.where(fresh.to(self._device), zeros, self._state)
 
-    def _close(self, ended: NDArray[np.bool_]) -> list[Segment]:
+    def _close(self) -> list[Segment]:
         """Moves full and ended runs to the waiting side; returns segments that are complete."""
         current, waiting, lanes = self._current, self._waiting, self._lanes
+        ended = current.ended
         closing = (current.steps == self._segment_steps) | ended
         followed = (current.steps >= self._n_steps) | ended | waiting.ended
         complete = (waiting.steps > 0) & followed
@@ -207,12 +213,13 @@ class Actor:
         needed = (complete & closing).any() or 2 * np.count_nonzero(complete) >= len(lanes)
         segments = self._encode(lanes[complete]) if needed else []
         if closing.any():
-            waiting.take(current, lanes[closing])
-            current.steps[closing] = 0
-            current.index[closing] += 1
-            # A full run's last stack is the next one's first.
-            full, K, S = closing & ~ended, self._segment_steps, self._history + 1
-            current.frames[full, :S] = current.frames[full, K : K + S]
+            closed = lanes[closing]
+            waiting.take(current, closed)
+            # A run's last stack is the next one's first, unless a new episode's takes its place.
+            stack = current.steps[closed, None] + self._window
+            current.frames[closed[:, None], self._window] = current.frames[closed[:, None], stack]
+            current.steps[closed] = 0
+            current.index[closed] += 1
             current.episode[ended] += 1
             current.index[ended] = 0
         return segments

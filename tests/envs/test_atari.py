@@ -24,7 +24,7 @@ def assert_equal_play(one, other):
     assert (one[0] == other[0]).all()
     for a, b in zip(one[1], other[1], strict=True):
         assert a.episodes == b.episodes
-        for field in ("frames", "rewards", "terminated", "truncated", "final_frames"):
+        for field in ("frames", "rewards", "terminated", "truncated", "life_lost", "final_frames"):
             assert np.array_equal(getattr(a, field), getattr(b, field)), field
 
 
@@ -116,6 +116,23 @@ def test_a_lost_game_terminates_and_the_next_episode_has_begun():
         assert (end.frames[lanes] != end.final_frames[lanes]).any()
         others = [lane for lane in range(2) if lane not in lanes]
         assert (end.frames[others] == end.final_frames[others]).all()
+
+
+def test_four_of_five_lost_lives_are_told_and_the_fifth_is_the_end_of_the_game():
+    env = make_atari("breakout", 2, 0, NOOP, reseed_steps=0)
+
+    _, results = play(env, 250)
+    for lane in range(2):
+        lost = np.array([result.life_lost[lane] for result in results])
+        over = np.array([result.terminated[lane] for result in results])
+        assert not (lost & over).any()
+        assert lost[: over.argmax()].sum() == 4
+
+
+def test_a_game_without_lives_loses_none():
+    env = make_atari("pong", 2, 0, NOOP)
+
+    assert not any(result.life_lost.any() for result in play(env, 100)[1])
 
 
 def test_scores_are_the_sums_of_unclipped_rewards():

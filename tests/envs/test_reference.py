@@ -25,7 +25,7 @@ def assert_lanes_equal_reference(game, protocol, episodes, reseed_steps, action_
             options={"noop_frames": int(lanes.noop_frames[0])},
         )
         assert (frame == expected).all()
-        score, ended = 0.0, False
+        score, ended, lives = 0.0, False, reference.unwrapped.ale.lives()
         while not ended:
             action = int(rng.integers(lanes.actions))
             result = lanes.step(np.array([action]))
@@ -34,6 +34,8 @@ def assert_lanes_equal_reference(game, protocol, episodes, reseed_steps, action_
             assert result.rewards[0] == reward
             assert (result.terminated[0], result.truncated[0]) == (terminated, truncated)
             score, ended = score + reward, terminated or truncated
+            lives_before, lives = lives, reference.unwrapped.ale.lives()
+            assert result.life_lost[0] == (lives < lives_before and not ended)
         assert result.episodes[0].score == score
         frame = result.frames[0]
 

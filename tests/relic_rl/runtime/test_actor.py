@@ -108,8 +108,10 @@ class WitnessPolicy:
 
 @dataclass
 class Told:
-    """One episode of one lane as the witnesses have it; T steps."""
+    """One episode of one lane as the witnesses have it, or a life of one; T steps."""
 
+    history: NDArray[np.uint8]  # the STACK - 1 frames before its first
+    goes_on: bool = False  # an earlier life of the same episode was before it
     frames: list[NDArray[np.uint8]] = field(default_factory=list)  # T, or T + 1 once it ended
     stacks: list[NDArray[np.uint8]] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
@@ -160,6 +162,7 @@ class Scene:
         epsilons: tuple[float, ...] | None = None,
         segment_steps: int = SEGMENT_STEPS,
         lstm: int = 6,
+        lives: bool = False,
     ) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(11)
@@ -176,6 +179,7 @@ class Scene:
         self.env = WitnessEnv(env)
         self.policy = WitnessPolicy(Policy(network, None))
         self.segments: list[Segment] = []
+        self.lives = lives
         self.actor = Actor(
             env=self.env,
             policy=self.policy,  # type: ignore[arg-type]
@@ -189,6 +193,7 @@ class Scene:
             frame_stack=STACK,
             discount=DISCOUNT,
             rescaling_epsilon=RESCALING,
+            life_loss_ends_return=lives,
             seed=seed,
             device=torch.device("cpu"),
             stopwatch=Stopwatch(),
@@ -200,13 +205,17 @@ class Scene:
         return collected
 
     def told(self) -> dict[tuple[int, int], Told]:
-        """Episodes by (lane, number): the environment's and the policy's word, not the actor's."""
+        """Episodes by (lane, number): the environment's and the policy's word, not the actor's.
+
+        With `lives`, each of an episode's lives is told as a terminated one.
+        """
         told: dict[tuple[int, int], Told] = {}
         assert self.env.first is not None
         for lane in range(self.env.env.lanes):
             number, frame = 0, self.env.first[lane]
+            nothing = np.zeros((STACK - 1, *frame.shape), np.uint8)
+            episode = told[(lane, number)] = Told(nothing)
             for step, result in enumerate(self.env.results):
-                episode = told.setdefault((lane, number), Told())
                 episode.frames.append(frame)
                 episode.stacks.append(self.policy.stacks[step][lane])
                 episode.actions.append(int(self.env.actions[step][lane]))
@@ -220,12 +229,16 @@ class Scene:
                 episode.states.append(self.policy.states[step][lane])
                 episode.q.append(self.policy.q[step][lane])
                 frame = result.frames[lane]
-                episode.terminated = bool(result.terminated[lane])
+                life_lost = self.lives and bool(result.life_lost[lane])
+                episode.terminated = bool(result.terminated[lane]) or life_lost
                 episode.truncated = bool(result.truncated[lane])
                 if episode.terminated or episode.truncated:
                     episode.frames.append(result.final_frames[lane])
                     number += 1
-        return told
+                    seen = np.concatenate([episode.history, episode.frames])
+                    history = seen[-STACK:-1] if life_lost else nothing
+                    episode = told[(lane, number)] = Told(history, goes_on=life_lost)
+        return {key: episode for key, episode in told.items() if episode.actions}
 
     def by_episode(self) -> dict[tuple[int, int], list[Segment]]:
         episodes: dict[tuple[int, int], list[Segment]] = {}
@@ -268,6 +281,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "n fills a segment": lambda: played(numbered(blanks=6), 60, segment_steps=N_STEPS),
     "Pong": lambda: played(atari("Pong"), 1_100, segment_steps=40),
     "Breakout": lambda: played(atari("Breakout"), 500, segment_steps=40),
+    "Breakout by lives": lambda: played(atari("Breakout"), 500, segment_steps=40, lives=True),
 }
 
 
@@ -282,7 +296,7 @@ def test_segments_decode_to_exactly_what_the_environment_gave(scene: Scene) -> N
     assert scene.segments
     for key, segments in scene.by_episode().items():
         episode, start = told[key], 0
-        padded = [np.zeros_like(episode.frames[0])] * (STACK - 1) + episode.frames
+        padded = [*episode.history, *episode.frames]
         for segment in segments:
             end = start + segment.steps
             frames = segment.decode_frames()
@@ -290,8 +304,12 @@ def test_segments_decode_to_exactly_what_the_environment_gave(scene: Scene) -> N
             assert segment.rewards.tolist() == episode.rewards[start:end]
             assert len(frames) == STACK - 1 + segment.steps + segment.ended
             assert np.array_equal(frames, padded[start : start + len(frames)])
-            before = (episode.actions[start - 1], episode.rewards[start - 1]) if start else (-1, 0)
-            assert (segment.previous_action, segment.previous_reward) == before
+            before = (segment.previous_action, segment.previous_reward)
+            assert before == episode.previous[start]
+            if start:
+                assert before == (episode.actions[start - 1], episode.rewards[start - 1])
+            else:
+                assert episode.goes_on or before == (-1, 0)
             start = end
 
 
@@ -335,7 +353,7 @@ def test_the_stored_state_is_the_policys_before_the_segments_first_step(scene: S
         start = 0
         for segment in segments:
             assert np.array_equal(segment.recurrent_state, told[key].states[start])
-            assert (start > 0) == bool(segment.recurrent_state.any())
+            assert (start > 0 or told[key].goes_on) == bool(segment.recurrent_state.any())
             start += segment.steps
 
 
@@ -390,7 +408,7 @@ def test_the_learner_sees_the_stacks_states_and_rewards_that_the_actor_saw(scene
             assert np.array_equal(stack, episode.stacks[moment])
             assert batch.actions[row, b] == episode.actions[moment]
             assert batch.rewards[row, b] == np.float32(episode.rewards[moment])
-            assert moment or episode.previous[moment] == (-1, 0.0)
+            assert moment or episode.goes_on or episode.previous[moment] == (-1, 0.0)
             assert batch.previous_actions[row, b] == episode.previous[moment][0]
             assert batch.previous_rewards[row, b] == np.float32(episode.previous[moment][1])
             is_last = moment == len(episode.actions) - 1
@@ -401,6 +419,21 @@ def test_the_learner_sees_the_stacks_states_and_rewards_that_the_actor_saw(scene
         unroll_at = (first.index + bool(draw.has_burn_in[b])) * segment_steps
         assert np.array_equal(batch.unroll_state[:, b], episode.states[unroll_at])
         assert np.array_equal(batch.state[:, b], episode.states[first.index * segment_steps])
+
+
+def test_a_lost_life_ends_a_return_and_nothing_else() -> None:
+    by_episodes, by_lives = (
+        played(atari("Breakout"), 500, segment_steps=40, lives=lives) for lives in (False, True)
+    )
+    lost = sum(int(result.life_lost.sum()) for result in by_lives.env.results)
+    over = sum(len(result.episodes) for result in by_lives.env.results)
+    assert lost >= 4 * over > 0  # of five lives, the last one ends the game
+
+    for one, other in zip(by_episodes.policy.q, by_lives.policy.q, strict=True):
+        assert np.array_equal(one, other)  # the same is acted on, and the same is done
+    told = by_lives.told().values()
+    assert sum(episode.terminated for episode in told) == lost + over
+    assert sum(episode.goes_on for episode in told) >= lost - by_lives.env.env.lanes
 
 
 # --- resume ---------------------------------------------------------------------------------------
