@@ -5,6 +5,7 @@ Reading never fails and never waits: what is absent, cut short or damaged counts
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ from relic_rl.analysis.scores import human_normalized
 from relic_rl.config import Config
 from relic_rl.errors import UserError
 from relic_rl.metrics import EVALUATIONS_FILE, METRICS_FILE
-from relic_rl.run_folder import CONFIG_FILE
+from relic_rl.run_folder import CONFIG_FILE, is_in_use
+from relic_rl.sweep_manifest import read_states
 
 _TAIL_BYTES = 65_536  # many lines of either table
 
@@ -54,8 +56,43 @@ def read_progress(run_dir: Path) -> RunProgress:
         is_evaluated=bool(evaluation),
         human_normalized_score=_normalized(str(top.get("game")), score),
         seconds_left=_seconds_left(config, row),
-        finished=_is_finished(config, evaluation) and evaluation["env_frames"] in checkpoints,
+        finished=is_finished(configuration.values(config), evaluation)
+        and evaluation["env_frames"] in checkpoints,
     )
+
+
+def is_finished(settings: Mapping[str, Any], evaluation: Mapping[str, float]) -> bool:
+    """Whether an evaluation is the one at the end of a run, and not one on the way.
+
+    Args:
+      settings: the run's, by `section.field`.
+      evaluation: its last one's `env_frames`, `minutes` and `episodes`; empty if there is none.
+
+    Raises:
+      KeyError: a setting is missing.
+    """
+    return bool(evaluation) and (
+        evaluation["episodes"] == settings["evaluation.episodes"]
+        and (
+            evaluation["env_frames"] >= settings["run.frames"]
+            or 0.0 < settings["run.minutes"] <= evaluation["minutes"]
+        )
+    )
+
+
+def why_unfinished(run_dir: Path) -> str:
+    """How a run that has not finished stands: `running`, `stopped`, or its sweep's word and why.
+
+    The manifest of a sweep that was killed, or whose run was taken on by hand, is out of date.
+    """
+    folder = run_dir.resolve()
+    sweep = folder.parent.parent
+    state, why = read_states(sweep).get(f"{folder.parent.name}/{folder.name}", ("stopped", ""))
+    if is_in_use(folder) or (state == "running" and is_in_use(sweep)):
+        return "running"
+    if state in ("running", "done"):
+        return "stopped"
+    return f"{state}, {why}" if why else str(state)
 
 
 def _checkpoints(run_dir: Path) -> list[int]:
@@ -65,15 +102,6 @@ def _checkpoints(run_dir: Path) -> list[int]:
     except OSError:
         return []
     return [int(name) for name in names if name.isdigit()]
-
-
-def _is_finished(config: Config, evaluation: dict[str, float]) -> bool:
-    """Whether an evaluation is the one at the end, and not one on the way."""
-    run = config.run
-    return bool(evaluation) and (
-        evaluation["episodes"] == config.evaluation.episodes
-        and (evaluation["env_frames"] >= run.frames or 0.0 < run.minutes <= evaluation["minutes"])
-    )
 
 
 def _seconds_left(config: Config, row: dict[str, Any]) -> float | None:

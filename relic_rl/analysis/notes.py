@@ -1,6 +1,7 @@
 """What a report says in words: what was run, what is wrong with it, and what to know of a score."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from envs.games import ATARI57
 from relic_rl.analysis.columns import Column
@@ -16,6 +17,9 @@ _PROTOCOLS = {
     "noop": "noop: up to 30 no-ops, no sticky actions, 108,000-frame episodes, raw rewards",
     "machado": "machado: sticky actions 0.25, no no-ops, 108,000-frame episodes, raw rewards",
 }
+_FREE_WITHIN_A_COLUMN = ("run.", "evaluation.", "env.threads", "env.protocol")
+"""Where and how long a run trains, how it is judged; protocols are compared in the whole report."""
+_FEW_FIELDS = 4  # two presets may differ in thirty
 _DEFENDER = (
     "Defender: the emulator's reward is about 100 times the score on the screen. The published"
     " scores and the human's have the same factor."
@@ -28,21 +32,28 @@ _WRAP = (
 
 
 def lead(series: Sequence[Series]) -> str:
-    """The report in one sentence."""
+    """The report in two sentences."""
     runs = [run for one in series for run in one.runs]
     games = len({run.game for run in runs})
     seeds = len({run.seed for run in runs})
     return (
         f"{games} of the 57 Atari games, {seeds} {'seed' if seeds == 1 else 'seeds'},"
-        f" {_span([run.env_frames for run in runs])} frames a run."
-        " What counts is the last evaluation of each run."
+        f" {span([run.env_frames for run in runs])} frames a run."
+        f" {caution(series) or 'What counts is the evaluation at the end of each run.'}"
     )
+
+
+def caution(series: Sequence[Series]) -> str:
+    """What must stand beside every number of a report without a finished run; else nothing."""
+    if not any(run.unfinished for one in series for run in one.runs):
+        return ""
+    return "Provisional: no run is finished; what counts is the last evaluation of each so far."
 
 
 def facts(series: Sequence[Series]) -> list[tuple[str, str]]:
     """What was run, on what: name and value of each fact."""
     runs = [run for one in series for run in one.runs]
-    episodes = _span([len(run.last_scores) for run in runs])
+    episodes = span([len(run.last_scores) for run in runs])
     epsilons = _distinct(f"{run.epsilon:g}" for run in runs)
     facts = [
         ("Protocol", _distinct(_PROTOCOLS.get(run.protocol, run.protocol) for run in runs)),
@@ -54,7 +65,7 @@ def facts(series: Sequence[Series]) -> list[tuple[str, str]]:
     for one in series:
         seeds = _distinct(str(seed) for seed in sorted({run.seed for run in one.runs}))
         seeds = f"{'seeds' if ',' in seeds else 'seed'} {seeds}"
-        frames = _span([run.env_frames for run in one.runs])
+        frames = span([run.env_frames for run in one.runs])
         minutes = sum(float(run.evaluations.minutes[-1]) for run in one.runs)
         games = len({run.game for run in one.runs})
         trained = f"{frames} frames, {minutes:,.0f} minutes of training in all"
@@ -67,31 +78,50 @@ def facts(series: Sequence[Series]) -> list[tuple[str, str]]:
 
 
 def mixtures(series: Sequence[Series]) -> list[str]:
-    """Differences that make runs incomparable, each in words with an example of either side."""
-    runs = [run for one in series for run in one.runs]
-    kinds: tuple[tuple[str, Callable[[Run], str]], ...] = (
-        ("protocols", lambda run: run.protocol),
-        ("ale-py versions", lambda run: run.ale_py),
-    )
-    lines = []
-    for name, key in kinds:
-        values = sorted({key(run) for run in runs})
-        if len(values) > 1:
-            example = {
-                value: next(r.folder.name for r in runs if key(r) == value) for value in values
-            }
-            named = ", ".join(f"{value} ({example[value]})" for value in values)
-            lines.append(f"{name} differ: {named}")
-    return lines
+    """Differences that make runs incomparable, each in words with an example of either side.
+
+    Protocols and emulators must be the same in the whole report, settings in each series.
+    """
+    runs = [run for one in series for run in one.evaluated]
+    found = {
+        "protocols": _different((run.protocol, run) for run in runs),
+        "ale-py versions": _different((run.ale_py, run) for run in runs),
+    }
+    lines = [f"{name} differ: {values}" for name, values in found.items() if values]
+    return lines + [line for one in series for line in _mixed_settings(one)]
+
+
+def _mixed_settings(one: Series) -> list[str]:
+    """A line if the runs are no seeds of one column: they differ in more than game and seed."""
+    names = dict.fromkeys(name for run in one.evaluated for name in run.settings)
+    found = {
+        name: _different((run.settings.get(name), run) for run in one.evaluated)
+        for name in names
+        if not name.startswith(_FREE_WITHIN_A_COLUMN)
+    }
+    lines = [f"{name} {values}" for name, values in found.items() if values]
+    if not lines:
+        return []
+    shown = "; ".join(lines[:_FEW_FIELDS])
+    more = f"; and {len(lines) - _FEW_FIELDS} more" if len(lines) > _FEW_FIELDS else ""
+    return [f"settings differ within {one.label}, put each into a folder of its own: {shown}{more}"]
+
+
+def _different(values: Iterable[tuple[object, Run]]) -> str:
+    """Every value with the folder of a run that has it; nothing where all have the same."""
+    examples: dict[str, str] = {}
+    for value, run in values:
+        examples.setdefault(str(value), run.folder.name)
+    if len(examples) < 2:
+        return ""
+    return ", ".join(f"{value} ({name})" for value, name in sorted(examples.items()))
 
 
 def warnings(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
-    """What is missing, failed, shorter or judged otherwise than the rest; named, run by run."""
+    """What is missing, failed, unfinished or judged otherwise than the rest; named, run by run."""
     lines = []
     for one in series:
-        if one.failed:
-            named = "; ".join(_by_reason(one.failed))
-            lines.append(f"{one.label}: without a score, and not counted: {named}.")
+        lines += _absences(one)
         if one.runs:
             lines += _warnings_of(one, columns[0].scores)
     runs = [run for one in series for run in one.runs]
@@ -101,7 +131,31 @@ def warnings(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
     published = any(column.is_published for column in columns)
     if published and any(run.protocol != "noop" for run in runs):
         lines.append("The published scores are under the no-op protocol, these runs are not.")
+    if published and any(run.settings.get("env.action_set") == "minimal" for run in runs):
+        lines.append(
+            "The published agents choose among all 18 actions, these runs among those that their"
+            " game uses (env.action_set minimal)."
+        )
     return lines
+
+
+def _absences(one: Series) -> list[str]:
+    lines = []
+    if one.failed:
+        lines.append(f"without a score, and not counted: {'; '.join(_by_reason(one.failed))}")
+    if one.unfinished:
+        named = _standing(one.unfinished)
+        lines.append(f"not finished, so drawn as far as evaluated but not counted: {named}")
+    if caution([one]):
+        lines.append(f"not finished, but counted for want of others: {_standing(one.runs)}")
+    if not one.runs:
+        lines.append("no run that counts, so no column")
+    return [f"{one.label}: {line}." for line in lines]
+
+
+def _standing(runs: Iterable[Run]) -> str:
+    lines = (f"{run.folder.name} ({run.env_frames:,} frames): {run.unfinished}" for run in runs)
+    return "; ".join(_by_reason(lines))
 
 
 def _warnings_of(one: Series, common: Iterable[str]) -> list[str]:
@@ -117,12 +171,20 @@ def _warnings_of(one: Series, common: Iterable[str]) -> list[str]:
     if left_out:
         named = ", ".join(left_out)
         lines.append(f"{one.label}: not in the tables, for another series lacks them: {named}.")
-    longest = max(run.env_frames for run in one.runs)
-    short = [run for run in one.runs if run.env_frames < 0.95 * longest]
-    if short:
-        named = ", ".join(f"{run.folder.name} ({run.env_frames:,})" for run in short)
-        lines.append(f"{one.label}: shorter than its longest run ({longest:,}): {named}.")
+    (usual, _), *others = Counter(map(_budget, one.runs)).most_common()
+    if others:
+        named = ", ".join(
+            f"{run.folder.name} ({_budget(run)})" for run in one.runs if _budget(run) != usual
+        )
+        lines.append(f"{one.label}: trained for another budget than {usual}: {named}.")
     return lines
+
+
+def _budget(run: Run) -> str:
+    """What ends the run, in words."""
+    frames = f"{run.settings['run.frames']:,} frames"
+    minutes = run.settings["run.minutes"]
+    return f"{minutes:g} minutes or {frames}" if minutes else frames
 
 
 def footnotes(columns: Sequence[Column], against: Sequence[str]) -> list[str]:
@@ -141,6 +203,12 @@ def footnotes(columns: Sequence[Column], against: Sequence[str]) -> list[str]:
     return [*notes, _WRAP]
 
 
+def span(values: Sequence[int]) -> str:
+    """Least and greatest, in words; one number if they are equal."""
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def _by_reason(failed: Iterable[str]) -> list[str]:
     """`a: why`, `b: why` become `a, b: why`."""
     names: dict[str, list[str]] = {}
@@ -152,8 +220,3 @@ def _by_reason(failed: Iterable[str]) -> list[str]:
 
 def _distinct(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(values))
-
-
-def _span(values: Sequence[int]) -> str:
-    low, high = min(values), max(values)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -162,9 +162,11 @@ def score_bars(
 def learning_grid(series: Sequence[Series]) -> Figure:
     """Small multiples: evaluations of every game and seed, one colour a series.
 
-    With one series, the running mean of its training episodes stands behind them.
+    The means over seeds are of the runs that count. With one series, the running mean of its
+    training episodes stands behind them.
     """
-    games = [game for game in ATARI57 if any(run.game == game for s in series for run in s.runs)]
+    played = {run.game for one in series for run in one.evaluated}
+    games = [game for game in ATARI57 if game in played]
     columns = min(len(games), 6 if len(games) > 12 else 4)
     rows = math.ceil(len(games) / columns)
     figure = Figure(figsize=(1.85 * columns + 0.3, 1.45 * rows + 0.7), layout="constrained")
@@ -172,7 +174,7 @@ def learning_grid(series: Sequence[Series]) -> Figure:
     for axis, game in zip(axes, games, strict=False):
         shown = []
         for colour, one in zip(COLOURS, series, strict=False):
-            runs = [run for run in one.runs if run.game == game]
+            runs = [run for run in one.evaluated if run.game == game]
             for run in runs:
                 if len(series) == 1 and len(run.episodes.frames):
                     training = _smooth(run.episodes)
@@ -182,8 +184,9 @@ def learning_grid(series: Sequence[Series]) -> Figure:
                 thin = {"lw": 0.8, "alpha": 0.6} if len(runs) > 1 else {"lw": 1.6}
                 axis.plot(curve.frames, curve.scores, _dots(curve.frames), color=colour, **thin)
                 shown.append(curve.scores)
-            if len(runs) > 1:
-                frames, mean = _mean_curve([run.evaluations for run in runs])
+            counted = [run.evaluations for run in one.runs if run.game == game]
+            if len(counted) > 1:
+                frames, mean = _mean_curve(counted)
                 axis.plot(frames, mean, _dots(frames), color=colour, lw=1.8)
         _reference_lines(axis, ATARI57[game], np.concatenate(shown), labels=False)
         axis.set_title(game, fontsize=8.5, fontweight="normal", pad=3)

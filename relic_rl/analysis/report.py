@@ -1,15 +1,17 @@
 """A report on runs: one page, and the figures, tables and numbers behind it as files.
 
-What counts is the last evaluation of each run, never the best. Columns stand side by side over
-the same games only: those that every series has. Missing, failed and short runs are named at the
-top of the page. Runs under other protocols or on other emulator versions are not compared unless
-the caller insists, and then the page says so.
+What counts is the evaluation at the end of each run, never the best. Columns stand side by side
+over the same games only: those that every series has. Missing, failed and unfinished runs are named
+at the top of the page and count nowhere; the curves show the unfinished ones as well. Where no run
+is finished, as in a report on a run that is going on, the last evaluations so far count, and every
+table says so. Runs under other protocols or on other emulator versions are not compared, and
+other settings are not pooled into a column, unless the caller insists; then the page says so.
 """
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,9 @@ from relic_rl.analysis.columns import Column, make_columns
 from relic_rl.analysis.page import Picture, Tile, render_page
 from relic_rl.analysis.runs import Series, find_series
 from relic_rl.analysis.scores import (
+    MIN_SEEDS,
     ROW_LABELS,
+    Estimate,
     aggregate,
     human_normalized,
     performance_profile,
@@ -33,9 +37,12 @@ _SINGLE_CURVES = 12  # more runs than these are shown in the grid only
 _THRESHOLDS = np.concatenate([np.linspace(0, 1, 41), np.geomspace(1.03, 100, 90)])
 _TILES = ("median", "capped_mean", "superhuman_games", "iqm")
 
+_Odds = Mapping[str, Mapping[str, Estimate]]
+"""Column → other column → probability that a run of the first beats one of the other."""
+
 _SCORE_COLUMNS = (
     *("series", "game", "seed", "score", "human_normalized_score", "env_frames", "minutes"),
-    *("episodes", "protocol", "ale_py", "folder"),
+    *("episodes", "finished", "protocol", "ale_py", "folder"),
 )
 
 
@@ -52,38 +59,44 @@ def write_report(
       folders: run folders and folders of runs; each of the latter is a series, named as it is.
       out_dir: made if need be; files of an older report are replaced.
       against: methods of `relic_rl.analysis.published.METHODS`.
-      allow_mixed: compare other protocols and emulator versions all the same, with a warning.
+      allow_mixed: compare other protocols and emulator versions, and pool other settings, all the
+        same, with a warning.
 
     Returns:
       The path of report.html.
 
     Raises:
       ValueError: if no run was evaluated, the series share no game, a method is unknown, or runs
-        differ in protocol or emulator version without `allow_mixed`.
+        differ in protocol, emulator version or settings without `allow_mixed`.
     """
-    series = [one for one in find_series(folders) if one.runs or one.failed]
-    evaluated = [one for one in series if one.runs]
-    if not evaluated:
+    series = _with_something_that_counts(find_series(folders))
+    counted = [one for one in series if one.runs]
+    if not counted:
         reasons = "; ".join(reason for one in series for reason in one.failed)
         raise ValueError(f"no run has an evaluation: {reasons}")
-    mixed = notes.mixtures(evaluated)
+    mixed = notes.mixtures(series)
     if mixed and not allow_mixed:
         raise ValueError(f"{'; '.join(mixed)}: not comparable; --allow-mixed does it all the same")
-    columns = make_columns(evaluated, against)
+    columns = make_columns(counted, against)
+    odds = _odds(columns)
     out_dir.mkdir(parents=True, exist_ok=True)
-    pictures = _draw(evaluated, columns, out_dir)
-    tables = [_aggregate_table(columns), _score_table(columns)]
+    pictures = _draw(series, columns, out_dir)
+    caution = notes.caution(counted)
+    tables = [
+        replace(table, caption=f"{table.caption} {caution}".strip())
+        for table in (_aggregate_table(columns), _score_table(columns))
+    ]
     warnings = [*(f"Mixed: {line}." for line in mixed), *notes.warnings(series, columns)]
-    _write_scores(evaluated, out_dir / "scores.csv")
-    summary = json.dumps(_summary(series, columns, warnings), indent=1, allow_nan=False)
+    _write_scores(counted, out_dir / "scores.csv")
+    summary = json.dumps(_summary(series, columns, odds, warnings), indent=1, allow_nan=False)
     (out_dir / "summary.json").write_text(summary + "\n", encoding="utf-8")
     (out_dir / "table.md").write_text(markdown(tables), encoding="utf-8")
     (out_dir / "table.tex").write_text(latex(tables), encoding="utf-8")
     page = render_page(
-        title=" and ".join(one.label for one in evaluated),
-        lead=notes.lead(evaluated),
+        title=" and ".join(one.label for one in counted),
+        lead=notes.lead(counted),
         tiles=[_tile(row, columns) for row in _TILES],
-        facts=[*notes.facts(evaluated), *_improvements(columns)],
+        facts=[*notes.facts(counted), *_improvements(odds)],
         warnings=warnings,
         tables=tables,
         pictures=pictures,
@@ -92,6 +105,13 @@ def write_report(
     path = out_dir / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _with_something_that_counts(series: Sequence[Series]) -> Sequence[Series]:
+    """Where no run is finished at all, those under way count: better than no report on them."""
+    if any(one.runs for one in series):
+        return series
+    return [replace(one, runs=one.unfinished, unfinished=()) for one in series]
 
 
 def _draw(series: Sequence[Series], columns: Sequence[Column], out_dir: Path) -> list[Picture]:
@@ -103,7 +123,10 @@ def _draw(series: Sequence[Series], columns: Sequence[Column], out_dir: Path) ->
     common = [
         Series(one.label, tuple(run for run in one.runs if run.game in shared), ())
         for one in series
+        if one.runs
     ]
+    # A series without a column comes last, so that the others' colours are those of their columns.
+    with_curves = sorted((one for one in series if one.evaluated), key=lambda one: not one.runs)
     drawn = [
         (
             "games",
@@ -121,7 +144,8 @@ def _draw(series: Sequence[Series], columns: Sequence[Column], out_dir: Path) ->
         (
             "profile",
             "Performance profile",
-            "Share of runs above each score; bands are 95 % intervals over seeds.",
+            "Share of runs above each score, every game weighing the same; bands are 95 % intervals"
+            f" over seeds, from {MIN_SEEDS} of each game on.",
             plots.profile(
                 _THRESHOLDS,
                 {column.label: profiles[column.label] for column in ours},
@@ -131,15 +155,16 @@ def _draw(series: Sequence[Series], columns: Sequence[Column], out_dir: Path) ->
         (
             "curves",
             "Learning curves",
-            "Evaluations of each run, bold their mean over seeds. The fine line is the running mean"
-            " of training episodes, over lanes that explore more and less.",
-            plots.learning_grid(series),
+            "Evaluations of each run, bold the mean over the seeds that count. The fine line is the"
+            " running mean of training episodes, over lanes that explore more and less.",
+            plots.learning_grid(with_curves),
         ),
     ]
-    runs = [(one.label, run) for one in series for run in one.runs]
+    runs = [(one.label, run) for one in series for run in one.evaluated]
     if len(runs) <= _SINGLE_CURVES:
         for i, (label, run) in enumerate(runs, start=1):
-            title = f"{run.game}, seed {run.seed} ({label})"
+            unfinished = ", not finished" if run.unfinished else ""
+            title = f"{run.game}, seed {run.seed} ({label}{unfinished})"
             caption = "Dots are training episodes of all lanes, exploring."
             drawn.append((f"run_{i:02d}", title, caption, plots.learning_curve(run)))
     return [
@@ -177,9 +202,11 @@ def _aggregate_table(columns: Sequence[Column]) -> Table:
 
 
 def _seeds(column: Column) -> str:
+    seeds = notes.span([len(scores) for scores in column.scores.values()])
+    named = f"{column.label}: {seeds} {'seed' if seeds == '1' else 'seeds'} a game"
     if column.aggregate.intervals is None:
-        return f"{column.label}: one seed in at least one game, so no intervals"
-    return f"{column.label}: {column.aggregate.seeds} seeds, 95 % intervals with the numbers"
+        return f"{named}, so no intervals: they need {MIN_SEEDS} of every game"
+    return f"{named}, 95 % intervals with the numbers"
 
 
 def _score_table(columns: Sequence[Column]) -> Table:
@@ -203,25 +230,30 @@ def _score_table(columns: Sequence[Column]) -> Table:
     return Table("Scores", caption, head, tuple(rows), sorts=True)
 
 
-def _improvements(columns: Sequence[Column]) -> list[tuple[str, str]]:
-    ours = [column for column in columns if not column.is_published]
-    named = {column.label: _improvement(column, columns) for column in ours}
+def _odds(columns: Sequence[Column]) -> _Odds:
+    return {
+        column.label: {
+            other.label: probability_of_improvement(column.scores, other.scores)
+            for other in columns
+            if other is not column
+        }
+        for column in columns
+        if not column.is_published
+    }
+
+
+def _improvements(odds: _Odds) -> list[tuple[str, str]]:
     return [
-        (f"P({label} is better)", ", ".join(f"{p:.2f} than {other}" for other, p in odds.items()))
-        for label, odds in named.items()
-        if odds
+        (f"P({label} is better)", ", ".join(f"{_in_words(p)} than {o}" for o, p in others.items()))
+        for label, others in odds.items()
+        if others
     ]
 
 
-def _improvement(column: Column, columns: Sequence[Column]) -> dict[str, float]:
-    """Returns label of every other column → probability that a run here beats one there."""
-    return {
-        other.label: float(
-            probability_of_improvement(column.scores, other.scores, repetitions=1).value
-        )
-        for other in columns
-        if other is not column
-    }
+def _in_words(probability: Estimate) -> str:
+    if probability.low is None:
+        return f"{probability.value:.2f}"
+    return f"{probability.value:.2f} ({probability.low:.2f} to {probability.high:.2f})"
 
 
 def _write_scores(series: Sequence[Series], path: Path) -> None:
@@ -232,40 +264,41 @@ def _write_scores(series: Sequence[Series], path: Path) -> None:
             for run in one.runs:
                 normalized = human_normalized(run.game, run.score)
                 minutes = float(run.evaluations.minutes[-1])
-                row = [
-                    one.label,
-                    run.game,
-                    run.seed,
-                    run.score,
-                    normalized,
-                    run.env_frames,
-                    minutes,
-                ]
-                writer.writerow([*row, len(run.last_scores), run.protocol, run.ale_py, run.folder])
+                row = [one.label, run.game, run.seed, run.score, normalized]
+                row += [run.env_frames, minutes, len(run.last_scores), run.unfinished is None]
+                writer.writerow([*row, run.protocol, run.ale_py, run.folder])
 
 
 def _summary(
-    series: Sequence[Series], columns: Sequence[Column], warnings: Sequence[str]
+    series: Sequence[Series], columns: Sequence[Column], odds: _Odds, warnings: Sequence[str]
 ) -> dict[str, object]:
     """Numbers of the tables, and beside them each series over all of its own games."""
+    counted = [one for one in series if one.runs]
     return {
-        "runs": dict(notes.facts([one for one in series if one.runs])),
+        "provisional": bool(notes.caution(counted)),
+        "runs": dict(notes.facts(counted)),
         "common_games": list(columns[0].scores),
         "columns": {column.label: asdict(column.aggregate) for column in columns},
         "series": {
             one.label: {
                 "aggregate": asdict(aggregate(one.scores())) if one.runs else None,
                 "scores": one.scores(),
+                "unfinished": {run.folder.name: run.unfinished for run in one.unfinished},
                 "failed": list(one.failed),
             }
             for one in series
         },
         "probability_of_improvement": {
-            column.label: _improvement(column, columns)
-            for column in columns
-            if not column.is_published
+            label: {
+                other: {
+                    name: None if number is None else float(number)
+                    for name, number in asdict(probability).items()
+                }
+                for other, probability in others.items()
+            }
+            for label, others in odds.items()
         },
-        "protocols": sorted({run.protocol for one in series for run in one.runs}),
-        "ale_py": sorted({run.ale_py for one in series for run in one.runs}),
+        "protocols": sorted({run.protocol for one in series for run in one.evaluated}),
+        "ale_py": sorted({run.ale_py for one in series for run in one.evaluated}),
         "warnings": list(warnings),
     }

@@ -1,13 +1,16 @@
 """Run folders as the analysis sees them: finds them, reads them, groups them into series.
 
-A run folder has a `config.toml`, and was evaluated if its `evaluations.csv` has a line. A series
-is what one curve or one column shows: all runs below one folder that the caller named.
+A run folder has a `config.toml`, and was evaluated if its `evaluations.csv` has a line. It is
+finished once the last line is the evaluation at its end (`relic_rl.progress.is_finished`): only
+then does its score count. A series is what one curve or one column shows: all runs below one folder
+that the caller named.
 """
 
 import csv
 import json
+import math
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.games import find_game
+from relic_rl.progress import is_finished, why_unfinished
 from relic_rl.sweep_manifest import SWEEP_FILE, read_states
 
 _DEPTH = 3
@@ -38,10 +42,15 @@ class Run:
     game: str
     """As in `envs.games.ATARI57`."""
     seed: int
+    unfinished: str | None
+    """How it stands, in words; None with the evaluation at its end."""
     protocol: str
+    """Of the last evaluation: a resumed run may have begun under another."""
     ale_py: str
     epsilon: float
     """Of the last evaluation's random actions."""
+    settings: dict[str, Any]
+    """By `section.field`."""
     metadata: dict[str, object]
     evaluations: Curve
     """Mean scores of the evaluations, with exploration off or nearly so."""
@@ -67,8 +76,16 @@ class Series:
 
     label: str
     runs: tuple[Run, ...]
+    """Those that count."""
     failed: tuple[str, ...]
     """Folder and reason of each run that has no score."""
+    unfinished: tuple[Run, ...] = ()
+    """Evaluated, but not at their end: they have curves, and count nowhere."""
+
+    @property
+    def evaluated(self) -> tuple[Run, ...]:
+        """All that have a curve."""
+        return (*self.runs, *self.unfinished)
 
     def scores(self) -> dict[str, list[float]]:
         """Returns game → last score of each seed, seeds ascending."""
@@ -81,7 +98,7 @@ class Series:
 def find_series(folders: Sequence[Path]) -> list[Series]:
     """Returns one series per folder; run folders named directly are one series, "runs".
 
-    A sweep's grid is a series per combination of settings.
+    A sweep's grid is a series per combination of settings. Runs that have not finished stand apart.
 
     Args:
       folders: run folders, sweeps, and folders that hold runs up to three levels below.
@@ -123,26 +140,36 @@ def read_run(folder: Path) -> Run:
     """
     config = _parsed(folder / "config.toml", tomllib.loads)
     metadata = _parsed(folder / "metadata.json", json.loads)
-    columns = ("env_frames", "minutes", "mean_score", "epsilon")
-    evaluations, scores = _read_csv(folder / "evaluations.csv", columns, "scores")
-    episodes, _ = _read_csv(folder / "episodes.csv", ("env_frames", "minutes", "score"))
-    if not len(evaluations):
-        raise ValueError("no evaluation yet")
+    evaluations = _read_table(folder / "evaluations.csv", _EVALUATION)
+    episodes = _read_table(folder / "episodes.csv", _EPISODE)
+    if not evaluations["env_frames"]:
+        raise ValueError(f"no evaluation yet, {why_unfinished(folder)}")
+    last = {name: values[-1] for name, values in evaluations.items()}
+    settings = {
+        f"{section}.{name}": value
+        for section, table in config.items()
+        if isinstance(table, dict)
+        for name, value in table.items()
+    }
     try:
         return Run(
             folder=folder,
             game=find_game(str(metadata.get("game", config.get("game")))).name,
             seed=int(metadata.get("seed", config.get("seed", 0))),
-            protocol=str(metadata["protocol"]),
+            unfinished=None if is_finished(settings, last) else why_unfinished(folder),
+            protocol=last["protocol"],
             ale_py=str(metadata["ale_py"]),
-            epsilon=float(evaluations[-1, 3]),
+            epsilon=last["epsilon"],
+            settings=settings,
             metadata=metadata,
-            evaluations=Curve(*evaluations[:, :3].T),
-            episodes=Curve(*episodes.T),
-            last_scores=scores[-1],
+            evaluations=_curve(evaluations, "mean_score"),
+            episodes=_curve(episodes, "score"),
+            last_scores=last["scores"],
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"metadata.json cannot be read: {_in_words(error)}") from error
+        raise ValueError(
+            f"config.toml or metadata.json cannot be read: {_in_words(error)}"
+        ) from error
 
 
 def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
@@ -190,7 +217,9 @@ def _read_series(label: str, folders: Sequence[Path]) -> Series:
                 f" {run.folder}: put them into folders of their own"
             )
     ordered = sorted(runs.values(), key=lambda run: (run.game, run.seed))
-    return Series(label, tuple(ordered), tuple(failed))
+    finished = tuple(run for run in ordered if run.unfinished is None)
+    unfinished = tuple(run for run in ordered if run.unfinished is not None)
+    return Series(label, finished, tuple(failed), unfinished)
 
 
 def _read_sweep(folder: Path, *, is_alone: bool) -> list[Series]:
@@ -217,13 +246,12 @@ def _read_sweep(folder: Path, *, is_alone: bool) -> list[Series]:
     return series
 
 
-def _read_csv(
-    path: Path, columns: Sequence[str], listed: str | None = None
-) -> tuple[NDArray[np.float64], list[tuple[float, ...]]]:
-    """Returns the whole lines; one at the end that a crash cut short is left out.
+def _read_table(path: Path, parsers: Mapping[str, Callable[[str], Any]]) -> dict[str, list[Any]]:
+    """Returns column → a value per line; one at the end that a crash cut short is left out.
 
-    Returns:
-      float64[lines, columns], and of each line the numbers of the column `listed`.
+    Args:
+      path: a CSV file with a header; none is a table without lines.
+      parsers: column → what its text becomes.
 
     Raises:
       ValueError: a line is damaged.
@@ -234,22 +262,39 @@ def _read_csv(
         whole = ""
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {_in_words(error)}") from error
-    numbers, lists = [], []
+    table: dict[str, list[Any]] = {name: [] for name in parsers}
     reader = csv.DictReader(whole.split("\n"), strict=True)
     try:
         for row in reader:
             if None in row or None in row.values():
                 raise ValueError(f"it has not the {len(reader.fieldnames or ())} columns")
-            numbers.append(_finite(row[name] for name in columns))
-            lists.append(_finite(row[listed].split(";")) if listed else ())
+            for name, parse in parsers.items():
+                table[name].append(parse(row[name]))
     except (ValueError, KeyError, csv.Error) as error:
         line = reader.line_num
         raise ValueError(f"{path.name}, line {line} is damaged: {_in_words(error)}") from error
-    return np.array(numbers, np.float64).reshape(-1, len(columns)), lists
+    return table
 
 
-def _finite(texts: Iterable[str]) -> tuple[float, ...]:
-    values = tuple(map(float, texts))
-    if not np.isfinite(values).all():
-        raise ValueError(f"{values} is not finite")
-    return values
+def _curve(table: Mapping[str, list[Any]], score: str) -> Curve:
+    columns = (table["env_frames"], table["minutes"], table[score])
+    return Curve(*(np.array(column, np.float64) for column in columns))
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
+def _finite_each(text: str) -> tuple[float, ...]:
+    return tuple(map(_finite, text.split(";")))
+
+
+_EVALUATION: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("env_frames", "minutes", "episodes", "mean_score", "epsilon"), _finite),
+    "protocol": str,
+    "scores": _finite_each,
+}
+_EPISODE = dict.fromkeys(("env_frames", "minutes", "score"), _finite)

@@ -5,9 +5,10 @@ human of `envs.games.ATARI57`. It is a fraction in every function here; only `Ag
 mirrors published tables, is in percent.
 
 Many seeds: the paper's rows take each game's mean over its seeds first; IQM, optimality gap and
-profile pool runs, as their authors do. Intervals are 95 % percentile intervals of a bootstrap
-stratified by game: seeds are drawn anew, games stay. The draws have a seed of their own, so the
-same scores give the same interval. With one seed there is no interval.
+profile look at single runs, as their authors do. Every game weighs the same, however many seeds it
+has. Intervals are 95 % percentile intervals of a bootstrap stratified by game: each game's seeds
+are drawn anew from its own, games stay. The draws have a seed of their own, so the same scores give
+the same interval. Where a game has fewer than `MIN_SEEDS` seeds there is no interval.
 
 Sources: Mitrovic et al., ICLR 2021, Table 4 (capped mean ... percentiles). Agarwal et al.,
 "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021 (the rest).
@@ -15,6 +16,7 @@ Sources: Mitrovic et al., ICLR 2021, Table 4 (capped mean ... percentiles). Agar
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,8 +27,12 @@ Scores = Mapping[str, float | Sequence[float]]
 """Game, in any spelling → raw score, or one raw score per seed."""
 
 _FloatArray = NDArray[np.float64]
+_Games = Sequence[_FloatArray]
+"""Of each game the HNS of its seeds: float64[..., seeds]; not every game has as many."""
 
 REPETITIONS = 2000
+MIN_SEEDS = 3
+"""Of every game, for an interval: drawn from two, a mean spreads 0.71 times as far as it should."""
 _BOOTSTRAP_SEED = 0
 _INTERVAL = (2.5, 97.5)
 
@@ -56,9 +62,9 @@ class Aggregate:
     missing: tuple[str, ...]
     """Those of the 57 without a score: the numbers above say nothing about them."""
     seeds: int
-    """Of the game with fewest. Intervals, IQM and optimality gap use so many of every game."""
+    """Of the game with fewest."""
     intervals: dict[str, tuple[float, float]] | None
-    """Row → 95 % interval; None with one seed."""
+    """Row → 95 % interval; None where a game has fewer than `MIN_SEEDS`."""
 
     def rows(self) -> dict[str, float]:
         """Returns row name → value, in the order of the tables."""
@@ -82,7 +88,7 @@ ROW_LABELS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number or a curve, with its 95 % interval; None with one seed."""
+    """A number or a curve, with its 95 % interval; None where a game has too few seeds."""
 
     value: _FloatArray
     low: _FloatArray | None
@@ -116,25 +122,19 @@ def aggregate(scores_by_game: Scores, *, repetitions: int = REPETITIONS) -> Aggr
       ValueError: if a game is unknown or given twice, a score is not finite, or none is given.
     """
     normalized = _normalize(scores_by_game)
-    means = np.array([[np.mean(seeds) for seeds in normalized.values()]])
-    runs = _runs(normalized)
-    # The mean over seeds is the same in both but where games have unequal numbers of seeds.
-    values = {name: float(row(means)) for name, row in _MEAN_ROWS.items()}
-    values |= {name: float(row(runs)) for name, row in _POOLED_ROWS.items()}
+    games = list(normalized.values())
+    values = {name: float(row(games)) for name, row in _ROWS.items()}
     intervals = None
-    if len(runs) > 1:
-        samples = _bootstrap(runs, repetitions)
-        intervals = {
-            name: _percentile_interval(row(samples))
-            for name, row in (_MEAN_ROWS | _POOLED_ROWS).items()
-        }
+    if _fewest_seeds(games) >= MIN_SEEDS:
+        samples = _bootstrap(games, repetitions)
+        intervals = {name: _percentile_interval(row(samples)) for name, row in _ROWS.items()}
     superhuman_games = int(values.pop("superhuman_games"))
     return Aggregate(
         **values,
         superhuman_games=superhuman_games,
         games=tuple(normalized),
         missing=tuple(game for game in ATARI57 if game not in normalized),
-        seeds=len(runs),
+        seeds=_fewest_seeds(games),
         intervals=intervals,
     )
 
@@ -142,15 +142,17 @@ def aggregate(scores_by_game: Scores, *, repetitions: int = REPETITIONS) -> Aggr
 def performance_profile(
     scores_by_game: Scores, thresholds: ArrayLike, *, repetitions: int = REPETITIONS
 ) -> Estimate:
-    """Returns the fraction of runs whose HNS is above each threshold (a fraction, 1 = human)."""
-    limits = np.asarray(thresholds, np.float64)
-    runs = _runs(_normalize(scores_by_game))
+    """Returns the fraction of runs whose HNS is above each threshold (a fraction, 1 = human).
 
-    def profile(samples: _FloatArray) -> _FloatArray:
-        above = [(samples > limit).mean(axis=(-2, -1)) for limit in limits]
+    The mean over games of the fraction of a game's seeds.
+    """
+    limits = np.asarray(thresholds, np.float64)
+
+    def profile(games: _Games) -> _FloatArray:
+        above = [_means([seeds > limit for seeds in games]).mean(axis=-1) for limit in limits]
         return np.stack(above, axis=-1)
 
-    return _estimate(profile, [runs], repetitions)
+    return _estimate(profile, [list(_normalize(scores_by_game).values())], repetitions)
 
 
 def probability_of_improvement(
@@ -158,7 +160,8 @@ def probability_of_improvement(
 ) -> Estimate:
     """Returns how probably a run beats a run of the baseline on a game drawn at random.
 
-    P(X > Y) + P(X = Y) / 2, averaged over the games that both have; a number, not a curve.
+    P(X > Y) + P(X = Y) / 2, averaged over the games that both have; a number, not a curve. Its
+    interval needs `MIN_SEEDS` of every game on either side.
 
     Raises:
       ValueError: if no game is in both.
@@ -168,12 +171,15 @@ def probability_of_improvement(
     if not common:
         raise ValueError("no game has a score from both: nothing to compare")
 
-    def probability(x: _FloatArray, y: _FloatArray) -> _FloatArray:
-        pairs = np.sign(x[..., :, None, :] - y[..., None, :, :])
-        return np.asarray(0.5 + 0.5 * pairs.mean(axis=(-3, -2, -1)))
+    def probability(xs: _Games, ys: _Games) -> _FloatArray:
+        pairs = [
+            np.sign(x[..., :, None] - y[..., None, :]).mean(axis=(-2, -1))
+            for x, y in zip(xs, ys, strict=True)
+        ]
+        return np.asarray(0.5 + 0.5 * np.mean(pairs, axis=0))
 
-    matrices = [_runs({game: scores[game] for game in common}) for scores in (ours, theirs)]
-    return _estimate(probability, matrices, repetitions)
+    sides = [[scores[game] for game in common] for scores in (ours, theirs)]
+    return _estimate(probability, sides, repetitions)
 
 
 def _normalize(scores_by_game: Scores) -> dict[str, _FloatArray]:
@@ -193,31 +199,29 @@ def _normalize(scores_by_game: Scores) -> dict[str, _FloatArray]:
     return {game: normalized[game] for game in ATARI57 if game in normalized}
 
 
-def _runs(normalized: Mapping[str, _FloatArray]) -> _FloatArray:
-    """Returns float64[seeds, games]: of every game as many seeds as the poorest game has."""
-    seeds = min(len(values) for values in normalized.values())
-    return np.stack([values[:seeds] for values in normalized.values()], axis=1)
+def _fewest_seeds(games: _Games) -> int:
+    return min(len(seeds) for seeds in games)
 
 
-def _bootstrap(runs: _FloatArray, repetitions: int, stream: int = 0) -> _FloatArray:
-    """Returns float64[repetitions, seeds, games]: each game's seeds drawn with replacement.
+def _bootstrap(games: _Games, repetitions: int, stream: int = 0) -> list[_FloatArray]:
+    """Returns of each game float64[repetitions, seeds]: its seeds drawn with replacement.
 
     The generator is our own and seeded: rliable's takes a `random_state` and then draws from
     NumPy's global one.
     """
     generator = np.random.default_rng((_BOOTSTRAP_SEED, stream))
-    seeds, games = runs.shape
-    drawn = generator.integers(seeds, size=(repetitions, seeds, games))
-    return runs[drawn, np.arange(games)]
+    return [
+        seeds[generator.integers(len(seeds), size=(repetitions, len(seeds)))] for seeds in games
+    ]
 
 
 def _estimate(
-    statistic: Callable[..., _FloatArray], matrices: Sequence[_FloatArray], repetitions: int
+    statistic: Callable[..., _FloatArray], sides: Sequence[_Games], repetitions: int
 ) -> Estimate:
-    value = statistic(*matrices)
-    if max(len(runs) for runs in matrices) == 1:
+    value = statistic(*sides)
+    if min(map(_fewest_seeds, sides)) < MIN_SEEDS:
         return Estimate(value, None, None)
-    samples = [_bootstrap(runs, repetitions, stream) for stream, runs in enumerate(matrices)]
+    samples = [_bootstrap(games, repetitions, stream) for stream, games in enumerate(sides)]
     low, high = np.percentile(statistic(*samples), _INTERVAL, axis=0)
     return Estimate(value, low, high)
 
@@ -227,30 +231,45 @@ def _percentile_interval(samples: _FloatArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _interquartile_mean(runs: _FloatArray) -> _FloatArray:
-    """Cuts floor(n / 4) runs off either end, as scipy's trim_mean does in rliable."""
-    pooled = np.sort(runs.reshape(*runs.shape[:-2], -1), axis=-1)
-    cut = pooled.shape[-1] // 4
-    return np.asarray(100 * pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1))
+def _means(games: Sequence[NDArray[Any]]) -> _FloatArray:
+    """Returns float64[..., games]: each game's mean over its seeds."""
+    return np.stack([seeds.mean(axis=-1) for seeds in games], axis=-1)
 
 
-def _percentile(percent: int) -> Callable[[_FloatArray], _FloatArray]:
-    return lambda runs: np.asarray(100 * np.percentile(runs.mean(axis=-2), percent, axis=-1))
+def _interquartile_mean(games: _Games) -> _FloatArray:
+    """Cuts floor(n / 4) of the n runs off either end, as scipy's trim_mean does in rliable.
+
+    Every game weighs the same, so a run weighs 1 / seeds of its game. With as many seeds of every
+    game that is 1 / n, and what is cut are whole runs.
+    """
+    pooled = np.concatenate(games, axis=-1)
+    counts = [seeds.shape[-1] for seeds in games]
+    weights = np.repeat([1 / (len(games) * count) for count in counts], counts)
+    order = np.argsort(pooled, axis=-1)
+    cut = len(weights) // 4 / len(weights)
+    kept = np.clip(np.cumsum(weights[order], axis=-1), cut, 1 - cut)
+    kept = np.diff(kept, axis=-1, prepend=cut)
+    total = (kept * np.take_along_axis(pooled, order, axis=-1)).sum(axis=-1)
+    return np.asarray(100 * total / (1 - 2 * cut))
 
 
-# Each takes float64[..., seeds, games] and returns float64[...].
-_MEAN_ROWS: dict[str, Callable[[_FloatArray], _FloatArray]] = {
-    "capped_mean": lambda runs: 100 * np.clip(runs.mean(axis=-2), 0, 1).mean(axis=-1),
-    "superhuman_games": lambda runs: (runs.mean(axis=-2) >= 1).sum(axis=-1),
-    "mean": lambda runs: 100 * runs.mean(axis=(-2, -1)),
+def _percentile(percent: int) -> Callable[[_Games], _FloatArray]:
+    return lambda games: np.asarray(100 * np.percentile(_means(games), percent, axis=-1))
+
+
+# Each returns float64[...].
+_ROWS: dict[str, Callable[[_Games], _FloatArray]] = {
+    "capped_mean": lambda games: 100 * np.clip(_means(games), 0, 1).mean(axis=-1),
+    "superhuman_games": lambda games: (_means(games) >= 1).sum(axis=-1),
+    "mean": lambda games: 100 * _means(games).mean(axis=-1),
     "median": _percentile(50),
     "percentile_40": _percentile(40),
     "percentile_30": _percentile(30),
     "percentile_20": _percentile(20),
     "percentile_10": _percentile(10),
     "percentile_5": _percentile(5),
-}
-_POOLED_ROWS: dict[str, Callable[[_FloatArray], _FloatArray]] = {
     "iqm": _interquartile_mean,
-    "optimality_gap": lambda runs: 100 * (1 - np.minimum(runs, 1).mean(axis=(-2, -1))),
+    "optimality_gap": lambda games: (
+        100 * (1 - _means([np.minimum(seeds, 1) for seeds in games]).mean(axis=-1))
+    ),
 }

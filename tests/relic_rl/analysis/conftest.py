@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from relic_rl import config as configuration
 from relic_rl.analysis.scores import human_normalized
+from relic_rl.config import Config
 from relic_rl.metrics import Episode, MetricsLog
 
 
@@ -16,13 +18,34 @@ def write_run() -> Callable:
 
 
 def _write_run(
-    folder, game="Pong", seed=1, scores=(-20.0, 15.0), *, frames=8000, epsilon=0.001, **metadata
+    folder,
+    game="Pong",
+    seed=1,
+    scores=(-20.0, 15.0),
+    *,
+    frames=8000,
+    epsilon=0.001,
+    settings=None,
+    **metadata,
 ):
-    """A run folder with one evaluation per score, evenly spread over the frames."""
+    """A run folder with one evaluation per score, evenly spread over the frames.
+
+    It is finished, unless `settings` (by `section.field`) ask for more frames or episodes.
+    """
     folder.mkdir(parents=True)
-    (folder / "config.toml").write_text(f'game = "{game}"\nseed = {seed}\n')
     known = {"game": game, "seed": seed, "protocol": "noop", "ale_py": "0.12.1", "commit": "abc123"}
-    (folder / "metadata.json").write_text(json.dumps({**known, **metadata}))
+    known |= metadata
+    flat = configuration.values(Config()) | {
+        "run.frames": frames,
+        "evaluation.episodes": 2,
+        "env.protocol": known["protocol"],
+        **(settings or {}),
+    }
+    config = configuration.from_values(flat)
+    (folder / "config.toml").write_text(
+        configuration.dump(config, game=game, seed=seed, preset="paper")
+    )
+    (folder / "metadata.json").write_text(json.dumps(known))
     log = MetricsLog(folder)
     log.write_episodes(
         Episode(100 * i, 0.1 * i, 0, 0.1, [*scores, 0.0][0] + i, 400, True) for i in range(12)
@@ -36,7 +59,7 @@ def _write_run(
             scores=[score - 1.0, score + 1.0],
             human_normalized_score=human_normalized(game, score),
             epsilon=epsilon,
-            protocol=str({**known, **metadata}["protocol"]),
+            protocol=known["protocol"],
         )
     log.close()
     return folder

@@ -18,3 +18,18 @@ def test_the_grid_of_curves_shows_the_longest_run_to_its_end(
     left, right = figure.axes[0].get_xlim()
     assert left == 0
     assert 9_000_000 <= right < 11_000_000
+
+
+def test_the_grid_draws_an_unfinished_run_but_keeps_it_out_of_the_mean_over_seeds(
+    tmp_path: Path, write_run: Callable[..., Path]
+) -> None:
+    scores = ((0.0, 10.0), (0.0, 20.0), (0.0, -20.0))
+    a, b, unfinished = (
+        read_run(write_run(tmp_path / f"pong-{seed}", seed=seed, scores=scores[seed]))
+        for seed in range(3)
+    )
+
+    (axis,) = learning_grid([Series("runs", (a, b), (), (unfinished,))]).axes
+
+    ends = [line.get_ydata()[-1] for line in axis.lines if list(line.get_xdata()) == [4000, 8000]]
+    assert sorted(ends) == [-20.0, 10.0, 15.0, 20.0]

@@ -16,8 +16,8 @@ from relic_rl.analysis.columns import make_columns
 from relic_rl.analysis.published import published_scores
 from relic_rl.analysis.report import write_report
 from relic_rl.analysis.runs import find_series, read_run
-from relic_rl.analysis.scores import aggregate
-from relic_rl.sweep_manifest import Manifest, SweepRequest
+from relic_rl.analysis.scores import aggregate, probability_of_improvement
+from relic_rl.sweep_manifest import Manifest, Placement, SweepRequest
 
 ROOT = Path(relic_rl.analysis.__file__).parents[2]
 FILES = ("report.html", "scores.csv", "summary.json", "table.md", "table.tex")
@@ -25,9 +25,9 @@ FILES = ("report.html", "scores.csv", "summary.json", "table.md", "table.tex")
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory, write_run):
-    """Two games with two seeds; Breakout's last evaluation is worse than its best."""
+    """Two games with three seeds; Breakout's last evaluation is worse than its best."""
     folder = tmp_path_factory.mktemp("runs") / "ours <1>"
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         write_run(folder / f"pong-{seed}", "Pong", seed, (-20.0, 10.0 + seed))
         write_run(folder / f"breakout-{seed}", "Breakout", seed, (2.0, 400.0, 100.0 * seed))
     return folder
@@ -44,7 +44,7 @@ def test_all_files_are_written_and_each_figure_twice(report):
     names = {path.name for path in report.iterdir()}
 
     assert names >= set(FILES)
-    for stem in ("games", "aggregates", "profile", "curves", "run_01", "run_04"):
+    for stem in ("games", "aggregates", "profile", "curves", "run_01", "run_06"):
         assert {f"{stem}.png", f"{stem}.svg"} <= names
 
 
@@ -56,29 +56,33 @@ def test_scores_are_those_of_the_last_evaluation_not_of_the_best(report):
     assert scores == {
         ("Breakout", "1"): 100.0,
         ("Breakout", "2"): 200.0,
+        ("Breakout", "3"): 300.0,
         ("Pong", "1"): 11.0,
         ("Pong", "2"): 12.0,
+        ("Pong", "3"): 13.0,
     }
     assert {row["episodes"] for row in rows} == {"2"}
+    assert {row["finished"] for row in rows} == {"True"}
 
 
 def test_summary_holds_the_aggregates_of_runs_and_published_scores_over_the_same_games(report):
     summary = json.loads((report / "summary.json").read_text())
 
-    ours = aggregate({"Pong": [11.0, 12.0], "Breakout": [100.0, 200.0]})
+    ours = aggregate({"Pong": [11.0, 12.0, 13.0], "Breakout": [100.0, 200.0, 300.0]})
     assert summary["columns"]["ours <1>"]["median"] == ours.median
     assert summary["columns"]["ours <1>"]["intervals"]["iqm"] == list(ours.intervals["iqm"])
     published = {game: published_scores("relic")[game] for game in ("Pong", "Breakout")}
     assert summary["columns"]["ReLIC (published)"]["mean"] == aggregate(published).mean
     assert summary["common_games"] == ["Breakout", "Pong"]
-    assert summary["probability_of_improvement"]["ours <1>"]["ReLIC (published)"] == 0.0
+    odds = summary["probability_of_improvement"]["ours <1>"]["ReLIC (published)"]
+    assert odds == {"value": 0.0, "low": None, "high": None}
 
 
 def test_the_page_holds_everything_itself_and_escapes_names(report):
     page = (report / "report.html").read_text()
 
     sources = re.findall(r"(?:src|href)\s*=\s*\"?([^\s\">]{1,30})", page)
-    assert sum(source.startswith("data:image/svg+xml;base64,") for source in sources) == 8
+    assert sum(source.startswith("data:image/svg+xml;base64,") for source in sources) == 10
     assert all(source.startswith(("data:", "#")) for source in sources)
     assert "http" not in re.sub("http-equiv", "", page)
     assert "ours <1>" not in page
@@ -92,7 +96,7 @@ def test_the_page_names_protocol_versions_seeds_and_what_is_missing(report):
         "noop",
         "0.12.1",
         "abc123",
-        "seeds 1, 2",
+        "seeds 1, 2, 3",
         "8,000 frames",
         "epsilon 0.001",
         "2 of 57 games",
@@ -101,6 +105,35 @@ def test_the_page_names_protocol_versions_seeds_and_what_is_missing(report):
     assert "all but Breakout, Pong are missing" in page
     assert "wrap at 1,000,000" in page
     assert "Table 10" in page
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_intervals_stand_beside_every_number_from_three_seeds_on_and_else_their_absence_is_said(
+    tmp_path, write_run, seeds
+):
+    for label, best in (("relic", 15.0), ("none", 14.0)):
+        for seed in range(seeds):
+            write_run(tmp_path / label / f"pong-{seed}", seed=seed, scores=(-20.0, best + seed))
+    out = tmp_path / "out"
+
+    page = write_report([tmp_path / "relic", tmp_path / "none"], out, []).read_text()
+
+    better = probability_of_improvement(
+        {"Pong": [15.0 + seed for seed in range(seeds)]},
+        {"Pong": [14.0 + seed for seed in range(seeds)]},
+    )
+    summary = json.loads((out / "summary.json").read_text())
+    odds = summary["probability_of_improvement"]["relic"]["none"]
+    assert odds["value"] == better.value
+    assert (odds["low"], odds["high"]) == (better.low, better.high)
+    if seeds == 3:
+        assert odds["low"] < odds["value"] < odds["high"]
+        assert f"{odds['value']:.2f} ({odds['low']:.2f} to {odds['high']:.2f}) than none" in page
+        assert "relic: 3 seeds a game, 95 % intervals with the numbers" in page
+    else:
+        assert f"{odds['value']:.2f} than none" in page
+        assert "relic: 2 seeds a game, so no intervals: they need 3 of every game" in page
+    assert (summary["columns"]["relic"]["intervals"] is None) == (seeds == 2)
 
 
 def test_tables_have_the_same_numbers_as_the_summary(report):
@@ -145,6 +178,7 @@ def test_failed_and_short_runs_are_named_and_a_failed_one_counts_nowhere(tmp_pat
     runs = tmp_path / "runs"
     write_run(runs / "pong-1", seed=1)
     write_run(runs / "pong-2", seed=2, frames=4000)
+    write_run(runs / "pong-3", seed=3)
     write_run(runs / "hero-1", "Hero")
     header = (runs / "hero-1" / "evaluations.csv").read_text().splitlines()[0]
     (runs / "hero-1" / "evaluations.csv").write_text(header + "\n")
@@ -153,11 +187,11 @@ def test_failed_and_short_runs_are_named_and_a_failed_one_counts_nowhere(tmp_pat
 
     page = write_report([runs], tmp_path / "out", []).read_text()
 
-    assert "hero-1: no evaluation yet" in page
+    assert "hero-1: no evaluation yet, stopped" in page
     assert "freeway-1: metadata.json cannot be read: FileNotFoundError" in page
-    assert "shorter than its longest run (8,000): pong-2 (4,000)" in page
+    assert "trained for another budget than 8,000 frames: pong-2 (4,000 frames)." in page
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["series"]["runs"]["scores"] == {"Pong": [15.0, 15.0]}
+    assert summary["series"]["runs"]["scores"] == {"Pong": [15.0, 15.0, 15.0]}
 
 
 def test_where_nothing_was_evaluated_the_reasons_are_given(tmp_path, write_run):
@@ -302,7 +336,7 @@ def test_a_damaged_line_is_named_and_never_passed_over(
 
 def test_half_a_sweep_names_every_run_without_a_score_by_its_reason(tmp_path, write_run):
     request = SweepRequest(("Alien", "Hero", "Pong", "Qbert", "Zaxxon"), (0,), "smoke", {})
-    request.write(tmp_path)
+    request.write(tmp_path, Placement())
     manifest = Manifest(tmp_path, request.runs())
     for entry, state in zip(
         manifest.entries, ("done", "running", "queued", "failed", "queued"), strict=True

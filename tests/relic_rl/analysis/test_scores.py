@@ -104,10 +104,16 @@ def test_capped_mean_counts_worse_than_random_as_zero():
     assert result.mean == pytest.approx(0.0, abs=1e-9)
 
 
-def test_one_seed_has_no_interval():
-    assert aggregate({"Pong": 21.0}).intervals is None
-    assert aggregate({"Pong": 21.0}).seeds == 1
-    assert performance_profile({"Pong": 21.0}, [0.5]).low is None
+@pytest.mark.parametrize("poorest", [[21.0], [21.0, 20.0]])
+def test_fewer_than_three_seeds_of_a_single_game_give_no_interval(three_seeds, poorest):
+    scores = {**three_seeds, "Pong": poorest}
+
+    assert aggregate(scores).intervals is None
+    assert aggregate(scores).seeds == len(poorest)
+    assert performance_profile(scores, [0.5]).low is None
+    for sides in ((scores, three_seeds), (three_seeds, scores)):
+        estimate = probability_of_improvement(*sides)
+        assert (estimate.low, estimate.high) == (None, None)
 
 
 def test_seeds_are_averaged_per_game_before_the_papers_rows(three_seeds):
@@ -119,7 +125,10 @@ def test_seeds_are_averaged_per_game_before_the_papers_rows(three_seeds):
         assert with_seeds[name] == pytest.approx(with_means[name], rel=1e-12)
 
 
-def test_iqm_and_optimality_gap_equal_rliable(three_seeds):
+@pytest.mark.parametrize("games", [3, 4])
+def test_iqm_and_optimality_gap_equal_rliable(three_seeds, games):
+    # Of 9 runs rliable cuts 2 off either end, and no quarter of a third.
+    three_seeds = dict(list(three_seeds.items())[:games])
     matrix = normalized_matrix(three_seeds)
 
     result = aggregate(three_seeds)
@@ -138,6 +147,26 @@ def test_probability_of_improvement_equals_rliable(three_seeds):
         normalized_matrix(three_seeds), normalized_matrix(worse)
     )
     assert estimate.value == pytest.approx(expected, rel=1e-12)
+
+
+def test_interval_of_the_probability_of_improvement_equals_a_naive_bootstrap(three_seeds):
+    # Of the other side's runs of a game, one is like ours, one far below, one far above.
+    other = {game: [scores[0], scores[1] - 1e6, 1e6] for game, scores in three_seeds.items()}
+    generator = np.random.default_rng(0)
+    naive = []
+    for _ in range(4000):
+        pairs = [
+            np.sign(generator.choice(ours, 3)[:, None] - generator.choice(theirs, 3)).mean()
+            for ours, theirs in zip(three_seeds.values(), other.values(), strict=True)
+        ]
+        naive.append(0.5 + 0.5 * np.mean(pairs))
+    low, high = np.percentile(naive, [2.5, 97.5])
+
+    estimate = probability_of_improvement(three_seeds, other, repetitions=4000)
+
+    assert estimate.low < estimate.value < estimate.high
+    # Two Monte Carlo quantiles of 4000 draws each, of a number in steps of 1 / 72.
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=2 / 72)
 
 
 def test_probability_of_improvement_over_itself_is_one_half(three_seeds):
@@ -177,28 +206,56 @@ def test_other_scores_give_another_interval(three_seeds):
     assert aggregate(three_seeds).intervals["iqm"] != aggregate(other).intervals["iqm"]
 
 
-def test_interval_of_the_mean_equals_a_naive_stratified_bootstrap(three_seeds):
+@pytest.mark.parametrize("more", [{}, {"Pong": [-20.0, 5.0, 9.0, 30.0, 31.0]}])
+def test_interval_of_the_mean_equals_a_naive_stratified_bootstrap(three_seeds, more):
+    scores = {**three_seeds, **more}
     generator = np.random.default_rng(0)
-    matrix = normalized_matrix(three_seeds)
+    columns = [[human_normalized(game, score) for score in seeds] for game, seeds in scores.items()]
     naive = []
     for _ in range(4000):
-        games = [generator.choice(column, len(column)) for column in matrix.T]
+        games = [generator.choice(column, len(column)) for column in columns]
         naive.append(100 * np.mean([np.mean(game) for game in games]))
     low, high = np.percentile(naive, [2.5, 97.5])
 
-    interval = aggregate(three_seeds, repetitions=4000).intervals["mean"]
+    interval = aggregate(scores, repetitions=4000).intervals["mean"]
 
     # Two Monte Carlo quantiles of 4000 draws each: a few percent of the width apart.
     assert interval == pytest.approx((low, high), abs=0.05 * (high - low))
 
 
-def test_unequal_seeds_use_as_many_of_each_game_as_the_poorest_has(three_seeds):
-    unequal = {**three_seeds, "Pong": three_seeds["Pong"][:2]}
-    cut = {game: scores[:2] for game, scores in three_seeds.items()}
+def test_an_interval_is_of_all_the_seeds_that_its_number_is_of(three_seeds):
+    # The first three of Pong, as many as the other games have, are its worst.
+    unequal = {**three_seeds, "Pong": [-20.0, -20.0, -20.0, *[20.0] * 6]}
 
-    assert aggregate(unequal).seeds == 2
-    assert aggregate(unequal).iqm == aggregate(cut).iqm
-    assert aggregate(unequal).mean != aggregate(cut).mean
+    result = aggregate(unequal)
+    profile = performance_profile(unequal, [0.5])
+
+    assert result.seeds == 3
+    for name, value in result.rows().items():
+        low, high = result.intervals[name]
+        assert low <= value <= high, name
+    assert profile.value == pytest.approx([(6 / 9 + above_half(three_seeds)) / 4])
+    assert profile.low <= profile.value <= profile.high
+
+
+def above_half(scores):
+    """Of the games but Pong, the sum of the fractions of seeds with an HNS above 0.5."""
+    matrix = normalized_matrix({game: s for game, s in scores.items() if game != "Pong"})
+    return (matrix > 0.5).mean(axis=0).sum()
+
+
+def test_every_game_weighs_the_same_however_many_seeds_it_has():
+    # Freeway: random 0, human 29.6; Pong: random -20.7, human 14.6. HNS 0 and 1, and 2 to 5.
+    pong = [-20.7 + 35.3 * hns for hns in (2, 3, 4, 5)]
+    result = aggregate({"Freeway": [0.0, 29.6], "Pong": pong})
+
+    # Runs weigh 1/4, 1/4, and 1/8 each. Of six, one's share of the weight goes off either end: 1/6.
+    # Left of 0 is 1/12; 5 goes with its 1/8, and 4 keeps 1/8 - 1/24 = 1/12.
+    expected = (0 / 12 + 1 / 4 + 2 / 8 + 3 / 8 + 4 / 12) / (2 / 3)
+    assert result.iqm == pytest.approx(100 * expected, rel=1e-12)
+    # Freeway stays one half below the human on average, Pong not at all.
+    assert result.optimality_gap == pytest.approx(25.0)
+    assert result.mean == pytest.approx(100 * (0.5 + 3.5) / 2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,250 @@
+"""Which runs of a report count, which are only drawn, and which are not seeds of one column."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relic_rl import cli
+from relic_rl.analysis import notes
+from relic_rl.analysis.columns import make_columns
+from relic_rl.analysis.report import write_report
+from relic_rl.analysis.runs import Series, find_series, read_run
+from relic_rl.analysis.scores import aggregate
+from relic_rl.run_folder import RunFolder
+from relic_rl.sweep_manifest import Manifest, Placement, SweepRequest
+
+WriteRun = Callable[..., Path]
+STOPPED = {"settings": {"run.frames": 16_000}}  # evaluated at 4,000 and 8,000 frames
+
+
+def summary_of(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    return found
+
+
+def warnings_of(series: list[Series], against: tuple[str, ...] = ()) -> list[str]:
+    return notes.warnings(series, make_columns([one for one in series if one.runs], against))
+
+
+# --- finished or not ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "unfinished"),
+    [
+        ({}, None),
+        ({"run.frames": 8_001}, "stopped"),
+        ({"run.frames": 16_000, "run.minutes": 2.0}, None),
+        ({"run.frames": 16_000, "run.minutes": 2.5}, "stopped"),
+        ({"evaluation.episodes": 10}, "stopped"),
+    ],
+)
+def test_a_run_is_finished_by_the_whole_evaluation_after_its_budget_of_frames_or_minutes(
+    tmp_path: Path, write_run: WriteRun, settings: dict[str, Any], unfinished: str | None
+) -> None:
+    run = read_run(write_run(tmp_path / "pong-1", settings=settings))  # 2 episodes at 2.0 minutes
+
+    assert run.unfinished == unfinished
+
+
+def test_an_unfinished_run_is_named_and_drawn_and_counts_nowhere(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for seed in (1, 2):
+        write_run(tmp_path / f"runs/pong-{seed}", seed=seed)
+    write_run(tmp_path / "runs/pong-3", seed=3, scores=(-20.0, -21.0), **STOPPED)
+    write_run(tmp_path / "runs/hero-1", "Hero", scores=(0.0, 9.0), **STOPPED)
+    out = tmp_path / "out"
+
+    page = write_report([tmp_path / "runs"], out, []).read_text()
+
+    assert (
+        "runs: not finished, so drawn as far as evaluated but not counted:"
+        " hero-1 (8,000 frames), pong-3 (8,000 frames): stopped." in page
+    )
+    summary = summary_of(out)
+    assert summary["columns"]["runs"]["mean"] == aggregate({"Pong": [15.0, 15.0]}).mean
+    assert summary["series"]["runs"]["scores"] == {"Pong": [15.0, 15.0]}
+    assert summary["series"]["runs"]["unfinished"] == {"hero-1": "stopped", "pong-3": "stopped"}
+    assert not summary["provisional"]
+    assert "Provisional" not in page
+    with (out / "scores.csv").open(newline="") as file:
+        assert [row["seed"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert "Pong, seed 3 (runs, not finished)" in page
+    assert (out / "run_04.png").exists()
+
+
+def test_a_report_without_a_finished_run_counts_the_last_evaluations_and_says_so_everywhere(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    run, out = write_run(tmp_path / "pong-1", **STOPPED), tmp_path / "out"
+
+    assert cli.main(["report", str(run), "--out", str(out)]) == 0
+
+    page, summary = (out / "report.html").read_text(), summary_of(out)
+    for text in (page, (out / "table.md").read_text(), (out / "table.tex").read_text()):
+        assert text.count("Provisional: no run is finished") >= 2
+    assert page.index("Provisional") < page.index("<table>")
+    assert "not finished, but counted for want of others: pong-1 (8,000 frames): stopped." in page
+    assert "Pong, seed 1 (pong-1, not finished)" in page
+    assert summary["provisional"]
+    assert summary["series"]["pong-1"]["scores"] == {"Pong": [15.0]}
+    with (out / "scores.csv").open(newline="") as file:
+        assert [row["finished"] for row in csv.DictReader(file)] == ["False"]
+
+
+def test_a_series_without_a_finished_run_has_curves_but_no_column_beside_one_that_has_some(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    write_run(tmp_path / "begun/pong-1", **STOPPED)
+    write_run(tmp_path / "done/pong-1")
+
+    page = write_report([tmp_path / "begun", tmp_path / "done"], tmp_path / "out", []).read_text()
+
+    assert summary_of(tmp_path / "out")["columns"].keys() == {"done"}
+    assert "begun: no run that counts, so no column." in page
+    assert "Pong, seed 1 (begun, not finished)" in page
+
+
+def test_runs_of_one_budget_of_minutes_are_no_oddity_however_far_each_came(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    budget = {"run.frames": 10**9, "run.minutes": 1.0}
+    write_run(tmp_path / "runs/pong-1", settings=budget, frames=8000)
+    write_run(tmp_path / "runs/hero-1", "Hero", settings=budget, frames=4000)
+
+    lines = warnings_of(find_series([tmp_path / "runs"]))
+
+    assert len(lines) == 1
+    assert "all but Hero, Pong are missing" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "owned", "words"),
+    [
+        ("failed", "out of memory", None, "failed, out of memory"),
+        ("queued", "stopped; the same command goes on", None, "queued, stopped; the same command"),
+        ("running", "", None, "stopped"),
+        ("running", "", "", "running"),
+        ("failed", "out of memory", "runs/pong-s0", "running"),
+        ("done", "", None, "stopped"),
+    ],
+)
+@pytest.mark.parametrize("named", ["", "runs/pong-s0"])
+def test_an_unfinished_run_of_a_sweep_stands_as_its_manifest_and_its_locks_say(
+    tmp_path: Path,
+    write_run: WriteRun,
+    state: Any,
+    why: str,
+    owned: str | None,
+    words: str,
+    named: str,
+) -> None:
+    request = SweepRequest(("Pong",), (0,), "smoke", {})
+    request.write(tmp_path, Placement())
+    manifest = Manifest(tmp_path, request.runs())
+    manifest.entries[0].state, manifest.entries[0].why = state, why
+    manifest.write()
+    write_run(tmp_path / "runs/pong-s0", seed=0, **STOPPED)
+    owner = None if owned is None else RunFolder(tmp_path / owned)
+
+    (series,) = find_series([tmp_path / named])
+
+    (run,) = series.unfinished
+    assert run.unfinished is not None
+    assert run.unfinished.startswith(words)
+    if owner is not None:
+        owner.close()
+
+
+# --- what is no seed of one column ----------------------------------------------------------------
+
+
+def test_runs_with_other_settings_are_not_pooled_as_seeds_but_on_demand_and_with_a_warning(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for seed, arm in ((1, "relic"), (2, "none")):
+        settings = {"representation.arm": arm, "env.action_set": "minimal"}
+        write_run(tmp_path / f"runs/{arm}", seed=seed, settings=settings)
+    expected = (
+        "settings differ within runs, put each into a folder of its own:"
+        r" representation.arm none \(none\), relic \(relic\)"
+    )
+
+    with pytest.raises(ValueError, match=f"^{expected}: not comparable; --allow-mixed"):
+        write_report([tmp_path / "runs"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+    page = write_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=True).read_text()
+    assert "<p>Mixed: settings differ within runs" in page
+
+
+def test_settings_of_place_length_and_judgement_are_free_within_a_series(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    other = {"run.threads": 1, "run.minutes": 9.0, "env.threads": 1, "evaluation.every_minutes": 0}
+    write_run(tmp_path / "runs/a", seed=1)
+    write_run(tmp_path / "runs/b", "Hero", seed=2, settings=other)
+
+    assert notes.mixtures(find_series([tmp_path / "runs"])) == []
+
+
+def test_an_unfinished_run_with_other_settings_is_no_seed_of_a_series_either(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    write_run(tmp_path / "runs/a", seed=1)
+    write_run(tmp_path / "runs/b", seed=2, settings={"run.frames": 10**9, "network.lstm": 8})
+
+    (line,) = notes.mixtures(find_series([tmp_path / "runs"]))
+
+    assert line.endswith(": network.lstm 512 (a), 8 (b)")
+
+
+def test_two_series_may_have_settings_of_their_own(tmp_path: Path, write_run: WriteRun) -> None:
+    for arm in ("relic", "none"):
+        write_run(tmp_path / f"{arm}/pong-1", settings={"representation.arm": arm})
+
+    assert notes.mixtures(find_series([tmp_path / "relic", tmp_path / "none"])) == []
+
+
+def test_of_many_different_settings_a_few_are_named_and_the_rest_are_counted(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    other = {f"network.{name}": 8 for name in ("frame_stack", "features", "lstm", "hidden")}
+    write_run(tmp_path / "runs/a", seed=1)
+    write_run(tmp_path / "runs/b", seed=2, settings={**other, "learner.n_steps": 1})
+
+    (line,) = notes.mixtures(find_series([tmp_path / "runs"]))
+
+    assert line.endswith("network.hidden 512 (a), 8 (b); and 1 more")
+
+
+@pytest.mark.parametrize("action_set", ["minimal", "full"])
+def test_actions_fewer_than_the_published_agents_have_are_pointed_out(
+    tmp_path: Path, write_run: WriteRun, action_set: str
+) -> None:
+    write_run(tmp_path / "runs/a", settings={"env.action_set": action_set})
+    series = find_series([tmp_path / "runs"])
+
+    beside_published = " ".join(warnings_of(series, ("relic",)))
+
+    assert ("all 18 actions" in beside_published) == (action_set == "minimal")
+    assert "18 actions" not in " ".join(warnings_of(series))
+
+
+def test_the_protocol_is_that_of_the_last_evaluation_not_of_the_beginning(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    write_run(tmp_path / "runs/a", seed=1)
+    resumed = write_run(tmp_path / "runs/b", seed=2)
+    table = (resumed / "evaluations.csv").read_text().splitlines()
+    table[-1] = table[-1].replace("noop", "machado")
+    (resumed / "evaluations.csv").write_text("\n".join(table) + "\n")
+
+    assert read_run(resumed).protocol == "machado"
+    with pytest.raises(ValueError, match=r"protocols differ: machado \(b\), noop \(a\)"):
+        write_report([tmp_path / "runs"], tmp_path / "out")
