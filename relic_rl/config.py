@@ -85,11 +85,10 @@ class Config:
                 f"replay.capacity_steps is {replay.capacity_steps}: use {least} or more, or "
                 "learning would never start (a segment above replay.min_steps and above a sequence)"
             )
-        contrasted = learner.batch_sequences * representation.stacks_per_sequence
-        if representation.arm == "byol" and contrasted < 2:
+        if representation.arm == "byol" and learner.batch_sequences < 2:
             raise UsageError(
-                "representation.arm byol needs 2 stacks or more in a batch: raise "
-                "representation.stacks_per_sequence or learner.batch_sequences"
+                "representation.arm byol needs 2 stacks or more in every batch, and a sequence "
+                "may hold a single one: use learner.batch_sequences of 2 or more"
             )
 
 

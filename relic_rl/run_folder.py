@@ -12,9 +12,11 @@ import platform
 import re
 import subprocess
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from envs.protocol import Protocol
 from relic_rl.errors import UserError
 
 CONFIG_FILE = "config.toml"
@@ -124,16 +126,17 @@ def write_metadata(
     game: str,
     rom_md5: str | None,
     seed: int,
-    protocol: str,
+    protocol: Protocol,
     action_set: str,
     preset: str,
 ) -> None:
-    """Records versions, ROM, commit and machine beside the configuration."""
+    """Records versions, ROM, protocol, commit and machine beside the configuration."""
     metadata: dict[str, Any] = {
         "game": game,
         "seed": seed,
         "preset": preset,
-        "protocol": protocol,
+        "protocol": protocol.name,
+        **{f"protocol_{name}": value for name, value in asdict(protocol).items() if name != "name"},
         "action_set": action_set,
         "rom_md5": rom_md5,
         **{
@@ -146,6 +149,34 @@ def write_metadata(
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
+
+
+def expect_emulator(path: Path, rom_md5: str | None) -> None:
+    """Refuses a run that was begun on another emulator: its scores would be of neither.
+
+    Args:
+      path: the run folder; if its metadata.json is missing or damaged, nothing is refused.
+      rom_md5: of the game here; None for a toy.
+
+    Raises:
+      RunFolderError: ale-py's version or the ROM is another one.
+    """
+    try:
+        found = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
+        version, rom = found["ale_py"], found["rom_md5"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    here = importlib.metadata.version("ale-py")
+    if version != here:
+        raise RunFolderError(
+            f"{path} was begun with ale-py {version}, here is {here}: install that version, or "
+            "start a new run"
+        )
+    if rom != rom_md5:
+        raise RunFolderError(
+            f"{path} was begun with another ROM (MD5 {rom}, here {rom_md5}): bring that one back, "
+            "or start a new run"
+        )
 
 
 def write_whole(file: Path, text: str) -> None:

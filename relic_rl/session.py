@@ -5,26 +5,27 @@ import logging
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from rich.console import Console as RichConsole
 from rich.table import Table
 
 from envs.atari import rom_md5
 from envs.games import ATARI57, find_game
+from envs.protocol import PROTOCOLS
 from relic_rl import build, run_folder
 from relic_rl import config as configuration
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config, Resolved
-from relic_rl.console import Console, count
+from relic_rl.console import Console, budget, count
 from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import evaluate_agent
 from relic_rl.identity import RunIdentity, check_seed, game_name, read_identity
+from relic_rl.machine import available_bytes
 from relic_rl.metrics import Evaluation
 from relic_rl.resources import check_resources
 from relic_rl.run_folder import RunFolder
@@ -48,21 +49,20 @@ def train(
     check_resources(resolved.config, path)
     folder = RunFolder.create(path)
     try:
-        config = resolved.config
+        run = RunIdentity(resolved.config, name, seed, resolved.preset)
         run_folder.write_metadata(
             path,
             game=name,
-            rom_md5=None if name == build.TOY_GAME else rom_md5(find_game(name)),
+            rom_md5=_rom_md5(name),
             seed=seed,
-            protocol=config.env.protocol,
-            action_set=config.env.action_set,
+            protocol=PROTOCOLS[run.config.env.protocol],
+            action_set=run.config.env.action_set,
             preset=resolved.preset,
         )
         # Comes last and whole: a folder that has it can be resumed.
-        text = RunIdentity(config, name, seed, resolved.preset).dump()
-        run_folder.write_whole(path / run_folder.CONFIG_FILE, text)
+        run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
         with _log_to(path / run_folder.LOG_FILE):
-            _run(path, config, name, seed, _plan(path, resolved, name, seed))
+            _run(path, run, _plan(path, run))
     finally:
         folder.close()
 
@@ -78,7 +78,8 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
       allow_change: other fields that may differ from what the checkpoint was trained with.
 
     Raises:
-      UsageError: another setting differs, by a flag or by an edit of config.toml.
+      UsageError: another setting differs, by a flag or by an edit of config.toml; or the run is
+        finished, and its budget is not raised.
       UserError: the folder is not fit, or holds no sound checkpoint.
     """
     configuration.expect_fields((*overrides, *allow_change))
@@ -86,18 +87,23 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
     try:
         run = read_identity(run_dir)
         run = run.with_settings(configuration.changed(run.config, overrides))
-        config, game, seed, _ = run
-        check_resources(config, run_dir)
+        check_resources(run.config, run_dir)
         with _log_to(run_dir / run_folder.LOG_FILE):
             store = CheckpointStore(run_dir)
             checkpoint = None if store.is_empty else store.load()
-            plan = f"resuming {game}, seed {seed}, in {run_dir}: {_done(checkpoint)}"
+            plan = f"resuming {run.game}, seed {run.seed}, in {run_dir}: {_done(checkpoint)}"
+            plan += f"\n  until {budget(run.config.run.frames, run.config.run.minutes)}"
             if checkpoint is not None:
-                plan += _changes(checkpoint, config, game, seed, allow_change)
-            run_folder.write_whole(run_dir / run_folder.CONFIG_FILE, run.dump())
-            _run(run_dir, config, game, seed, plan, checkpoint)
+                _expect_unfinished(checkpoint, run.config)
+                plan += _changes(checkpoint, run, allow_change)
+            run_folder.expect_emulator(run_dir, _rom_md5(run.game))
+            _run(run_dir, run, plan, checkpoint)
     finally:
         folder.close()
+
+
+def _rom_md5(game: str) -> str | None:
+    return None if game == build.TOY_GAME else rom_md5(find_game(game))
 
 
 def _done(checkpoint: Checkpoint | None) -> str:
@@ -110,12 +116,28 @@ def _done(checkpoint: Checkpoint | None) -> str:
     )
 
 
-def _changes(
-    checkpoint: Checkpoint, config: Config, game: str, seed: int, allowed: Sequence[str]
-) -> str:
+def _expect_unfinished(checkpoint: Checkpoint, config: Config) -> None:
+    """Refuses a run whose budget is spent and whose last evaluation is done: nothing is left."""
+    done = checkpoint.state["progress"]
+    frames, minutes = FRAMES_PER_STEP * done["env_steps"], done["minutes"]
+    if done["evaluated_minutes"] < minutes:
+        return
+    if 0.0 < config.run.minutes <= minutes:
+        raise UsageError(
+            f"the run is finished: run.minutes is {config.run.minutes:g}, and {minutes:.1f} are "
+            "done: give more --minutes, or 0 for no limit"
+        )
+    if config.run.frames <= frames:
+        raise UsageError(
+            f"the run is finished: run.frames is {config.run.frames:,}, and {frames:,} are done: "
+            "give more --frames"
+        )
+
+
+def _changes(checkpoint: Checkpoint, run: RunIdentity, allowed: Sequence[str]) -> str:
     """What differs from what the checkpoint was trained with, a line each, if it may."""
     # Through JSON, because the checkpoint's settings were.
-    now = json.loads(json.dumps(configuration.identity(config, game, seed)))
+    now = json.loads(json.dumps(configuration.identity(run.config, run.game, run.seed)))
     found = configuration.differences(checkpoint.state["settings"], now)
     changes = {name: pair for name, pair in found.items() if name not in CHANGEABLE}
     refused = [name for name in changes if name not in allowed]
@@ -132,8 +154,9 @@ def _changes(
 def evaluate(run_dir: Path, episodes: int, seed: int, *, as_json: bool) -> None:
     """Plays full episodes with a run's last sound checkpoint; changes nothing in the folder."""
     check_seed(seed)
-    agent, config, game, env_frames, _ = load_trained(run_dir)
-    with StopRequest().listening() as stop:
+    # ale-py greets on stdout, which belongs to the result.
+    with redirect_stdout(sys.stderr), StopRequest().listening() as stop:
+        agent, config, game, env_frames, _ = load_trained(run_dir)
         scores = evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=stop)
     if not scores:
         raise UserError("stopped before all episodes were played")
@@ -181,14 +204,8 @@ def show_games() -> None:
     RichConsole(width=100 if not sys.stdout.isatty() else None, highlight=False).print(table)
 
 
-def _run(
-    path: Path,
-    config: Config,
-    game: str,
-    seed: int,
-    plan: str,
-    checkpoint: Checkpoint | None = None,
-) -> None:
+def _run(path: Path, run: RunIdentity, plan: str, checkpoint: Checkpoint | None = None) -> None:
+    config = run.config
     console = Console(
         target_frames=config.run.frames,
         target_minutes=config.run.minutes or None,
@@ -198,12 +215,14 @@ def _run(
         with StopRequest().listening() as stop:
             console.say(plan)
             with stop.nothing_to_lose():
-                training = _built(path, config, game, seed, console, checkpoint)
+                training = _built(path, run, console, checkpoint)
+                # Only now: a resume that was refused leaves the folder as it was.
+                run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
             try:
                 evaluation = training.run(stop)
             finally:
                 training.close()
-        console.say(_farewell(path, game, evaluation))
+        console.say(_farewell(path, run.game, evaluation))
     except torch.OutOfMemoryError:
         raise UserError(
             "out of the GPU's memory: lower --learner.batch_sequences or --actor.lanes; "
@@ -216,12 +235,7 @@ def _run(
 
 
 def _built(
-    path: Path,
-    config: Config,
-    game: str,
-    seed: int,
-    console: Console,
-    checkpoint: Checkpoint | None,
+    path: Path, run: RunIdentity, console: Console, checkpoint: Checkpoint | None
 ) -> Training:
     """The run, ready to go on.
 
@@ -229,7 +243,7 @@ def _built(
       CheckpointError: the checkpoint is sound but of other shapes than the configuration's.
     """
     try:
-        return Training(path, config, game, seed, console, checkpoint)
+        return Training(path, run.config, run.game, run.seed, console, checkpoint)
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         if checkpoint is None or isinstance(error, torch.OutOfMemoryError):
             raise
@@ -240,23 +254,21 @@ def _built(
         ) from error
 
 
-def _plan(path: Path, resolved: Resolved, game: str, seed: int) -> str:
+def _plan(path: Path, run: RunIdentity) -> str:
     """What a run is about to do, before it does it."""
-    config = resolved.config
+    config = run.config
     device = build.learner_device(config)
-    limits = [f"{count(config.run.frames)} frames"]
-    if config.run.minutes:
-        limits.insert(0, f"{config.run.minutes:g} minutes")
-    free = psutil.virtual_memory().available / 2**30
+    free = available_bytes() / 2**30
     return "\n".join(
         [
-            f"training {game}, seed {seed}, preset {resolved.preset}, arm "
+            f"training {run.game}, seed {run.seed}, preset {run.preset}, arm "
             f"{config.representation.arm} ({config.representation.encoder} encoder)",
             f"  engine {config.run.engine}, learner on {device.type}, {config.actor.lanes} lanes, "
             f"protocol {config.env.protocol}, {config.env.action_set} action set",
             f"  replay of {count(config.replay.capacity_steps)} steps, up to "
             f"{build.replay_bytes(config) / 2**30:.1f} GiB when full ({free:.1f} GiB are free)",
-            f"  until {' or '.join(limits)}; writes to {path}; Ctrl-C stops with a checkpoint",
+            f"  until {budget(config.run.frames, config.run.minutes)}; writes to {path}; Ctrl-C "
+            "stops with a checkpoint",
         ]
     )
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-import torch
 
 from agents.agent import R2D2Agent
 from agents.exploration import epsilon_ladder
@@ -31,6 +30,7 @@ from relic_rl.counters import FRAMES_PER_STEP, Progress
 from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import Episode, Evaluation, MetricsLog
 from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.runtime.engine import resumed_generator, resumed_incarnation
 from relic_rl.runtime.learner import Learner, RunningMeans
 from relic_rl.runtime.limiter import RateLimiter
 from relic_rl.runtime.stopwatch import Stopwatch
@@ -73,18 +73,14 @@ class Training:
         self.device = build.learner_device(config)
         build.set_threads(config)
         self.stopwatch = Stopwatch()
-        # Engines that cannot keep the emulators' moment start all episodes anew on resume.
-        restarts = checkpoint is not None and config.run.engine != "inline"
-        self.incarnation = checkpoint.state["incarnation"] + restarts if checkpoint else 0
+        state = checkpoint.state if checkpoint else None
+        self.incarnation = resumed_incarnation(config.run.engine, state)
         envs = build.make_actor_envs(config, game, seed=seed, incarnation=self.incarnation)
         self.agent: R2D2Agent = build.make_agent(config, envs[0], seed=seed, device=self.device)
         self.replay: ReplayBuffer = build.make_replay(config, seed=seed)
         self.batches = build.make_batches(config, self.replay, self.device)
         self.learner = Learner(
-            agent=self.agent,
-            replay=self.replay,
-            batches=self.batches,
-            stopwatch=self.stopwatch,
+            agent=self.agent, replay=self.replay, batches=self.batches, stopwatch=self.stopwatch
         )
         self.limiter = RateLimiter(
             replay_ratio=config.replay.replay_ratio,
@@ -159,13 +155,15 @@ class Training:
 
     def _collect(self) -> None:
         collected = self.engine.collect()
-        learning = self.replay.steps >= self.config.replay.min_steps and len(self.replay) > 0
+        has_begun = self.progress.updates > 0  # and goes on, if max_bytes evicts below min_steps
+        may_begin = self.replay.steps >= self.config.replay.min_steps
+        learning = (has_begun or may_begin) and len(self.replay) > 0
         for segment in collected.segments:
             self.replay.insert(segment)
         self.progress.env_steps += collected.steps
         if learning:
             self.limiter.acted(collected.steps)
-        elif self.replay.oldest_serial:
+        elif self.replay.oldest_serial and not has_begun:
             raise build.ResourceError(
                 f"replay.max_bytes is {self.config.replay.max_bytes}, which {self.replay.steps:,} "
                 f"steps fill: learning, which begins at {self.config.replay.min_steps:,} "
@@ -379,17 +377,17 @@ class Training:
         self._recent_scores = list(state["recent_scores"])
         self._means.load_state(state["means"])
         self.learner.load_state(state["learner"])
-        self.metrics.truncate(state["metrics_offsets"])
         self.limiter.load_state(state["limiter"])
         self.agent.load_state(
             checkpoint.model,
             checkpoint.optimizer,
-            torch.from_numpy(state["agent_generator"]),
+            resumed_generator(self.config.run.engine, state, self.agent.generator.get_state()),
             self.progress.updates,
         )
         self.replay.load_state(state["replay"], checkpoint.segments)
         self.engine.publish(self.agent)
-        self.engine.load_state(state["engine"])
+        self.engine.load_state(state["engine"], env_steps=self.progress.env_steps)
+        self.metrics.truncate(state["metrics_offsets"])  # last: what is above may refuse
 
     def close(self) -> None:
         """Ends the engine, the sampling and the records."""

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from agents.agent import R2D2Agent
 from relic_rl import build, run_folder
 from relic_rl.checkpoint import CheckpointError, CheckpointStore
@@ -28,22 +26,24 @@ class TrainedAgent(NamedTuple):
 def load_trained(run_dir: Path) -> TrainedAgent:
     """Reads the last sound checkpoint; changes nothing in the folder, which a run may own.
 
-    Torch's threads are set as the run's configuration says.
+    On this machine's GPU if it has one, else on its CPU, whichever the run was trained on. Torch's
+    threads are set as the run's configuration says.
 
     Raises:
       UserError: the folder holds no run, or no sound checkpoint.
     """
     run_folder.expect_run(run_dir)
-    config, game, _, _ = read_identity(run_dir)
+    trained, game, _, _ = read_identity(run_dir)
+    config = build.without_gpu_options(trained)
     checkpoint = CheckpointStore(run_dir).load(read_only=True)
     progress = checkpoint.state["progress"]
     build.set_threads(config)
     env = build.make_env(config, game, lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=build.learner_device(config))
     env.close()
-    generator = torch.from_numpy(checkpoint.state["agent_generator"])
-    try:
-        agent.load_state(checkpoint.model, checkpoint.optimizer, generator, progress["updates"])
+    learned = (checkpoint.model, checkpoint.optimizer)
+    try:  # with its own generator, from which only learning draws
+        agent.load_state(*learned, agent.generator.get_state(), progress["updates"])
     except ValueError as error:
         raise CheckpointError(f"checkpoint {checkpoint.path} does not fit: {error}") from error
     return TrainedAgent(

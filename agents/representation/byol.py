@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agents.representation.contrastive import check_embeddings, full_precision, mean_over_rows
+from agents.representation.contrastive import check_embeddings, full_precision
 
 
 class ByolHeads(nn.Module):
@@ -22,8 +22,8 @@ class ByolHeads(nn.Module):
 
     ReLIC's app. E.6 says only "two-layer perceptrons", hidden units "in the two layers 1024 and
     512". Our reading: linear to 1024, linear to 512, with batch normalisation and ReLU between
-    as in BYOL; whether the Atari arm kept the normalisation is not said. In training mode all rows
-    given take part in the batch statistics: pass valid rows only, at least two.
+    as in BYOL; whether the Atari arm kept the normalisation is not said. In training mode the
+    batch statistics need two rows or more.
 
     Args:
       features: F of the embedding.
@@ -47,8 +47,6 @@ def byol_loss(
     prediction_2: Tensor,
     projection_target_1: Tensor,
     projection_target_2: Tensor,
-    *,
-    valid: Tensor | None = None,
 ) -> Tensor:
     """Returns the loss of both directions, a scalar in [0, 8]; formula in the module's docstring.
 
@@ -57,13 +55,11 @@ def byol_loss(
       prediction_2: and here (view 2).
       projection_target_1: float[M, F], from the momentum copies on view 1; detached.
       projection_target_2: the same on view 2; detached.
-      valid: bool[M], the rows that count; None: all.
 
     Raises:
       ValueError: on shapes that disagree.
     """
     check_embeddings(
-        valid,
         prediction_1=prediction_1,
         prediction_2=prediction_2,
         projection_target_1=projection_target_1,
@@ -75,9 +71,9 @@ def byol_loss(
         (prediction_2, projection_target_1),
     ):
         cosine = F.cosine_similarity(
-            full_precision(prediction, valid), full_precision(projection.detach(), valid), dim=-1
+            full_precision(prediction), full_precision(projection.detach()), dim=-1
         )
-        total = total + mean_over_rows(2 - 2 * cosine, valid)
+        total = total + (2 - 2 * cosine).mean()
     return total
 
 

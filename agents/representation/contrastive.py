@@ -2,7 +2,7 @@
 
     log p[i, j] = log softmax_j( <online_i, target_j> / τ )
 
-The label of row i is i. The contrast set of a row is every valid target row of the *other* view,
+The label of row i is i. The contrast set of a row is every target row of the *other* view,
 the positive included; embeddings of its own view are no negatives.
 
 Source: Mitrovic et al., "Representation Learning via Invariant Causal Mechanisms" (ReLIC), 2021,
@@ -22,51 +22,39 @@ def two_view_log_probabilities(
     *,
     temperature: float,
     normalize: bool,
-    valid: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Returns log p of view 1 over 2 and of view 2 over 1, float[M, M] each; targets detached."""
-    check_embeddings(
-        valid, online_1=online_1, online_2=online_2, target_1=target_1, target_2=target_2
-    )
+    check_embeddings(online_1=online_1, online_2=online_2, target_1=target_1, target_2=target_2)
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, must be > 0")
-    logits_12 = similarities(online_1, target_2.detach(), normalize=normalize, valid=valid)
-    logits_21 = similarities(online_2, target_1.detach(), normalize=normalize, valid=valid)
+    logits_12 = similarities(online_1, target_2.detach(), normalize=normalize)
+    logits_21 = similarities(online_2, target_1.detach(), normalize=normalize)
     return F.log_softmax(logits_12 / temperature, -1), F.log_softmax(logits_21 / temperature, -1)
 
 
-def similarities(
-    online: Tensor, target: Tensor, *, normalize: bool = False, valid: Tensor | None = None
-) -> Tensor:
-    """Returns <online_i, target_j>, float[M, M] in float32 at least; lowest in invalid columns.
+def similarities(online: Tensor, target: Tensor, *, normalize: bool = False) -> Tensor:
+    """Returns <online_i, target_j>, float[M, M] in float32 at least.
 
     Args:
       online: float[M, F].
       target: float[M, F]; not detached here.
       normalize: scale each embedding to unit length first.
-      valid: bool[M] or None for all.
     """
     with torch.autocast(online.device.type, enabled=False):
-        online, target = full_precision(online, valid), full_precision(target, valid)
+        online, target = full_precision(online), full_precision(target)
         if normalize:
             online, target = F.normalize(online, dim=-1), F.normalize(target, dim=-1)
-        products = online @ target.T
-    if valid is None:
-        return products
-    # Finite, also after a small temperature, so that 0 · log 0 in a KL is 0 and not NaN.
-    return products.masked_fill(~valid, -1e30)
+        return online @ target.T
 
 
-def instance_cross_entropy(log_probabilities: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Returns -mean_i log p[i, i] over the valid rows, a scalar."""
-    return -mean_over_rows(log_probabilities.diagonal(), valid)
+def instance_cross_entropy(log_probabilities: Tensor) -> Tensor:
+    """Returns -mean_i log p[i, i], a scalar."""
+    return -log_probabilities.diagonal().mean()
 
 
 @torch.no_grad()
-def contrastive_accuracy(
-    online: Tensor, target: Tensor, *, normalize: bool = False, valid: Tensor | None = None
-) -> Tensor:
-    """Returns the fraction of valid rows whose most similar target is their own, a scalar.
+def contrastive_accuracy(online: Tensor, target: Tensor, *, normalize: bool = False) -> Tensor:
+    """Returns the fraction of rows whose most similar target is their own, a scalar.
 
     A diagnostic without gradient, for one direction; for both, average the calls (online_1,
     target_2) and (online_2, target_1). It does not depend on the temperature. Chance is 1 / M.
@@ -74,30 +62,19 @@ def contrastive_accuracy(
     Raises:
       ValueError: on shapes that disagree.
     """
-    check_embeddings(valid, online=online, target=target)
-    nearest = similarities(online, target, normalize=normalize, valid=valid).argmax(-1)
+    check_embeddings(online=online, target=target)
+    nearest = similarities(online, target, normalize=normalize).argmax(-1)
     hits = nearest == torch.arange(len(nearest), device=nearest.device)
-    return mean_over_rows(hits.float(), valid)
+    return hits.float().mean()
 
 
-def mean_over_rows(values: Tensor, valid: Tensor | None) -> Tensor:
-    """Returns the mean of float[M] over the valid rows; 0 if there is none."""
-    if valid is None:
-        return values.mean()
-    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
+def full_precision(embedding: Tensor) -> Tensor:
+    """Returns float[M, F] in float32 at least."""
+    return embedding.to(torch.promote_types(embedding.dtype, torch.float32))
 
 
-def full_precision(embedding: Tensor, valid: Tensor | None) -> Tensor:
-    """Returns float[M, F] in float32 at least, with zeros in invalid rows.
-
-    Zeros, because a NaN there would reach valid rows through 0 · NaN in the backward pass.
-    """
-    embedding = embedding.to(torch.promote_types(embedding.dtype, torch.float32))
-    return embedding if valid is None else torch.where(valid[:, None], embedding, 0.0)
-
-
-def check_embeddings(valid: Tensor | None, **embeddings: Tensor) -> None:
-    """Raises ValueError unless all are of one shape [M, F], and valid is [M]."""
+def check_embeddings(**embeddings: Tensor) -> None:
+    """Raises ValueError unless all are of one shape [M, F]."""
     (first, reference), *others = embeddings.items()
     if reference.ndim != 2:
         raise ValueError(f"{first} has shape {tuple(reference.shape)}, must be [M, F]")
@@ -107,5 +84,3 @@ def check_embeddings(valid: Tensor | None, **embeddings: Tensor) -> None:
                 f"{name} has shape {tuple(embedding.shape)}, must be {tuple(reference.shape)} "
                 f"like {first}"
             )
-    if valid is not None and valid.shape != reference.shape[:1]:
-        raise ValueError(f"valid has shape {tuple(valid.shape)}, must be {(len(reference),)}")

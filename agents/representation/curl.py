@@ -20,21 +20,18 @@ from agents.representation.contrastive import (
 )
 
 
-def curl_loss(
-    online_1: Tensor, target_2: Tensor, critic_weight: Tensor, *, valid: Tensor | None = None
-) -> Tensor:
+def curl_loss(online_1: Tensor, target_2: Tensor, critic_weight: Tensor) -> Tensor:
     """Returns the loss, a scalar in nats; log M at chance.
 
     Args:
       online_1: float[M, F], the online encoder on view 1 (the query); the gradient goes here
       target_2: float[M, F], the momentum encoder on view 2 (the key); detached.
       critic_weight: float[F, F], W; and the gradient goes here.
-      valid: bool[M], the rows that count and serve as negatives; None: all.
 
     Raises:
       ValueError: on shapes that disagree.
     """
-    check_embeddings(valid, online_1=online_1, target_2=target_2)
+    check_embeddings(online_1=online_1, target_2=target_2)
     features = online_1.shape[1]
     if critic_weight.shape != (features, features):
         raise ValueError(
@@ -42,7 +39,7 @@ def curl_loss(
             f"{(features, features)} for embeddings of {features} features"
         )
     with torch.autocast(online_1.device.type, enabled=False):
-        keys = full_precision(target_2.detach(), valid)
+        keys = full_precision(target_2.detach())
         embedded_keys = F.linear(keys, critic_weight.to(keys.dtype))
-    logits = similarities(online_1, embedded_keys, valid=valid)
-    return instance_cross_entropy(F.log_softmax(logits, dim=-1), valid)
+    logits = similarities(online_1, embedded_keys)
+    return instance_cross_entropy(F.log_softmax(logits, dim=-1))

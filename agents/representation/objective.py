@@ -29,7 +29,7 @@ LOSS_ARMS: tuple[Arm, ...] = ("relic", "simclr", "curl", "byol")
 
 @dataclass(frozen=True)
 class ContrastOptions:
-    """What ReLIC's paper leaves open, or sets for all contrastive arms."""
+    """What ReLIC's paper leaves open, or sets for the arms relic and simclr."""
 
     temperature: float
     alpha: float
@@ -102,7 +102,7 @@ class RepresentationObjective(nn.Module):
         self, online_1: Tensor, online_2: Tensor, target_1: Tensor, target_2: Tensor
     ) -> RepresentationLoss:
         o = self.options
-        metrics = self._metrics((online_1, target_2), (online_2, target_1))
+        metrics = _metrics((online_1, target_2), (online_2, target_1), normalize=o.normalize)
         if self.arm == "simclr":
             loss = simclr_loss(
                 online_1,
@@ -131,7 +131,8 @@ class RepresentationObjective(nn.Module):
     def _curl(self, online: Tensor, target: Tensor) -> RepresentationLoss:
         assert self.critic is not None
         loss = curl_loss(online, target, self.critic.weight)
-        metrics = self._metrics((online, target @ self.critic.weight.detach().T))
+        embedded = target @ self.critic.weight.detach().T
+        metrics = _metrics((online, embedded), normalize=False)  # its logits are plain products
         return RepresentationLoss(loss, {"contrastive_loss": loss.detach(), **metrics})
 
     def _byol(
@@ -143,15 +144,21 @@ class RepresentationObjective(nn.Module):
             projection_1 = self.momentum_heads.projector(target_1)
             projection_2 = self.momentum_heads.projector(target_2)
         loss = byol_loss(self.heads(online_1), self.heads(online_2), projection_1, projection_2)
-        metrics = self._metrics((online_1, target_2), (online_2, target_1))
+        # Its loss compares directions.
+        metrics = _metrics((online_1, target_2), (online_2, target_1), normalize=True)
         return RepresentationLoss(loss, metrics)
 
-    def _metrics(self, *pairs: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        """Whether the positive is the closest, and how long the embeddings are: mean of pairs."""
-        normalize = self.options.normalize
-        accuracies = [contrastive_accuracy(f, h, normalize=normalize) for f, h in pairs]
-        norms = [f.detach().norm(dim=-1).mean() for f, _ in pairs]
-        return {
-            "contrastive_accuracy": torch.stack(accuracies).mean(),
-            "embedding_norm": torch.stack(norms).mean(),
-        }
+
+def _metrics(*pairs: tuple[Tensor, Tensor], normalize: bool) -> dict[str, Tensor]:
+    """Whether the positive is the closest, as the arm measures it, and how long f's outputs are.
+
+    Args:
+      pairs: float[M, F] of f and of h, for each direction; the metrics are their means.
+      normalize: whether closeness is the cosine, or the plain product.
+    """
+    accuracies = [contrastive_accuracy(f, h, normalize=normalize) for f, h in pairs]
+    norms = [f.detach().norm(dim=-1).mean() for f, _ in pairs]
+    return {
+        "contrastive_accuracy": torch.stack(accuracies).mean(),
+        "embedding_norm": torch.stack(norms).mean(),
+    }

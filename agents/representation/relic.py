@@ -19,11 +19,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from agents.representation.contrastive import (
-    instance_cross_entropy,
-    mean_over_rows,
-    two_view_log_probabilities,
-)
+from agents.representation.contrastive import instance_cross_entropy, two_view_log_probabilities
 
 KlDirection = Literal["forward", "reverse", "symmetric"]
 """forward: KL(p12 || p21); reverse: KL(p21 || p12); symmetric: the mean of both."""
@@ -31,8 +27,8 @@ KlDirection = Literal["forward", "reverse", "symmetric"]
 KlStopGradient = Literal["none", "entropy", "first", "second"]
 """Which part of KL(p || q) = E_p log p - E_p log q is held constant; the value never changes.
 
-none: nothing. entropy: the term E_p log p, while p still learns through E_p log q (as CoBERL
-writes it). first: p, so only q learns. second: q, so only p learns. With direction "symmetric" it
+none: nothing. entropy: the term E_p log p, while p still learns through E_p log q (as CoBERL is
+said to do). first: p, so only q learns. second: q, so only p learns. With direction "symmetric" it
 applies to the first and second argument of each of the two terms.
 """
 
@@ -61,7 +57,6 @@ def relic_loss(
     normalize: bool = False,
     kl_direction: KlDirection = "forward",
     kl_stop_gradient: KlStopGradient = "none",
-    valid: Tensor | None = None,
 ) -> RelicLoss:
     """Returns the loss and its two parts; formula in the module's docstring.
 
@@ -76,27 +71,20 @@ def relic_loss(
         τ = 1 the cross entropy cannot fall below about log(M) - 2.
       kl_direction: see `KlDirection`.
       kl_stop_gradient: see `KlStopGradient`.
-      valid: bool[M], the rows that count and serve as negatives; None: all.
 
     Raises:
       ValueError: on shapes that disagree, an unknown option, or a constant out of its range.
     """
     _check_options(alpha, kl_direction, kl_stop_gradient)
     log_p12, log_p21 = two_view_log_probabilities(
-        online_1,
-        online_2,
-        target_1,
-        target_2,
-        temperature=temperature,
-        normalize=normalize,
-        valid=valid,
+        online_1, online_2, target_1, target_2, temperature=temperature, normalize=normalize
     )
-    contrastive = instance_cross_entropy(log_p12, valid) + instance_cross_entropy(log_p21, valid)
+    contrastive = instance_cross_entropy(log_p12) + instance_cross_entropy(log_p21)
 
     pairs = {"forward": [(log_p12, log_p21)], "reverse": [(log_p21, log_p12)]}
     pairs["symmetric"] = pairs["forward"] + pairs["reverse"]
     divergences = [_divergence(p, q, kl_stop_gradient) for p, q in pairs[kl_direction]]
-    invariance = mean_over_rows(torch.stack(divergences).mean(0), valid)
+    invariance = torch.stack(divergences).mean(0).mean()
     return RelicLoss(contrastive + alpha * invariance, contrastive, invariance)
 
 

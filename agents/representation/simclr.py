@@ -25,7 +25,6 @@ def simclr_loss(
     *,
     temperature: float,
     normalize: bool = False,
-    valid: Tensor | None = None,
 ) -> Tensor:
     """Returns the loss, a scalar in nats; 2 log M at chance.
 
@@ -36,18 +35,11 @@ def simclr_loss(
       target_2: the same on view 2; detached.
       temperature: τ > 0. ReLIC, table 8: 1.0.
       normalize: scale each embedding to unit length.
-      valid: bool[M], the rows that count and serve as negatives; None: all.
 
     Raises:
       ValueError: on shapes that disagree, or a temperature that is not positive.
     """
     log_p12, log_p21 = two_view_log_probabilities(
-        online_1,
-        online_2,
-        target_1,
-        target_2,
-        temperature=temperature,
-        normalize=normalize,
-        valid=valid,
+        online_1, online_2, target_1, target_2, temperature=temperature, normalize=normalize
     )
-    return instance_cross_entropy(log_p12, valid) + instance_cross_entropy(log_p21, valid)
+    return instance_cross_entropy(log_p12) + instance_cross_entropy(log_p21)

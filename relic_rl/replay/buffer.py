@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from relic_rl.replay.segment import Segment, SegmentName
-from relic_rl.replay.sequences import Draw, SequenceBatch, SequenceShape, decode
+from relic_rl.replay.sequences import Draw, SequenceBatch, SequenceGeometry, decode
 from relic_rl.replay.store import SegmentStore
 from relic_rl.replay.sum_tree import SumTree
 
@@ -63,7 +63,9 @@ class ReplayBuffer:
         priority_mix: float = 0.9,
         importance_exponent: float = 0.6,
     ) -> None:
-        self.shape = SequenceShape(segment_steps, burn_in_steps, unroll_steps, n_steps, frame_stack)
+        self.geometry = SequenceGeometry(
+            segment_steps, burn_in_steps, unroll_steps, n_steps, frame_stack
+        )
         needed_steps = burn_in_steps + unroll_steps + segment_steps
         if capacity_steps < needed_steps:
             raise ValueError(
@@ -110,11 +112,6 @@ class ReplayBuffer:
     def bytes(self) -> int:
         """Resident bytes, estimated."""
         return self._store.bytes
-
-    @property
-    def evicted_segments(self) -> int:
-        """Segments evicted since the run began; also the oldest resident's serial number."""
-        return self._store.evicted_segments
 
     @property
     def evicted_steps(self) -> int:
@@ -196,7 +193,7 @@ class ReplayBuffer:
         Raises:
           SegmentError: a segment is damaged.
         """
-        return decode(draw, self.shape)
+        return decode(draw, self.geometry)
 
     def sample(self, batch_sequences: int) -> SequenceBatch:
         """Draws and decodes; raises what these raise."""
@@ -259,12 +256,14 @@ class ReplayBuffer:
     def state(self) -> dict[str, Any]:
         """Returns all but the segments: numpy arrays, integers, and the JSON-able `rng`.
 
-        Its keys are those of `SegmentStore.state`, and `leaves` float64[M], the sum tree's values.
+        Its keys are those of `SegmentStore.state`, and `leaves` float64[M], the sum tree's values:
+        priorities to the power of `priority_exponent`, 0 where nothing can be drawn.
         """
         with self._lock:
             state = self._store.state()
             return state | {
                 "leaves": self._tree.get(state["slots"]),
+                "priority_exponent": self._priority_exponent,
                 "stale_priorities": self._stale_priorities,
                 "newest_env_steps": self._newest_env_steps,
                 "rng": self._rng.bit_generator.state,
@@ -273,10 +272,12 @@ class ReplayBuffer:
     def load_state(self, state: dict[str, Any], segments: Iterable[Segment]) -> None:
         """Restores `state()` into a fresh buffer: draws go on as if never interrupted.
 
-        If the limits are lower now, the oldest segments are evicted.
+        If the limits are lower now, the oldest segments are evicted. If the unroll is another, what
+        is complete by the new one can be drawn; if the exponent is, the priorities are kept.
 
         Args:
-          state: of a buffer with the same sequence shape.
+          state: of a buffer for the same segments. One of before the exponent was in it is taken
+            to be of this buffer's.
           segments: at least those that `state` names, in any order; others are skipped.
 
         Raises:
@@ -288,8 +289,11 @@ class ReplayBuffer:
             for segment in self._store.since(0):
                 self._check_fits(segment)
                 self._layout = _Layout.of(segment)
-            self._tree.set(state["slots"], state["leaves"])
-            self._sequences = int((np.asarray(state["leaves"]) > 0).sum())
+            exponent = state.get("priority_exponent", self._priority_exponent)
+            stored = zip(state["slots"].tolist(), state["leaves"].tolist(), strict=True)
+            leaves = np.array([self._restored_leaf(slot, leaf, exponent) for slot, leaf in stored])
+            self._tree.set(state["slots"], leaves)
+            self._sequences = int(np.count_nonzero(leaves))
             self._stale_priorities = int(state["stale_priorities"])
             self._newest_env_steps = int(state["newest_env_steps"])
             self._rng.bit_generator.state = state["rng"]
@@ -303,7 +307,7 @@ class ReplayBuffer:
 
     def _refresh_sequences(self, name: SegmentName) -> None:
         """Opens or closes to draws the sequences that need this segment, just come or gone."""
-        reach = self.shape.unroll_segments
+        reach = self.geometry.unroll_segments
         around = [self._store.find(name.shifted(offset)) for offset in range(-reach, reach + 1)]
         for start in range(reach + 1):
             first = around[start]
@@ -312,6 +316,23 @@ class ReplayBuffer:
             needed = _until_end(around[start : start + reach + 1])
             leaf = 0.0 if needed is None else self._first_leaf(needed[:reach])
             self._set_leaf(self._store.slot_of(first.name), leaf)
+
+    def _needed(self, name: SegmentName) -> list[Segment] | None:
+        """Returns what the sequence that starts there trains on and looks ahead to, if complete."""
+        reach = range(self.geometry.unroll_segments + 1)
+        return _until_end(self._store.find(name.shifted(offset)) for offset in reach)
+
+    def _restored_leaf(self, slot: int, leaf: float, exponent: float) -> float:
+        """Returns the leaf for a slot that had that one, by that exponent and any unroll."""
+        needed = self._needed(self._store.at(slot).name)
+        if needed is None:
+            return 0.0
+        if leaf > 0 and exponent == self._priority_exponent:
+            return leaf  # to the last bit; of another unroll, a guess until it is drawn
+        if leaf > 0 and exponent > 0:
+            return float(self._leaf(np.array(leaf ** (1 / exponent))))
+        # It was not complete, or an exponent of 0 has made all priorities alike.
+        return self._first_leaf(needed[: self.geometry.unroll_segments])
 
     def _first_leaf(self, unroll: list[Segment]) -> float:
         td_max = max(segment.td_max for segment in unroll)
@@ -331,23 +352,22 @@ class ReplayBuffer:
     def _collect(self, slot: int) -> tuple[bool, tuple[Segment, ...]]:
         """Returns whether a burn-in is present, and all segments of the sequence at a slot."""
         name = self._store.at(slot).name
-        reach = range(self.shape.unroll_segments + 1)
-        needed = _until_end(self._store.find(name.shifted(offset)) for offset in reach)
+        needed = self._needed(name)
         assert needed is not None, f"{name} can be drawn but is incomplete"
-        burn_in = self._store.find(name.shifted(-1)) if self.shape.burn_in_steps else None
+        burn_in = self._store.find(name.shifted(-1)) if self.geometry.burn_in_steps else None
         return (False, tuple(needed)) if burn_in is None else (True, (burn_in, *needed))
 
     def _check_fits(self, segment: Segment) -> None:
-        full_steps = self.shape.segment_steps
+        full_steps = self.geometry.segment_steps
         if segment.steps > full_steps or (segment.steps < full_steps and not segment.ended):
             raise ValueError(
                 f"segment {segment.name} has {segment.steps} steps; segment_steps is {full_steps}, "
                 "and only an episode's last segment may be shorter"
             )
-        if segment.history_frames != self.shape.history_frames:
+        if segment.history_frames != self.geometry.history_frames:
             raise ValueError(
                 f"segment {segment.name} has {segment.history_frames} history frames; frame_stack "
-                f"{self.shape.frame_stack} needs {self.shape.history_frames}"
+                f"{self.geometry.frame_stack} needs {self.geometry.history_frames}"
             )
         layout = _Layout.of(segment)
         if self._layout not in (None, layout):

@@ -19,8 +19,8 @@ from relic_rl.replay.segment import Segment
 
 
 @dataclass(frozen=True, slots=True)
-class SequenceShape:
-    """The geometry of all sequences of a run.
+class SequenceGeometry:
+    """How the sequences of a run lie over its segments.
 
     Raises:
       ValueError: a length does not fit the segments.
@@ -127,7 +127,7 @@ class SequenceBatch:
     """int64[B]."""
 
 
-def decode(draw: Draw, shape: SequenceShape) -> SequenceBatch:
+def decode(draw: Draw, geometry: SequenceGeometry) -> SequenceBatch:
     """Decompresses and lays out a draw. Pure: needs no lock, and releases the GIL in zstd.
 
     Each segment is decompressed once and only as far as its rows reach.
@@ -135,12 +135,12 @@ def decode(draw: Draw, shape: SequenceShape) -> SequenceBatch:
     Raises:
       SegmentError: a segment is damaged.
     """
-    B, L = len(draw.segments), shape.rows
+    B, L = len(draw.segments), geometry.rows
     first = draw.segments[0][0]
     D = first.state_size
     batch = SequenceBatch(
         frames=np.zeros(
-            (L + shape.history_frames, B, first.frame_height, first.frame_width), np.uint8
+            (L + geometry.history_frames, B, first.frame_height, first.frame_width), np.uint8
         ),
         previous_actions=np.full((L, B), -1, np.int64),
         previous_rewards=np.zeros((L, B), np.float32),
@@ -161,10 +161,10 @@ def decode(draw: Draw, shape: SequenceShape) -> SequenceBatch:
     for column, (segments, has_burn_in) in enumerate(columns):
         batch.state[:, column] = segments[0].recurrent_state
         batch.unroll_state[:, column] = segments[int(has_burn_in)].recurrent_state
-        row = 0 if has_burn_in else shape.burn_in_steps
+        row = 0 if has_burn_in else geometry.burn_in_steps
         for segment in segments:
             # A later segment's history is the end of the one before: it is already in place.
-            known_frames = 0 if segment is segments[0] else shape.history_frames
+            known_frames = 0 if segment is segments[0] else geometry.history_frames
             row = _place(batch, column, row, segment, known_frames)
     return batch
 

@@ -12,10 +12,6 @@ _POLL_SECONDS = 0.2
 T = TypeVar("T")
 
 
-class NothingCameError(Exception):
-    """No thread made anything in time."""
-
-
 class Handoff(Generic[T]):
     """A bounded queue that ends its threads.
 
@@ -31,17 +27,13 @@ class Handoff(Generic[T]):
         """A thread, not started, that makes item after item until the handoff is closed."""
         return threading.Thread(target=self._run, args=(make,), name=name, daemon=True)
 
-    def take(self, seconds: float | None = None) -> T:
+    def take(self) -> T:
         """The oldest item, waited for.
 
         Raises:
-          NothingCameError: none came within so many seconds; None waits for ever.
           BaseException: what ended a thread.
         """
-        try:
-            item = self._queue.get(timeout=seconds)
-        except queue.Empty:
-            raise NothingCameError from None
+        item = self._queue.get()
         if isinstance(item, BaseException):
             raise item
         return item

@@ -1,4 +1,4 @@
-"""The inline engine: acts and learns in turn, in one thread. Bit-reproducible."""
+"""The inline engine: acts and learns in turn, in one thread. Bit-reproducible on a CPU."""
 
 from typing import Any
 
@@ -31,9 +31,12 @@ class InlineEngine:
         """The actor's, exact to the emulators' moment."""
         return {"actor": self._actor.state()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Takes over what `state` gave."""
-        self._actor.load_state(state["actor"])
+    def load_state(self, state: dict[str, Any], *, env_steps: int) -> None:
+        """Goes on exactly; of another engine's state only counting, with new episodes."""
+        if "actor" in state:
+            self._actor.load_state(state["actor"])
+        else:
+            self._actor.env_steps = env_steps
 
     def close(self) -> None:
         """Releases the emulators."""

@@ -21,12 +21,12 @@ from functools import partial
 from typing import Any
 
 from agents.agent import R2D2Agent
+from relic_rl.errors import UserError
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.ray_actor import Place, RemoteActor, Round
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.runtime.stopwatch import Stopwatch
-from relic_rl.runtime.threads import StalledError
 from relic_rl.runtime.watchdog import STALL_SECONDS
 from relic_rl.versions import difference, fingerprint
 
@@ -44,6 +44,10 @@ _CHECK_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 NOTHING = Collected(0, [], [])
+
+
+class StalledError(UserError):
+    """Actors do not answer, or find no place."""
 
 
 @dataclass(eq=False)
@@ -161,16 +165,12 @@ class RayEngine:
         }
 
     def state(self) -> dict[str, Any]:
-        """Incarnations and steps; episodes start anew on resume."""
-        incarnations = [seat.incarnation for seat in self._seats]
-        return {"incarnations": incarnations, "env_steps": self._env_steps}
+        """The newest incarnation of each actor; episodes start anew on resume."""
+        return {"incarnations": [seat.incarnation for seat in self._seats]}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Takes the counters over, and says what is lost."""
-        for seat, incarnation in zip(self._seats, state["incarnations"], strict=False):
-            seat.incarnation = max(seat.incarnation, int(incarnation) + 1)
-        self._env_steps = int(state["env_steps"])
-        _log.warning("resume=episode_restart: the ray engine starts all episodes anew")
+    def load_state(self, state: dict[str, Any], *, env_steps: int) -> None:
+        """Goes on counting, with new episodes; `state` may be any engine's."""
+        self._env_steps = env_steps
 
     def close(self) -> None:
         """Ends the actors, and leaves the cluster."""

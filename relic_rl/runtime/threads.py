@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,11 +18,10 @@ import torch
 from torch import Tensor
 
 from agents.agent import R2D2Agent
-from relic_rl.errors import UserError
 from relic_rl.runtime.actor import Actor, Collected
-from relic_rl.runtime.handoff import Handoff, NothingCameError
+from relic_rl.runtime.handoff import Handoff
 from relic_rl.runtime.stopwatch import Stopwatch
-from relic_rl.runtime.watchdog import LOOKS, STALL_SECONDS
+from relic_rl.runtime.watchdog import Watchdog
 
 CLOSE_SECONDS = 10.0
 """How long the end of a run waits for a step that its actors are in."""
@@ -31,10 +29,6 @@ CLOSE_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 Parameters = dict[str, dict[str, Tensor]]
-
-
-class StalledError(UserError):
-    """Actors or emulators do not answer."""
 
 
 class ThreadsEngine:
@@ -62,17 +56,17 @@ class ThreadsEngine:
         self._published = threading.Lock()
         self._parameters: Parameters | None = None
         self._version_updates = 0
+        self._watchdogs = [Watchdog() for _ in self._actors]
         self._threads = [
-            self._steps.thread(f"actor-{number}", partial(self._act, actor))
-            for number, actor in enumerate(self._actors)
+            self._steps.thread(f"actor-{number}", partial(self._act, number))
+            for number in range(len(self._actors))
         ]
         self._started = False
 
     def collect(self) -> Collected:
-        """One actor's step, waited for.
+        """One actor's step, waited for; an emulator that hangs ends the process.
 
         Raises:
-          StalledError: no actor answered for two minutes.
           BaseException: what ended an actor's thread.
         """
         if not self._started:
@@ -80,14 +74,7 @@ class ThreadsEngine:
             for thread in self._threads:
                 thread.start()
         with self._stopwatch.time("waiting"):
-            for _ in range(LOOKS):  # a suspended process wakes up with one of them over
-                with suppress(NothingCameError):
-                    return self._steps.take(STALL_SECONDS / LOOKS)
-        alive = [thread.name for thread in self._threads if thread.is_alive()]
-        raise StalledError(
-            f"no actor made a step for {STALL_SECONDS:.0f} s (alive: {', '.join(alive)}): an "
-            "emulator hangs; resume from the last checkpoint"
-        )
+            return self._steps.take()
 
     def publish(self, agent: R2D2Agent) -> None:
         """Hands a copy of the parameters over; each actor takes it before its next step."""
@@ -103,19 +90,19 @@ class ThreadsEngine:
         return {}
 
     def state(self) -> dict[str, Any]:
-        """Steps taken; the emulators' moments are not kept: episodes start anew on resume."""
-        return {"env_steps": [actor.env_steps for actor in self._actors]}
+        """Nothing: the emulators' moments are not kept, episodes start anew on resume."""
+        return {}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Takes the step counters over, and says what is lost."""
-        steps = state.get("env_steps", [])
-        for actor, env_steps in zip(self._actors, steps, strict=False):
-            actor.env_steps = int(env_steps)
-        _log.warning("resume=episode_restart: the threads engine starts all episodes anew")
+    def load_state(self, state: dict[str, Any], *, env_steps: int) -> None:
+        """Goes on counting, with new episodes; `state` may be any engine's."""
+        for actor in self._actors:
+            actor.env_steps = env_steps
 
     def close(self) -> None:
         """Ends the threads and releases the emulators, but for those that hang."""
         self._steps.close()
+        for watchdog in self._watchdogs:  # from here on, who hangs is left behind instead
+            watchdog.close()
         deadline = time.monotonic() + CLOSE_SECONDS
         for thread, actor in zip(self._threads, self._actors, strict=True):
             if self._started:
@@ -125,10 +112,13 @@ class ThreadsEngine:
             else:
                 actor.close()
 
-    def _act(self, actor: Actor) -> Collected:
+    def _act(self, number: int) -> Collected:
+        """One step; the wait for a place in the queue, which may be long, comes after it."""
         torch.set_num_threads(self._torch_threads)  # of this thread: costs nothing when it is so
-        self._refresh(actor)
-        return actor.step()
+        actor = self._actors[number]
+        with self._watchdogs[number].watching(f"a step of actor {number}"):
+            self._refresh(actor)
+            return actor.step()
 
     def _refresh(self, actor: Actor) -> None:
         with self._published:

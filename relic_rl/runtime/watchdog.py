@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 STALL_SECONDS = 120.0
 """A step takes milliseconds; minutes mean that it never ends."""
-LOOKS = 10
+_LOOKS = 10
 """Into so many parts the time is divided; a suspension of any length counts as one at most."""
 
 _log = logging.getLogger(__name__)
@@ -52,11 +52,11 @@ class Watchdog:
 
     def _watch(self) -> None:
         looks, last = 0, None
-        while not self._closed.wait(self._seconds / LOOKS):
+        while not self._closed.wait(self._seconds / _LOOKS):
             watched = self._watched
             looks = looks + 1 if watched is not None and watched is last else 0
             last = watched
-            if watched is not None and looks >= LOOKS:
+            if watched is not None and looks >= _LOOKS:
                 self._leave(watched[0])
 
     def _leave(self, what: str) -> None:

@@ -266,47 +266,6 @@ def test_gradient_without_stopping_is_that_of_the_naive_loss(
 
 
 @pytest.mark.parametrize("stop_gradient", STOP_GRADIENTS)
-@pytest.mark.parametrize("normalize", [False, True])
-def test_invalid_rows_neither_count_nor_serve_as_negatives(
-    normalize: bool, stop_gradient: KlStopGradient
-) -> None:
-    views = embeddings()
-    valid = torch.tensor([True, False, True, True, False, True])
-    poisoned = [torch.where(valid[:, None], view, float("nan")) for view in views]
-    kept = [view[valid].requires_grad_() for view in views]
-    masked = [view.requires_grad_() for view in poisoned]
-    options: dict[str, Any] = {
-        "temperature": 0.5,
-        "alpha": 0.7,
-        "normalize": normalize,
-        "kl_direction": "symmetric",
-        "kl_stop_gradient": stop_gradient,
-    }
-
-    expected = relic_loss(*kept, **options)
-    loss = relic_loss(*masked, **options, valid=valid)
-    expected.loss.backward()
-    loss.loss.backward()
-
-    assert [x.item() for x in loss] == pytest.approx([x.item() for x in expected], rel=1e-12)
-    for view, reference in zip(masked[:2], kept[:2], strict=True):
-        assert view.grad is not None
-        assert reference.grad is not None
-        assert torch.allclose(view.grad[valid], reference.grad, rtol=1e-10)
-        assert (view.grad[~valid] == 0).all()
-
-
-def test_no_valid_row_gives_zero_and_no_gradient() -> None:
-    views = [view.requires_grad_() for view in embeddings()]
-
-    loss = relic_loss(*views, temperature=1.0, alpha=1.0, valid=torch.zeros(M, dtype=torch.bool))
-    loss.loss.backward()
-
-    assert [x.item() for x in loss] == [0.0, 0.0, 0.0]
-    assert all((view.grad == 0).all() for view in views[:2] if view.grad is not None)
-
-
-@pytest.mark.parametrize("stop_gradient", STOP_GRADIENTS)
 def test_extreme_embeddings_give_finite_losses_and_gradients(
     stop_gradient: KlStopGradient,
 ) -> None:
@@ -346,7 +305,6 @@ def test_result_is_a_triple_of_scalars() -> None:
         ({"alpha": -1.0}, r"alpha is -1\.0"),
         ({"kl_direction": "12"}, "kl_direction is '12', must be one of .*'forward'"),
         ({"kl_stop_gradient": "both"}, "kl_stop_gradient is 'both', must be one of .*'entropy'"),
-        ({"valid": torch.ones(M + 1, dtype=torch.bool)}, r"valid has shape \(7,\)"),
     ],
 )
 def test_unsuitable_options_are_refused(change: dict[str, Any], message: str) -> None:

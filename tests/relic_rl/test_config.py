@@ -88,7 +88,15 @@ def test_an_unknown_preset_names_the_nearest():
         ({"replay.capacity_steps": "120", "replay.min_steps": "10"}, "use 160 or more"),
         (
             {"representation.arm": "byol", "learner.batch_sequences": "1"},
-            "byol needs 2 stacks or more",
+            "byol needs 2 stacks or more in every batch.*batch_sequences of 2 or more",
+        ),
+        (
+            {
+                "representation.arm": "byol",
+                "representation.stacks_per_sequence": "2",  # of a sequence that may hold one step
+                "learner.batch_sequences": "1",
+            },
+            "byol needs 2 stacks or more in every batch",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from envs.protocol import PROTOCOLS
 from relic_rl.run_folder import (
     CONFIG_FILE,
     LOCK_FILE,
@@ -25,6 +26,7 @@ from relic_rl.run_folder import (
 HOLDER = """
 import sys
 from pathlib import Path
+from envs.protocol import PROTOCOLS
 from relic_rl.run_folder import RunFolder
 
 folder = RunFolder.open(Path(sys.argv[1]))
@@ -107,6 +109,7 @@ def test_a_child_process_does_not_inherit_the_lock(run: Path) -> None:
 POLLER = """
 import sys
 from pathlib import Path
+from envs.protocol import PROTOCOLS
 from relic_rl.run_folder import is_in_use
 
 print("polling", flush=True)
@@ -244,14 +247,16 @@ def test_metadata_names_versions_rom_commit_machine_and_protocol(tmp_path: Path)
         game="Pong",
         rom_md5="60e0ea3cbe0913d39803477945e9e5ec",
         seed=3,
-        protocol="noop",
+        protocol=PROTOCOLS["machado"],
         action_set="full",
         preset="smoke",
     )
     metadata = json.loads((tmp_path / METADATA_FILE).read_text())
 
     assert (metadata["game"], metadata["seed"], metadata["preset"]) == ("Pong", 3, "smoke")
-    assert (metadata["protocol"], metadata["action_set"]) == ("noop", "full")
+    assert (metadata["protocol"], metadata["action_set"]) == ("machado", "full")
+    assert metadata["protocol_sticky_probability"] == 0.25
+    assert metadata["protocol_max_episode_frames"] == 108_000
     assert metadata["rom_md5"] == "60e0ea3cbe0913d39803477945e9e5ec"
     for name in ("relic_rl", "torch", "numpy", "gymnasium", "ale_py", "python", "machine"):
         assert metadata[name]

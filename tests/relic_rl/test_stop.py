@@ -27,7 +27,14 @@ print("in order", flush=True)
 
 def start(seconds: float, *before: str) -> "subprocess.Popen[str]":
     command = [*before, sys.executable, "-c", IN_ORDER.format(seconds=seconds)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Not what `nohup make test` would hand down.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "listening\n"
     return process

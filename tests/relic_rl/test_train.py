@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -321,6 +322,28 @@ def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume(
     assert run.episodes() == episodes
 
 
+@pytest.mark.parametrize("engine", ["threads", "inline"])
+def test_a_checkpoint_of_another_kind_of_device_goes_on_anew_or_is_refused(
+    runner: Callable[..., Runner], engine: str
+) -> None:
+    run = runner()
+    training = run.start(run__engine=engine)
+    cuda = SimpleNamespace(
+        get_state=lambda: torch.zeros(16, dtype=torch.uint8)
+    )  # as long as CUDA's
+    training.agent.generator, own = cuda, training.agent.generator
+    training.save()
+    training.agent.generator = own
+    training.close()
+
+    if engine == "inline":
+        with pytest.raises(ValueError, match="to the last bit on another kind of device"):
+            run.start(checkpoint=run.checkpoint(), run__engine=engine)
+    else:
+        run.train(resume=True, run__engine=engine)
+        assert run.metrics()[-1]["updates"]
+
+
 def test_skipped_updates_are_still_counted_after_a_resume(runner: Callable[..., Runner]) -> None:
     run = runner()
     training = run.start()
@@ -384,6 +407,22 @@ def test_a_replay_whose_bytes_run_out_before_learning_can_begin_ends_the_run(
     with pytest.raises(ResourceError, match=r"replay\.max_bytes is 20000, .*would never start"):
         training.train(StopRequest())
     training.close()
+
+
+def test_learning_that_has_begun_goes_on_where_bytes_run_out_below_min_steps(
+    runner: Callable[..., Runner],
+) -> None:
+    run = runner()
+    begun = run.train(until=lambda t: t.progress.updates >= 2, replay__min_steps=400)
+    training = run.train(
+        resume=True, run__frames=4_000, replay__min_steps=400, replay__max_bytes=20_000
+    )
+
+    assert training.replay.steps < 400
+    assert training.progress.env_frames == 4_000
+    learned_steps = 80 * (training.progress.updates - begun.progress.updates)
+    acted = training.progress.env_steps - begun.progress.env_steps
+    assert learned_steps == pytest.approx(3.0 * acted, abs=2 * 80)
 
 
 def test_the_actor_acts_with_the_parameters_published_last(runner: Callable[..., Runner]) -> None:

@@ -1,6 +1,7 @@
 """Films of a real, hardly trained agent: read back and held against its evaluation."""
 
 import json
+import shutil
 from pathlib import Path
 
 import imageio
@@ -115,6 +116,27 @@ def test_a_mistake_gives_one_line_and_no_file(
 @pytest.fixture(scope="module")
 def trained(run: Path) -> TrainedAgent:
     return load_trained(run)
+
+
+def test_an_agent_trained_with_what_only_a_gpu_has_plays_anywhere(
+    run: Path, tmp_path: Path, trained: TrainedAgent
+) -> None:
+    moved = Path(shutil.copytree(run, tmp_path / "moved"))
+    text = (moved / "config.toml").read_text()
+    for here, there in (
+        ('device = "auto"', 'device = "cuda"'),
+        ("bfloat16 = false", "bfloat16 = true"),
+        ("compile_encoders = false", "compile_encoders = true"),
+    ):
+        assert here in text
+        text = text.replace(here, there)
+    (moved / "config.toml").write_text(text)
+    values = [
+        agent.evaluation_policy().q_values(*seen(trained, 1))[0]
+        for agent in (load_trained(moved).agent, trained.agent)
+    ]
+
+    assert torch.equal(values[0].cpu(), values[1].cpu())
 
 
 def seen(trained: TrainedAgent, seed: int) -> tuple:

@@ -35,9 +35,9 @@ def run(finished: Path, tmp_path: Path) -> Path:
 def resume(run: Path, capsys: pytest.CaptureFixture[str]) -> RunHere:
     """Resumes it with these arguments: status, and all that was said."""
 
-    def resume(*arguments: str) -> tuple[int, str]:
+    def resume(*arguments: str, frames: str = "2400") -> tuple[int, str]:
         capsys.readouterr()
-        status = cli.main(["resume", str(run), "--frames", "2400", *arguments])
+        status = cli.main(["resume", str(run), "--frames", frames, *arguments])
         return status, "".join(capsys.readouterr())
 
     return resume
@@ -88,12 +88,49 @@ def test_an_edit_of_the_configuration_is_a_change_too(
     assert words in said
 
 
-def test_shapes_that_the_checkpoint_does_not_have_are_refused_in_one_line(resume: RunHere) -> None:
+def test_shapes_that_the_checkpoint_does_not_have_are_refused_in_one_line(
+    run: Path, resume: RunHere
+) -> None:
+    before = (run / "config.toml").read_text(), (run / "metrics.jsonl").read_text()
     status, said = resume("--network.lstm", "64", "--allow-change", "network.lstm")
 
     assert status == 1
     assert said.splitlines()[-1].startswith("relic-rl: checkpoint ")
     assert "does not fit the configuration" in said
+    assert ((run / "config.toml").read_text(), (run / "metrics.jsonl").read_text()) == before
+    assert resume()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("frames", "minutes", "words"),
+    [
+        ("2000", "0", "run.frames is 2,000, and 2,000 are done: give more --frames"),
+        ("2400", "1e-9", "run.minutes is 1e-09, and 0.0 are done: give more --minutes, or 0"),
+    ],
+)
+def test_a_finished_run_whose_budget_is_not_raised_is_left_as_it_is(
+    run: Path, resume: RunHere, frames: str, minutes: str, words: str
+) -> None:
+    status, said = resume("--minutes", minutes, frames=frames)
+
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"the run is finished: {words}" in said
+    assert len((run / "evaluations.csv").read_text().splitlines()) == 2
+
+
+def test_a_run_goes_on_only_with_the_emulator_it_was_begun_on(run: Path, resume: RunHere) -> None:
+    file = run / "metadata.json"
+    begun = json.loads(file.read_text())
+    for other, words in (
+        ({"ale_py": "0.9.0"}, "was begun with ale-py 0.9.0, here is "),
+        ({"rom_md5": "d41d8cd98f"}, "was begun with another ROM (MD5 d41d8cd98f, here None)"),
+    ):
+        file.write_text(json.dumps(begun | other))
+        status, said = resume()
+        assert (status, said.count("\n")) == (1, 1)
+        assert words in said
+    file.unlink()
+    assert resume()[0] == 0
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_starts_again(

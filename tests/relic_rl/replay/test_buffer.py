@@ -184,7 +184,7 @@ def test_the_oldest_leave_first_and_only_complete_sequences_stay(
         assert replay.segments_since(0) == expected
         assert replay.steps == sum(s.steps for s in expected)
         assert replay.next_serial == count
-        assert replay.oldest_serial == replay.evicted_segments == count - len(expected)
+        assert replay.oldest_serial == count - len(expected)
         assert replay.evicted_steps == sum(s.steps for s in segments[:count]) - replay.steps
 
         # The naive rule: from here on, present up to the tail or up to the episode's end.
@@ -392,6 +392,7 @@ def test_a_restored_replay_goes_on_as_if_never_interrupted(
 
     for name in ("steps", "bytes", "segments", "sequences", "evicted_steps", "next_serial"):
         assert getattr(restored, name) == getattr(original, name), name
+    assert restored.state()["leaves"].tobytes() == state["leaves"].tobytes()
     for left, right in zip(go_on(original), go_on(restored), strict=True):
         assert_equal_batches(left, right)
     assert restored.state()["names"].tolist() == original.state()["names"].tolist()
@@ -434,6 +435,73 @@ def test_restoring_under_a_lower_limit_evicts_the_oldest(make_episode, make_buff
 
     assert smaller.segments_since(0) == segments[-5:]
     assert set(drawable(smaller)) == {segment.name for segment in segments[-5:]}
+
+
+def leaves_by_name(replay):
+    state = replay.state()
+    names = (tuple(name) for name in state["names"].tolist())
+    return dict(zip(names, state["leaves"].tolist(), strict=True))
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 8), (8, 4), (4, 16)])
+def test_restoring_under_another_unroll_draws_what_is_complete_by_it(
+    make_episode, make_buffer, before, after
+):
+    *segments, last = make_episode(0, 40).segments(4, 3)  # still going on at the checkpoint
+    original, straight = make_buffer(unroll_steps=before), make_buffer(unroll_steps=after)
+    for segment in segments:
+        original.insert(segment)
+        straight.insert(segment)
+    learned = original.draw(1)
+    original.update_priorities(learned.slots, learned.generations, [50.0])
+
+    restored = make_buffer(unroll_steps=after)
+    restored.load_state(original.state(), segments)
+
+    assert set(drawable(restored)) == set(drawable(straight))
+    old, new, first = (leaves_by_name(replay) for replay in (original, restored, straight))
+    for name, leaf in new.items():  # what was learned is kept, what opens begins like any other
+        assert leaf == ((old[name] or first[name]) if first[name] else 0.0)
+    restored.insert(last)
+    assert set(drawable(restored)) == {segment.name for segment in [*segments, last]}
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.9, 0.5), (0.3, 1.0), (0.9, 0.0)])
+def test_restoring_under_another_exponent_puts_every_priority_on_its_scale(
+    make_episode, make_buffer, before, after
+):
+    original, straight = (make_buffer(priority_exponent=each) for each in (before, after))
+    for replay in (original, straight):
+        segments = fill(replay, [make_episode(0, 40)])
+        replay.update_priorities([0, 1, 2], [0, 1, 2], [36.0, 0.0, 1e-3])
+
+    restored = make_buffer(priority_exponent=after)
+    restored.load_state(original.state(), segments)
+
+    leaves, expected = restored.state()["leaves"], straight.state()["leaves"]
+    np.testing.assert_allclose(leaves, expected, rtol=1e-9)
+
+
+def test_restoring_from_uniform_draws_begins_with_the_actors_priorities(make_episode, make_buffer):
+    original, straight = (make_buffer(priority_exponent=each) for each in (0.0, 0.9))
+    for replay in (original, straight):
+        segments = fill(replay, [make_episode(0, 40)])
+
+    restored = make_buffer(priority_exponent=0.9)
+    restored.load_state(original.state(), segments)
+
+    assert leaves_by_name(restored) == leaves_by_name(straight)
+
+
+def test_a_state_that_does_not_say_its_exponent_has_the_buffers(make_episode, make_buffer):
+    original, restored = make_buffer(), make_buffer()
+    segments = fill(original, [make_episode(0, 40)])
+    state = original.state()
+    del state["priority_exponent"]
+
+    restored.load_state(state, segments)
+
+    assert restored.state()["leaves"].tobytes() == state["leaves"].tobytes()
 
 
 def test_threads_may_insert_draw_and_update_at_once(make_episode, make_buffer):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relic_rl.replay.sequences import SequenceShape
+from relic_rl.replay.sequences import SequenceGeometry
 
 PROPERTY = settings(deadline=None, max_examples=40, derandomize=True)
 
@@ -37,7 +37,7 @@ def expected_column(episode, shape, start_segment, has_burn_in):
 @st.composite
 def shapes(draw):
     segment_steps = draw(st.integers(1, 5))
-    return SequenceShape(
+    return SequenceGeometry(
         segment_steps=segment_steps,
         burn_in_steps=draw(st.sampled_from([0, segment_steps])),
         unroll_steps=segment_steps * draw(st.integers(1, 3)),
@@ -160,4 +160,4 @@ def test_lengths_that_do_not_fit_segments_are_refused(change, message):
     }
 
     with pytest.raises(ValueError, match=message):
-        SequenceShape(**(fitting | change))
+        SequenceGeometry(**(fitting | change))

@@ -82,17 +82,16 @@ def test_ahead_waits_with_two_batches_and_draws_no_more(replay: ReplayBuffer) ->
     for thread in threading.enumerate():
         if thread.name == "batches":
             thread.join(0.5)  # time for it to run ahead as far as it may
-    replay.update_priorities(
-        np.arange(SEQUENCES), np.full(SEQUENCES, taken.sequences.generations[0]), np.zeros(12)
-    )
-    replay.update_priorities(np.array([7]), taken.sequences.generations[:1], np.array([1e6]))
+    chosen, generation = taken.sequences.slots[:1], taken.sequences.generations[:1]
+    assert replay.update_priorities(chosen, generation, [1e12]) == 1
 
     slots = [batches.take().sequences.slots.tolist() for _ in range(5)]
     batches.close()
 
     # Two waited and one was in the thread's hands; what is drawn now knows the new priorities.
-    assert [7, 7, 7] not in slots[:2]
-    assert slots[3:] == [[7, 7, 7]] * 2
+    all_chosen = 3 * chosen.tolist()
+    assert all_chosen not in slots[:3]
+    assert slots[3:] == [all_chosen] * 2
 
 
 def test_closing_ends_the_thread(replay: ReplayBuffer) -> None:

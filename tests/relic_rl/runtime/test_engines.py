@@ -18,7 +18,7 @@ from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.config import Config
-from relic_rl.replay.segment import Segment, SegmentName
+from relic_rl.replay.segment import Segment
 from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.stopwatch import Stopwatch
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them
 
 GAME = build.TOY_GAME
 EPISODE_STEPS = 8
-EPSILONS = (0.0, 1.0, 0.25, 0.6)
+EPSILONS = (0.0, 1.0, 0.0, 0.6)  # of two actors, each has a greedy lane
 STEPS = 3_000
 VERSION = 7
 
@@ -36,6 +36,8 @@ class Trace:
     """What an engine did."""
 
     segments: list[Segment] = field(default_factory=list)
+    preferring_0: int = 0
+    """So many of them had come when the parameters that prefer action 1 were published."""
     lanes_of_episodes: set[int] = field(default_factory=set)
     steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
@@ -74,12 +76,12 @@ def make_engine(config: Config, agent: R2D2Agent) -> Engine:
     )
 
 
-def prefer_the_first_action(agent: R2D2Agent) -> None:
-    """Greedy lanes then take action 0 whatever they see, so exploration can be counted."""
+def prefer(agent: R2D2Agent, action: int) -> None:
+    """Greedy lanes then take that action whatever they see, so exploration can be counted."""
     head = agent.online.state_dict()
     name = next(n for n in head if "advantage" in n and n.endswith("bias") and len(head[n]) == 2)
-    head[name] += torch.tensor([1000.0, 0.0])
-    agent.updates = VERSION
+    head[name].copy_(1000.0 * torch.eye(2)[action])
+    agent.updates = VERSION + action
 
 
 def break_parameters(agent: R2D2Agent) -> None:
@@ -87,7 +89,7 @@ def break_parameters(agent: R2D2Agent) -> None:
     parts = agent.parameters_for_policy()
     parts["online"] = {name: torch.zeros(1) for name in parts["online"]}
     agent.parameters_for_policy = lambda: parts  # type: ignore[method-assign]
-    agent.updates = VERSION + 1
+    agent.updates = VERSION + 2
 
 
 def actor_processes() -> list[psutil.Process]:
@@ -115,9 +117,13 @@ def trace(request: pytest.FixtureRequest) -> Trace:
     trace.keeps_signals = signal.getsignal(signal.SIGTERM) is handler
     try:
         collect(engine, trace, 500)
-        prefer_the_first_action(agent)
+        prefer(agent, 0)
         engine.publish(agent)
         collect(engine, trace, trace.steps + STEPS)
+        trace.preferring_0 = len(trace.segments)
+        prefer(agent, 1)
+        engine.publish(agent)
+        collect(engine, trace, trace.steps + STEPS // 3)
         trace.metrics = engine.metrics()
         break_parameters(agent)
         try:
@@ -140,8 +146,14 @@ def by_episode(segments: list[Segment]) -> dict[tuple[int, ...], list[Segment]]:
     return episodes
 
 
-def lane_of_the_run(name: SegmentName, lanes_per_actor: int) -> int:
-    return name.actor * lanes_per_actor + name.lane
+def actions_by_lane(trace: Trace, segments: list[Segment]) -> dict[int, list[int]]:
+    """What each lane of the run did."""
+    lanes_per_actor = 1 + max(segment.name.lane for segment in trace.segments)
+    actions: dict[int, list[int]] = defaultdict(list)
+    for segment in segments:
+        lane = segment.name.actor * lanes_per_actor + segment.name.lane
+        actions[lane] += segment.actions.tolist()
+    return actions
 
 
 def test_no_segment_is_lost_torn_or_given_twice(trace: Trace) -> None:
@@ -171,17 +183,13 @@ def test_the_steps_counted_are_the_steps_in_segments(trace: Trace) -> None:
 
 
 def test_every_lane_explores_at_its_own_place_of_the_ladder(trace: Trace) -> None:
-    lanes_per_actor = 1 + max(segment.name.lane for segment in trace.segments)
-    actions: dict[int, list[int]] = defaultdict(list)
-    settled = trace.segments[len(trace.segments) // 3 :]
-    for segment in settled:
-        lane = lane_of_the_run(segment.name, lanes_per_actor)
-        actions[lane] += segment.actions.tolist()
+    settled = trace.segments[trace.preferring_0 // 3 : trace.preferring_0]
+    actions = actions_by_lane(trace, settled)
     seen = [float(np.mean(actions[lane])) for lane in range(len(EPSILONS))]
 
     # A random action is action 1 half of the time; the greedy one never is.
     assert seen == pytest.approx([epsilon / 2 for epsilon in EPSILONS], abs=0.07)
-    assert seen[0] == 0.0
+    assert seen[0] == seen[2] == 0.0
 
 
 def test_episodes_are_reported_under_the_lanes_of_the_whole_run(trace: Trace) -> None:
@@ -189,11 +197,13 @@ def test_episodes_are_reported_under_the_lanes_of_the_whole_run(trace: Trace) ->
 
 
 def test_published_parameters_reach_every_actor(trace: Trace) -> None:
-    greedy = [s for s in trace.segments if s.name.actor == 0 and s.name.lane == 0]
-    other = {s.name.actor for s in trace.segments[-100:]}
+    before = actions_by_lane(trace, trace.segments[: trace.preferring_0])
+    after = actions_by_lane(trace, trace.segments[trace.preferring_0 :])
 
-    assert not np.concatenate([s.actions for s in greedy[-50:]]).any()
-    assert other == {s.name.actor for s in trace.segments}
+    for lane in (0, 2):  # the greedy ones; of different actors where there are two
+        assert set(before[lane][-100:]) == {0}
+        assert set(after[lane][-100:]) == {1}
+        assert len(after[lane]) > 150
 
 
 def test_an_error_where_an_actor_acts_surfaces_as_itself(trace: Trace) -> None:

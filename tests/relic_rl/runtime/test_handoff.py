@@ -1,9 +1,8 @@
 import itertools
-import threading
 
 import pytest
 
-from relic_rl.runtime.handoff import Handoff, NothingCameError
+from relic_rl.runtime.handoff import Handoff
 
 
 def test_items_come_in_the_order_they_were_made() -> None:
@@ -11,7 +10,7 @@ def test_items_come_in_the_order_they_were_made() -> None:
     handoff: Handoff[int] = Handoff(2)
     handoff.thread("maker", lambda: next(numbers)).start()
 
-    assert [handoff.take(10) for _ in range(50)] == list(range(50))
+    assert [handoff.take() for _ in range(50)] == list(range(50))
     handoff.close()
 
 
@@ -36,19 +35,8 @@ def test_what_ends_a_maker_comes_after_what_it_made() -> None:
     thread = handoff.thread("maker", lambda: next(answers))
     thread.start()
 
-    assert [handoff.take(10), handoff.take(10)] == [1, 2]
+    assert [handoff.take(), handoff.take()] == [1, 2]
     with pytest.raises(StopIteration):
-        handoff.take(10)
+        handoff.take()
     thread.join(10)
     assert not thread.is_alive()
-
-
-def test_waiting_in_vain_ends() -> None:
-    silent = threading.Event()
-    handoff: Handoff[bool] = Handoff(1)
-    handoff.thread("maker", silent.wait).start()
-
-    with pytest.raises(NothingCameError):
-        handoff.take(0.05)
-    handoff.close()
-    silent.set()

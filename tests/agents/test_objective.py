@@ -1,0 +1,94 @@
+"""The objective's metrics, and which of its options an arm takes."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from agents.representation.objective import ContrastOptions, RepresentationLoss
+
+OPTIONS = ContrastOptions(
+    temperature=0.1,
+    alpha=1.0,
+    normalize=True,
+    kl_direction="forward",
+    kl_stop_gradient="none",
+)
+# Row 0 is nearest to itself by direction, and to the longer row 1 by the plain product.
+EMBEDDINGS = torch.tensor([[1.0, 0.0], [10.0, 10.0]])
+
+
+def accuracy(loss: RepresentationLoss) -> float:
+    return loss.metrics["contrastive_accuracy"].item()
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_curls_accuracy_is_that_of_its_own_logits_which_are_plain_products(
+    make_agent: Any, normalize: bool
+) -> None:
+    options = replace(OPTIONS, normalize=normalize)
+    objective = make_agent(arm="curl", features=2, contrast=options).objective
+    logits = torch.tensor([[1.0, 10.0], [10.0, 200.0]])  # with W the identity
+
+    with torch.no_grad():
+        objective.critic.weight.copy_(torch.eye(2))
+    loss = objective._curl(EMBEDDINGS, EMBEDDINGS)
+
+    assert loss.loss.item() == pytest.approx(-logits.log_softmax(-1).diagonal().mean().item())
+    assert accuracy(loss) == 0.5
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_byols_accuracy_compares_directions_as_its_loss_does(
+    make_agent: Any, normalize: bool
+) -> None:
+    options = replace(OPTIONS, normalize=normalize)
+    objective = make_agent(arm="byol", features=2, contrast=options).objective
+
+    assert accuracy(objective._byol(*[EMBEDDINGS] * 4)) == 1.0
+
+
+@pytest.mark.parametrize(("normalize", "expected"), [(False, 0.5), (True, 1.0)])
+@pytest.mark.parametrize("arm", ["relic", "simclr"])
+def test_the_other_arms_accuracy_is_that_of_the_embeddings_they_compare(
+    make_agent: Any, arm: str, normalize: bool, expected: float
+) -> None:
+    options = replace(OPTIONS, normalize=normalize)
+    objective = make_agent(arm=arm, features=2, contrast=options).objective
+
+    assert accuracy(objective._contrast(*[EMBEDDINGS] * 4)) == expected
+
+
+@pytest.mark.parametrize("change", [{"normalize": False}, {"temperature": 1.0}])
+@pytest.mark.parametrize(
+    ("arm", "takes_them"), [("relic", True), ("simclr", True), ("curl", False), ("byol", False)]
+)
+def test_normalize_and_temperature_are_of_relic_and_simclr_only(
+    make_agent: Any, make_batch: Any, arm: str, takes_them: bool, change: dict[str, Any]
+) -> None:
+    one, other = (
+        make_agent(arm=arm, contrast=options).representation_loss(make_batch())
+        for options in (OPTIONS, replace(OPTIONS, **change))
+    )
+
+    assert torch.equal(one.loss, other.loss) != takes_them
+    if not takes_them:
+        assert one.metrics == other.metrics
+
+
+@pytest.mark.parametrize(
+    ("arm", "parts"),
+    [
+        ("relic", {"contrastive_loss", "invariance_loss"}),
+        ("simclr", {"contrastive_loss"}),
+        ("curl", {"contrastive_loss"}),
+        ("byol", set()),
+    ],
+)
+def test_an_arm_reports_the_parts_that_its_loss_has(
+    make_agent: Any, make_batch: Any, arm: str, parts: set[str]
+) -> None:
+    metrics = make_agent(arm=arm).representation_loss(make_batch()).metrics
+
+    assert metrics.keys() == {"contrastive_accuracy", "embedding_norm"} | parts
