@@ -388,6 +388,8 @@ class Training:
         self.engine.publish(self.agent)
         self.engine.load_state(state["engine"], env_steps=self.progress.env_steps)
         self.metrics.truncate(state["metrics_offsets"])  # last: what is above may refuse
+        # The caller holds the checkpoint while the run lasts: it must not keep a second replay.
+        checkpoint.segments.clear()
 
     def close(self) -> None:
         """Ends the engine, the sampling and the records."""

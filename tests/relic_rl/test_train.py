@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import gc
 import io
 import json
 import math
@@ -23,6 +24,7 @@ from relic_rl.config import preset_paths, resolve
 from relic_rl.console import Console
 from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import reproducible
+from relic_rl.replay.segment import Segment
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
@@ -320,6 +322,27 @@ def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume(
 
     assert run.metrics() == metrics
     assert run.episodes() == episodes
+
+
+def test_a_resumed_run_keeps_no_segment_that_its_replay_has_evicted(
+    runner: Callable[..., Runner],
+) -> None:
+    run, small = runner(), {"replay__capacity_steps": 200}
+    first = run.start(**small)
+    first.train(StopRequest())
+    first.save()
+    first.close()
+    del first
+    checkpoint = run.checkpoint()  # held to the end, as `relic-rl resume` does
+    names = {segment.name for segment in checkpoint.segments}
+    assert len(names) >= 10
+    training = run.start(checkpoint=checkpoint, run__frames=5_000, **small)
+    training.train(StopRequest())
+    training.close()
+    gc.collect()
+    kept = {item.name for item in gc.get_objects() if type(item) is Segment}
+
+    assert not kept & names
 
 
 @pytest.mark.parametrize("engine", ["threads", "inline"])
