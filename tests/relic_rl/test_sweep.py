@@ -491,9 +491,11 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
 
 
 def test_a_run_that_somebody_else_stops_is_named_and_is_no_success(
-    begun: Callable[[], "subprocess.Popen[str]"],
+    begun: Callable[[], "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
     process = begun()
+    runs = tmp_path / "sweep/runs"
+    wait_until(lambda: len(list(runs.glob("*/checkpoints"))) == 2, process)  # both listen
     psutil.Process(process.pid).children()[0].terminate()
     out, err = process.communicate(timeout=120)
 
