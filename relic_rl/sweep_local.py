@@ -101,13 +101,13 @@ class LocalBackend:
         """See `Backend.close`; there is nothing."""
 
 
-def ending_with_parent(cores: frozenset[int]) -> Callable[[], None]:
-    """What a child does before it becomes a run: keeps to its cores, and to its parent's life."""
+def ending_with_parent(allowed: frozenset[int]) -> Callable[[], None]:
+    """What a child does before it becomes a run: keeps to those cores, and to its parent's life."""
     parent, libc = os.getpid(), ctypes.CDLL(None)
 
     def prepare() -> None:
         if sys.platform == "linux":  # elsewhere there is neither
-            os.sched_setaffinity(0, cores)
+            os.sched_setaffinity(0, allowed)
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it died just before
             os._exit(1)

@@ -73,8 +73,7 @@ class Training:
         self.device = build.learner_device(config)
         build.set_threads(config)
         self.stopwatch = Stopwatch()
-        state = checkpoint.state if checkpoint else None
-        self.incarnation = resumed_incarnation(config.run.engine, state)
+        self.incarnation = resumed_incarnation(config.run.engine, checkpoint and checkpoint.state)
         envs = build.make_actor_envs(config, game, seed=seed, incarnation=self.incarnation)
         self.agent: R2D2Agent = build.make_agent(config, envs[0], seed=seed, device=self.device)
         self.replay: ReplayBuffer = build.make_replay(config, seed=seed)
@@ -388,8 +387,9 @@ class Training:
         self.engine.publish(self.agent)
         self.engine.load_state(state["engine"], env_steps=self.progress.env_steps)
         self.metrics.truncate(state["metrics_offsets"])  # last: what is above may refuse
-        # The caller holds the checkpoint while the run lasts: it must not keep a second replay.
-        checkpoint.segments.clear()
+        # The caller holds the checkpoint while the run lasts, but not all of this a second time.
+        for part in (checkpoint.segments, checkpoint.model, checkpoint.optimizer):
+            part.clear()
 
     def close(self) -> None:
         """Ends the engine, the sampling and the records."""

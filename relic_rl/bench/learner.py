@@ -129,7 +129,12 @@ def end_to_end(laptop: Config) -> Results:
         training.train(StopRequest())
         training.close()
         lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines][1:]  # the first holds the time before learning
+    return _end_to_end_results([json.loads(line) for line in lines], config.replay.replay_ratio)
+
+
+def _end_to_end_results(lines: list[dict[str, float]], configured_replay_ratio: float) -> Results:
+    """Rates and shares of the wall time over a run's rows of metrics.jsonl."""
+    rows = lines[1:]  # the first holds the time before learning
     if not rows:
         return {"steps_per_second": "too slow to measure: under 100 updates"}
     window = sum(row["window_seconds"] for row in rows)
@@ -143,7 +148,7 @@ def end_to_end(laptop: Config) -> Results:
         "updates_per_second": sum(row["updates_per_second"] * row["window_seconds"] for row in rows)
         / window,
         "replay_ratio": rows[-1]["replay_ratio"],
-        "configured_replay_ratio": config.replay.replay_ratio,
+        "configured_replay_ratio": configured_replay_ratio,
         "busy_fraction": shares["environment"] + shares["inference"] + shares["learning"],
         **{f"{name}_fraction": share for name, share in shares.items()},
     }

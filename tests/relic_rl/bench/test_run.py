@@ -1,0 +1,37 @@
+"""What `relic-rl bench` makes of its parts; the parts themselves measure, and are not tested."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from relic_rl.bench import learner, run
+
+
+def test_what_was_measured_is_in_the_file_when_a_later_part_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> dict[str, float]:
+        raise RuntimeError("out of everything")
+
+    monkeypatch.setattr(run, "PARTS", {"first": lambda _: {"rate": 2.5}, "second": fails})
+    file = tmp_path / "bench.json"
+    with pytest.raises(RuntimeError, match="out of everything"):
+        run.run((), file, {})
+
+    assert json.loads(file.read_text())["first"] == {"rate": 2.5}
+
+
+def test_a_machine_too_slow_for_the_last_part_is_told_so_and_others_get_shares() -> None:
+    row = {
+        **{"window_seconds": 10.0, "steps_per_second": 100.0, "updates_per_second": 5.0},
+        **{"environment_seconds": 2.0, "inference_seconds": 1.0, "learning_seconds": 6.0},
+        **{"sampling_seconds": 0.5, "replay_ratio": 8.0},
+    }
+    slow = learner._end_to_end_results([row], 8.0)
+    fast = learner._end_to_end_results([row, row, row | {"steps_per_second": 130.0}], 8.0)
+
+    assert slow == {"steps_per_second": "too slow to measure: under 100 updates"}
+    assert fast["steps_per_second"] == pytest.approx(115.0)
+    assert fast["busy_fraction"] == pytest.approx(0.9)
+    assert fast["recording_fraction"] == 0.0  # no row has it
