@@ -10,7 +10,6 @@ Two ways to join (ReLIC leaves the first to us and states the second in appendix
             optimizer of its own; its features enter the Q-network beside the first encoder's.
 """
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,23 +22,15 @@ from agents.interface import TrainingBatch, UpdateReport
 from agents.networks import (
     ConvEncoder,
     RecurrentQNetwork,
+    copied,
     load_parameters,
     stacks_from_frames,
 )
-from agents.options import (
-    NetworkShape,
-    ReinforcementOptions,
-    RepresentationOptions,
-    SequenceShape,
-)
+from agents.options import NetworkShape, ReinforcementOptions, RepresentationOptions, SequenceShape
 from agents.policy import Policy
 from agents.r2d2_loss import R2D2Loss, r2d2_loss
 from agents.representation.contrast_set import choose_contrast_set
-from agents.representation.objective import (
-    LOSS_ARMS,
-    RepresentationLoss,
-    RepresentationObjective,
-)
+from agents.representation.objective import LOSS_ARMS, RepresentationLoss, RepresentationObjective
 from agents.sequence_values import SequenceValues
 
 DIAGNOSED_STACKS = 256
@@ -78,7 +69,7 @@ class R2D2Agent:
             self._build(network, representation)
         self.average: nn.ModuleDict | None = None
         if reinforcement.average_decay:
-            self.average = copy.deepcopy(self._acting_modules()).requires_grad_(False)
+            self.average = copied(self._acting_modules()).requires_grad_(False)
         self._modules: dict[str, nn.Module] = {
             "online": self.online,
             "target": self.target,
@@ -112,7 +103,7 @@ class R2D2Agent:
             encoders=2 if separate and arm == "augmentation" else 1,
             given_features=network.features if separate and has_loss else 0,
         ).to(self.device)
-        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.target = copied(self.online).requires_grad_(False)
         self.separate_encoder: ConvEncoder | None = None
         if separate and has_loss:
             self.separate_encoder = ConvEncoder(**encoder_sizes).to(self.device)
@@ -174,8 +165,8 @@ class R2D2Agent:
         return nn.ModuleDict({"online": self.online, **given})
 
     def _policy_of(self, modules: nn.ModuleDict) -> Policy:
-        copied: dict[str, Any] = dict(copy.deepcopy(modules).items())
-        policy = Policy(copied["online"], copied.get("given_encoder"))
+        parts: dict[str, Any] = dict(copied(modules).items())
+        policy = Policy(parts["online"], parts.get("given_encoder"))
         policy.version_updates = self.updates
         return policy
 
@@ -190,9 +181,10 @@ class R2D2Agent:
 
     def update(self, batch: TrainingBatch) -> UpdateReport:
         """One optimizer step on the batch; skipped when loss or gradient is not finite."""
+        contrasted = self.contrast_stacks(batch)  # first: a GPU waits for the choice
         stacks = self._pixels(batch)
         rl = self.reinforcement_loss(batch, stacks)
-        rep = self.representation_loss(batch)
+        rep = self.representation_loss(contrasted)
         metrics = {"rl_loss": rl.loss.detach()}
         if rep is not None:
             metrics |= {"representation_loss": rep.loss.detach(), **rep.metrics}
@@ -200,24 +192,26 @@ class R2D2Agent:
         if every and self.updates % every == 0:
             metrics |= self._diagnostics(batch, stacks, rl, rep)
         norms = self._backward(rl, rep)
+        priorities = rl.priorities.cpu()  # ready by now, not only after the step
         finite = bool(torch.isfinite(torch.stack([rl.loss.detach(), *norms.values()])).all())
         if finite:
             self._step()
         metrics |= norms
-        return UpdateReport(rl.priorities.cpu(), metrics | rl.metrics(), finite)
+        return UpdateReport(priorities, metrics | rl.metrics(), finite)
 
     def reinforcement_loss(self, batch: TrainingBatch, stacks: Tensor) -> R2D2Loss:
         """The R2D2 loss over `stacks` [L * B, S, H, W], which the arm may have augmented."""
-        with torch.autocast(self.device.type, torch.bfloat16, self.reinforcement.bfloat16):
+        o = self.reinforcement
+        # Without the cache: of weights cast in the burn-in, without gradient, none would learn.
+        with torch.autocast(self.device.type, torch.bfloat16, o.bfloat16, cache_enabled=False):
             values = self._values(batch, stacks)
             online_q, bootstrap_q = values.online(self.online)
             target_q = values.target(self.target)
         rows = slice(self.sequence.burn_in_steps, None)
-        o = self.reinforcement
         return r2d2_loss(
-            online_q=_at_least_float32(online_q),
-            bootstrap_online_q=_at_least_float32(bootstrap_q),
-            target_q=_at_least_float32(target_q),
+            online_q=online_q,
+            bootstrap_online_q=bootstrap_q,
+            target_q=target_q,
             actions=batch.actions[rows],
             rewards=batch.rewards[rows],
             terminated=batch.terminated[rows],
@@ -230,11 +224,10 @@ class R2D2Agent:
             priority_mix=o.priority_mix,
         )
 
-    def representation_loss(self, batch: TrainingBatch) -> RepresentationLoss | None:
-        """The arm's loss over some of the batch's stacks; None for arms without one."""
-        if self.objective is None:
+    def representation_loss(self, stacks: Tensor | None) -> RepresentationLoss | None:
+        """The arm's loss over `contrast_stacks`; None for arms without one."""
+        if self.objective is None or stacks is None:
             return None
-        stacks = self._contrast_stacks(batch)
         return self.objective.loss(self.represented_encoder, stacks, self.generator)
 
     def _pixels(self, batch: TrainingBatch) -> Tensor:
@@ -251,8 +244,13 @@ class R2D2Agent:
                 given = self.given_encoder(stacks).unflatten(0, batch.actions.shape)
         return SequenceValues(batch, stacks.unflatten(0, batch.actions.shape), given, self.sequence)
 
-    def _contrast_stacks(self, batch: TrainingBatch) -> Tensor:
-        """The M stacks of the contrast set: of the trained rows, and the burn-in's if asked for."""
+    def contrast_stacks(self, batch: TrainingBatch) -> Tensor | None:
+        """The M stacks of the contrast set: of the trained rows, and the burn-in's if asked for.
+
+        None for arms without a loss.
+        """
+        if self.objective is None:
+            return None
         burn_in, T = self.sequence.burn_in_steps, self.sequence.unroll_steps
         first = 0 if self.representation.use_burn_in else burn_in
         rows, lanes = choose_contrast_set(
@@ -274,7 +272,9 @@ class R2D2Agent:
         """Costly metrics. Neither they nor their absence change what is learned."""
         metrics = error_quantiles(rl.td_errors, rl.mask)
         metrics["effective_rank"] = self._effective_rank(batch)
-        if rep is not None and self.separate_encoder is None:
+        # A compiled backward pass runs once: it gives its buffers away.
+        can_repeat = not self.reinforcement.compile_encoders
+        if rep is not None and self.separate_encoder is None and can_repeat:
             shared = list(self.online.encoder.parameters())
             metrics["gradient_cosine"] = gradient_cosine(
                 torch.autograd.grad(rl.loss, shared, retain_graph=True),
@@ -387,10 +387,6 @@ class R2D2Agent:
 
 def _without_parameters(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name != "params"}
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _trainable(module: nn.Module) -> Iterable[nn.Parameter]:

@@ -8,13 +8,16 @@ streams have a hidden layer of 512 units each. All widths are arguments.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from copy import deepcopy
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agents.interface import RecurrentState
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 KERNELS = (8, 4, 3)
 STRIDES = (4, 2, 1)
@@ -82,7 +85,7 @@ class ConvEncoder(nn.Module):
             layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, stacks: Tensor) -> Tensor:
-        """Stacks [N, S, H, W] in [0, 255] -> float32[N, F], non-negative."""
+        """Stacks [N, S, H, W] in [0, 255] -> [N, F], non-negative; float32 but under autocast."""
         if stacks.device.type == "cpu" and len(stacks) > CPU_CHUNK_STACKS:
             return torch.cat([self._features(chunk) for chunk in stacks.split(CPU_CHUNK_STACKS)])
         return self._features(stacks)
@@ -110,10 +113,14 @@ class DuelingHead(nn.Module):
         self.advantage = _stream(inputs, hidden, actions)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float32[..., inputs] -> float32[..., A]."""
-        advantage: Tensor = self.advantage(x)
-        value: Tensor = self.value(x)
+        """float32[..., inputs] -> float32[..., A]; so under autocast, too."""
+        advantage, value = _at_least_float32(self.advantage(x)), _at_least_float32(self.value(x))
         return value + advantage - advantage.mean(dim=-1, keepdim=True)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    """In bfloat16 a sum of value and advantage keeps 8 bits: near actions would be equally good."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _stream(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -210,6 +217,17 @@ class RecurrentQNetwork(nn.Module):
         Returns:
           Q-values float32[T, B, A] in rescaled space, and the state after the last row.
         """
+        outputs, state = self.advance(features, previous_actions, previous_rewards, state)
+        return self.head(outputs), state
+
+    def advance(
+        self,
+        features: Tensor,
+        previous_actions: Tensor,
+        previous_rewards: Tensor,
+        state: RecurrentState,
+    ) -> tuple[Tensor, RecurrentState]:
+        """The same without the head: what it would read, [T, B, ...], and the state."""
         rewards = torch.tanh(previous_rewards) if self._squash_reward else previous_rewards
         one_hot = F.one_hot(previous_actions + 1, self.actions + 1)[..., 1:]
         inputs = torch.cat([features, rewards.unsqueeze(-1), one_hot.to(features.dtype)], dim=-1)
@@ -221,7 +239,7 @@ class RecurrentQNetwork(nn.Module):
             hidden, cell = torch.zeros_like(state.hidden[None]), torch.zeros_like(state.cell[None])
         if self._skip_core:
             outputs = torch.cat([outputs, features], dim=-1)
-        return self.head(outputs), RecurrentState(hidden[0], cell[0])
+        return outputs, RecurrentState(hidden[0], cell[0])
 
 
 def stacks_from_frames(frames: Tensor, frame_stack: int) -> Tensor:
@@ -237,6 +255,15 @@ def stacks_from_frames(frames: Tensor, frame_stack: int) -> Tensor:
     rows = frames.shape[0] - frame_stack + 1
     stacked = torch.stack([frames[i : i + rows] for i in range(frame_stack)], dim=-1)
     return stacked.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def copied(module: _Module) -> _Module:
+    """A copy whose LSTM has its weights in one piece: cuDNN wants that, and copying undoes it."""
+    copy = deepcopy(module)
+    for part in copy.modules():
+        if isinstance(part, nn.LSTM):
+            part.flatten_parameters()
+    return copy
 
 
 def load_parameters(name: str, module: nn.Module, found: dict[str, Tensor]) -> None:

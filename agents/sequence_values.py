@@ -46,22 +46,21 @@ class SequenceValues:
         if self.shape.burn_in_steps == 0:
             return self.batch.state
         rows = slice(0, self.shape.burn_in_steps)
-        _, state = self.unrolled(network, rows, self.batch.state)
+        _, state = network.advance(*self._inputs(network, rows), self.batch.state)
         return RecurrentState.where(self.batch.has_burn_in, state, self.batch.state)
 
     def unrolled(
         self, network: RecurrentQNetwork, rows: slice, state: RecurrentState
     ) -> tuple[Tensor, RecurrentState]:
         """Q-values of some rows, float32[rows, B, A], and the state after them."""
+        return network.unroll(*self._inputs(network, rows), state)
+
+    def _inputs(self, network: RecurrentQNetwork, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, previous actions and previous rewards of some rows."""
         stacks = self.stacks[rows]
         given = None if self.given is None else self.given[rows].flatten(0, 1)
-        features = network.encode(stacks.flatten(0, 1), given)
-        return network.unroll(
-            features.unflatten(0, stacks.shape[:2]),
-            self.batch.previous_actions[rows],
-            self.batch.previous_rewards[rows],
-            state,
-        )
+        features = network.encode(stacks.flatten(0, 1), given).unflatten(0, stacks.shape[:2])
+        return features, self.batch.previous_actions[rows], self.batch.previous_rewards[rows]
 
     @property
     def _trained(self) -> slice:

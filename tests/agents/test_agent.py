@@ -93,7 +93,7 @@ def test_both_losses_reach_the_shared_encoder(make_agent: Any, make_batch: Any, 
     agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
     of_reinforcement = gradient_size(agent.online.encoder)
     agent.online.zero_grad()
-    agent.representation_loss(batch).loss.backward()
+    agent.representation_loss(agent.contrast_stacks(batch)).loss.backward()
 
     assert of_reinforcement > 0
     assert gradient_size(agent.online.encoder) > 0
@@ -113,7 +113,7 @@ def test_with_a_separate_encoder_each_loss_keeps_to_its_own(
     into_separate = gradient_size(agent.separate_encoder) + gradient_size(agent.objective)
     into_online = gradient_size(agent.online)
     agent.online.zero_grad()
-    agent.representation_loss(batch).loss.backward()
+    agent.representation_loss(agent.contrast_stacks(batch)).loss.backward()
 
     assert into_separate == 0
     assert into_online > 0
@@ -393,15 +393,42 @@ def test_bfloat16_changes_the_loss_by_its_rounding_and_nothing_else(
     assert {p.dtype for p in rounded.online.parameters()} == {torch.float32}
 
 
+def test_bfloat16_gives_every_parameter_the_exact_gradients_direction(
+    make_agent: Any, make_batch: Any
+) -> None:
+    batch = make_batch()  # with a burn-in, in which the weights are used without gradient
+    gradients = []
+    for agent in (make_agent(), make_agent(bfloat16=True)):
+        agent.reinforcement_loss(batch, stacks(batch).float()).loss.backward()
+        gradients.append({name: p.grad for name, p in agent.online.named_parameters()})
+
+    for name, exact in gradients[0].items():
+        cosine = torch.cosine_similarity(exact.flatten(), gradients[1][name].flatten(), dim=0)
+        assert float(cosine) > 0.9, name
+
+
+def test_q_values_under_bfloat16_are_finer_than_it(make_agent: Any) -> None:
+    head = make_agent().online.head
+    inputs = torch.randn(4, head.value[0].in_features, generator=torch.Generator().manual_seed(0))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        q = head(inputs)
+
+    assert q.dtype == torch.float32
+    assert not torch.equal(q, q.bfloat16().float())
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_compiled_encoders_learn_the_same_and_keep_their_names(
     make_agent: Any, make_batch: Any
 ) -> None:
     batch = make_batch()
-    plain, compiled = make_agent(), make_agent(compile_encoders=True)
+    plain = make_agent(arm="relic", diagnostics_every_updates=1)
+    compiled = make_agent(arm="relic", diagnostics_every_updates=1, compile_encoders=True)
 
     loss = plain.reinforcement_loss(batch, stacks(batch).float()).loss
     compiled_loss = compiled.reinforcement_loss(batch, stacks(batch).float()).loss
 
     torch.testing.assert_close(compiled_loss, loss)
     assert parameters(compiled).keys() == parameters(plain).keys()
+    assert compiled.update(batch).finite

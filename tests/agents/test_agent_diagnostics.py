@@ -23,7 +23,7 @@ def test_the_contrast_set_holds_stacks_of_steps_and_of_the_burn_in_only_when_ask
     seen: list[Tensor] = []
     agent.objective.loss = lambda encoder, stacks, generator: seen.append(stacks)
 
-    agent.representation_loss(batch)
+    agent.representation_loss(agent.contrast_stacks(batch))
 
     usable = batch.is_step[: BURN_IN + UNROLL].clone()
     usable[:BURN_IN] &= use_burn_in
@@ -38,7 +38,10 @@ def test_the_diagnosed_cosine_is_that_of_separately_computed_gradients(
     agent, batch = make_agent(arm="relic", diagnostics_every_updates=1), make_batch()
     twin = make_agent(arm="relic")
     gradients = []
-    for loss in (twin.reinforcement_loss(batch, stacks(batch)), twin.representation_loss(batch)):
+    for loss in (
+        twin.reinforcement_loss(batch, stacks(batch)),
+        twin.representation_loss(twin.contrast_stacks(batch)),
+    ):
         twin.online.zero_grad()
         loss.loss.backward()
         encoder = twin.online.encoder.parameters()

@@ -67,9 +67,12 @@ def test_the_other_arms_accuracy_is_that_of_the_embeddings_they_compare(
 def test_normalize_and_temperature_are_of_relic_and_simclr_only(
     make_agent: Any, make_batch: Any, arm: str, takes_them: bool, change: dict[str, Any]
 ) -> None:
+    agents = [
+        make_agent(arm=arm, contrast=options) for options in (OPTIONS, replace(OPTIONS, **change))
+    ]
+
     one, other = (
-        make_agent(arm=arm, contrast=options).representation_loss(make_batch())
-        for options in (OPTIONS, replace(OPTIONS, **change))
+        agent.representation_loss(agent.contrast_stacks(make_batch())) for agent in agents
     )
 
     assert torch.equal(one.loss, other.loss) != takes_them
@@ -89,6 +92,8 @@ def test_normalize_and_temperature_are_of_relic_and_simclr_only(
 def test_an_arm_reports_the_parts_that_its_loss_has(
     make_agent: Any, make_batch: Any, arm: str, parts: set[str]
 ) -> None:
-    metrics = make_agent(arm=arm).representation_loss(make_batch()).metrics
+    agent = make_agent(arm=arm)
+
+    metrics = agent.representation_loss(agent.contrast_stacks(make_batch())).metrics
 
     assert metrics.keys() == {"contrastive_accuracy", "embedding_norm"} | parts
