@@ -37,10 +37,12 @@ class Tracker:
 
     Attributes:
       id: names the run at the tracker; store it, and give it back on resume. None for "off".
+      mode: what it came to, final once it is closed: "online" may end as "offline" or "off".
       dropped_items: how many rows or files did not fit into the queue.
     """
 
     id: str | None = None
+    mode: Mode = "off"
     dropped_items: int = 0
 
     def log(self, row: Mapping[str, object]) -> None:
@@ -168,7 +170,7 @@ class _WandbTracker(Tracker):
             self.dropped_items += 1
 
     def _work(self, mode: Mode, arguments: dict[str, Any]) -> None:
-        run = _start_run(mode, arguments, self._close_seconds - _FINISH_SECONDS)
+        run, self.mode = _start_run(mode, arguments, self._close_seconds - _FINISH_SECONDS)
         failed = False
         while True:
             try:
@@ -191,8 +193,8 @@ class _WandbTracker(Tracker):
             _log.warning("wandb did not finish: %s", _first_line(error))
 
 
-def _start_run(mode: Mode, arguments: dict[str, Any], upload_seconds: float) -> Any:
-    """Returns a wandb run, online if that is asked for and possible, else offline, else None."""
+def _start_run(mode: Mode, arguments: dict[str, Any], upload_seconds: float) -> tuple[Any, Mode]:
+    """A wandb run, online if that is asked for and possible, else offline; else None and "off"."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
     problems = []
@@ -210,9 +212,9 @@ def _start_run(mode: Mode, arguments: dict[str, Any], upload_seconds: float) -> 
             continue
         if problems:
             _log.warning("wandb runs offline (%s)", "; ".join(problems))
-        return run
+        return run, attempt
     _log.warning("wandb is off (%s)", "; ".join(problems))
-    return None
+    return None, "off"
 
 
 def _init_wandb(

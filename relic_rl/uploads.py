@@ -6,11 +6,11 @@ A film goes to the run that it shows; a report is a run of its own, in the group
 from collections.abc import Sequence
 from pathlib import Path
 
+from relic_rl.errors import UserError
 from relic_rl.sweep_manifest import SWEEP_FILE, names_of
 from relic_rl.tracking import Mode, make_tracker
 
 _CLOSE_SECONDS = 120.0
-_REPORT_SUFFIXES = {".html", ".png", ".svg", ".csv", ".json", ".md", ".tex"}
 
 
 def upload_film(run_dir: Path, video: Path, mode: Mode, tracker_id: str) -> None:
@@ -19,12 +19,12 @@ def upload_film(run_dir: Path, video: Path, mode: Mode, tracker_id: str) -> None
     _upload(run_dir, [video], mode, name=name, group=sweep, job_type="train", run_id=tracker_id)
 
 
-def upload_report(folders: Sequence[Path], out_dir: Path, mode: Mode) -> None:
+def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: Mode) -> None:
     """Gives a report's files to a run of their own, and says so.
 
     Args:
       folders: what the report is of; the first that is a sweep, or of one, names the group.
-      out_dir: where `write_report` wrote.
+      files: what `write_report` wrote, into one folder.
       mode: "offline" or "online"; "off" does nothing.
     """
     if mode == "off":
@@ -34,9 +34,8 @@ def upload_report(folders: Sequence[Path], out_dir: Path, mode: Mode) -> None:
         for folder in folders
     ]
     group = next(filter(None, sweeps), None)
-    files = sorted(path for path in out_dir.iterdir() if path.suffix in _REPORT_SUFFIXES)
     name = f"report of {group or folders[0].resolve().name}"
-    _upload(out_dir, files, mode, name=name, group=group, job_type="report", run_id=None)
+    _upload(files[0].parent, files, mode, name=name, group=group, job_type="report", run_id=None)
 
 
 def _upload(
@@ -62,4 +61,6 @@ def _upload(
     for path in files:
         tracker.file(path)
     tracker.close()
-    print(f"given to wandb, {mode}: {len(files)} files of {name!r}, run {tracker.id}")
+    if tracker.mode == "off":
+        raise UserError(f"wandb took none of {len(files)} files: the warning above says why")
+    print(f"given to wandb, {tracker.mode}: {len(files)} files of {name!r}, run {tracker.id}")

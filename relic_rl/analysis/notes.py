@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 
-from envs.games import ATARI57
+from envs.games import ATARI57, REFERENCE_SOURCE
 from relic_rl.analysis.columns import Column
 from relic_rl.analysis.published import METHODS
 from relic_rl.analysis.runs import Run, Series
@@ -17,12 +18,21 @@ _PROTOCOLS = {
     "noop": "noop: up to 30 no-ops, no sticky actions, 108,000-frame episodes, raw rewards",
     "machado": "machado: sticky actions 0.25, no no-ops, 108,000-frame episodes, raw rewards",
 }
-_FREE_WITHIN_A_COLUMN = ("run.", "evaluation.", "env.threads", "env.protocol")
+_FREE_WITHIN_A_COLUMN = (
+    *("run.", "evaluation.", "env.threads", "env.protocol", "actor.actors"),
+    *("learner.compile_encoders", "learner.diagnostics_every_updates"),
+)
 """Where and how long a run trains, how it is judged; protocols are compared in the whole report."""
+_MUCH_LONGER = 1.1
+"""Training so many times as long as another column's is worth a word."""
 _FEW_FIELDS = 4  # two presets may differ in thirty
 _DEFENDER = (
     "Defender: the emulator's reward is about 100 times the score on the screen. The published"
     " scores and the human's have the same factor."
+)
+_INTERVALS = (
+    "Intervals: bootstrap over each game's own seeds, 95 %. With n seeds it is about as wide as it"
+    " should be times the root of (n - 1) / n, which is 0.82 for 3."
 )
 _WRAP = (
     "Score counters of six digits wrap at 1,000,000: the emulator then gives a reward of about"
@@ -136,7 +146,20 @@ def warnings(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
             "The published agents choose among all 18 actions, these runs among those that their"
             " game uses (env.action_set minimal)."
         )
-    return lines
+    if published and any(run.settings.get("learner.life_loss_ends_return") for run in runs):
+        lines.append(
+            "The published agents see no lives, these runs learn that returns end with a life"
+            " (learner.life_loss_ends_return)."
+        )
+    return lines + _unequal_training(series)
+
+
+def _unequal_training(series: Sequence[Series]) -> list[str]:
+    frames = {one.label: fmean(run.env_frames for run in one.runs) for one in series if one.runs}
+    if not frames or max(frames.values()) <= _MUCH_LONGER * min(frames.values()):
+        return []
+    named = ", ".join(f"{label} {mean:,.0f}" for label, mean in frames.items())
+    return [f"Columns are trained for different lengths, in frames a run: {named}."]
 
 
 def _absences(one: Series) -> list[str]:
@@ -194,10 +217,16 @@ def footnotes(columns: Sequence[Column], against: Sequence[str]) -> list[str]:
         " equal scores count half.",
         "Human-normalized score: (score - random) / (human - random), in percent. Capped mean clips"
         " each game to 0 and 100; superhuman games have 100 or more; percentiles are linear.",
+        f"Human and random scores: {REFERENCE_SOURCE}.",
     ]
+    if any(column.aggregate.intervals for column in columns):
+        notes.append(_INTERVALS)
     for method in dict.fromkeys(against):
         known = METHODS[method]
-        notes.append(f"{known.name}: {known.source}; trained for {known.frames} per game.")
+        notes.append(
+            f"{known.name}: {known.source}; {known.selection}; trained for {known.frames} per game,"
+            " one score a game."
+        )
     if "Defender" in columns[0].scores:
         notes.append(_DEFENDER)
     return [*notes, _WRAP]

@@ -9,6 +9,7 @@ same bytes for the same data.
 import io
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def score_bars(
     axis.barh(y, values, color=tint, height=0.7)
     marks = [
         _marks(axis, rows, scores, "o", colour, label)
-        for (label, scores), colour in zip(others, COLOURS[1:], strict=False)
+        for (label, scores), colour in zip(others, islice(cycle(COLOURS), 1, None), strict=False)
     ]
     marks += [
         _marks(axis, rows, scores, PUBLISHED_MARKERS[i % 6], PUBLISHED_COLOURS[i % 6], label)
@@ -173,7 +174,7 @@ def learning_grid(series: Sequence[Series]) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for axis, game in zip(axes, games, strict=False):
         shown = []
-        for colour, one in zip(COLOURS, series, strict=False):
+        for colour, one in zip(cycle(COLOURS), series, strict=False):
             runs = [run for run in one.evaluated if run.game == game]
             for run in runs:
                 if len(series) == 1 and len(run.episodes.frames):
@@ -202,7 +203,7 @@ def learning_grid(series: Sequence[Series]) -> Figure:
     figure.supxlabel("environment frames; on the vertical axes, score", fontsize=8.5, color=SOFT)
     handles = [
         Line2D([], [], color=colour, label=one.label if len(series) > 1 else "evaluation")
-        for colour, one in zip(COLOURS, series, strict=False)
+        for colour, one in zip(cycle(COLOURS), series, strict=False)
     ]
     if len(series) == 1:
         handles.append(Line2D([], [], color=BELOW_HUMAN, lw=1.0, label="training, exploring"))
@@ -228,7 +229,7 @@ def profile(
     figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     axis = figure.subplots()
     x = 100 * thresholds
-    for colour, (label, curve) in zip(COLOURS, series.items(), strict=False):
+    for colour, (label, curve) in zip(cycle(COLOURS), series.items(), strict=False):
         axis.plot(x, 100 * curve.value, color=colour, lw=2.2, label=label, zorder=3)
         if curve.low is not None and curve.high is not None:
             low, high = 100 * curve.low, 100 * curve.high
@@ -262,7 +263,7 @@ def aggregate_curves(
     handles: dict[str, Line2D] = {}
     for axis, (row, title) in zip(axes, panels, strict=True):
         lowest, highest = 0.0, 1.0
-        for colour, (label, frames, points) in zip(COLOURS, curves, strict=False):
+        for colour, (label, frames, points) in zip(cycle(COLOURS), curves, strict=False):
             values = [point[row] for point in points]
             handles[label] = axis.plot(
                 frames, values, _dots(frames), color=colour, lw=2.0, label=label

@@ -26,6 +26,8 @@ class Method:
     """The paper and its table."""
     frames: str
     """Training length per game, in words; not every paper states it."""
+    selection: str = "whether final or best scores is not stated"
+    """Which of a training run's scores it is, in words."""
 
 
 METHODS: dict[str, Method] = {
@@ -34,10 +36,20 @@ METHODS: dict[str, Method] = {
     "curl": Method("CURL", _RELIC_PAPER, "about 15 billion frames"),
     "byol": Method("BYOL", _RELIC_PAPER, "about 15 billion frames"),
     "augmentation": Method("Augmentation", _RELIC_PAPER, "about 15 billion frames"),
-    "r2d2": Method("R2D2", _R2D2_PAPER, "37.5 billion frames, as MuZero's Table 1 quotes it"),
+    "r2d2": Method(
+        "R2D2",
+        _R2D2_PAPER,
+        "37.5 billion frames, as MuZero's Table 1 quotes it",
+        "final scores, mean of 3 seeds",
+    ),
     "apex": Method("Ape-X", _R2D2_PAPER, "22.8 billion frames, as MuZero's Table 1 quotes it"),
     "reactor": Method("Reactor", _R2D2_PAPER, "not stated there"),
-    "agent57": Method("Agent57", _AGENT57_PAPER, "up to 90 billion frames"),
+    "agent57": Method(
+        "Agent57",
+        _AGENT57_PAPER,
+        "up to 90 billion frames",
+        "the best of training, mean of 6 seeds",
+    ),
     "muzero": Method(
         "MuZero",
         f"{_AGENT57_PAPER}, without the extra digit printed for Asteroids and BeamRider",

@@ -11,7 +11,7 @@ other settings are not pooled into a column, unless the caller insists; then the
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +46,23 @@ _SCORE_COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class Written:
+    """A report that was written."""
+
+    page: Path
+    files: tuple[Path, ...]
+    """All of it, the page too."""
+    warnings: tuple[str, ...]
+
+
 def write_report(
     folders: Sequence[Path],
     out_dir: Path,
     against: Sequence[str] = DEFAULT_AGAINST,
     *,
     allow_mixed: bool = False,
-) -> Path:
+) -> Written:
     """Writes report.html, its figures, scores.csv, summary.json, table.md and table.tex.
 
     Args:
@@ -61,9 +71,6 @@ def write_report(
       against: methods of `relic_rl.analysis.published.METHODS`.
       allow_mixed: compare other protocols and emulator versions, and pool other settings, all the
         same, with a warning.
-
-    Returns:
-      The path of report.html.
 
     Raises:
       ValueError: if no run was evaluated, the series share no game, a method is unknown, or runs
@@ -90,8 +97,9 @@ def write_report(
     _write_scores(counted, out_dir / "scores.csv")
     summary = json.dumps(_summary(series, columns, odds, warnings), indent=1, allow_nan=False)
     (out_dir / "summary.json").write_text(summary + "\n", encoding="utf-8")
-    (out_dir / "table.md").write_text(markdown(tables), encoding="utf-8")
-    (out_dir / "table.tex").write_text(latex(tables), encoding="utf-8")
+    footnotes = notes.footnotes(columns, against)
+    (out_dir / "table.md").write_text(markdown(tables, warnings, footnotes), encoding="utf-8")
+    (out_dir / "table.tex").write_text(latex(tables, warnings, footnotes), encoding="utf-8")
     page = render_page(
         title=" and ".join(one.label for one in counted),
         lead=notes.lead(counted),
@@ -100,11 +108,13 @@ def write_report(
         warnings=warnings,
         tables=tables,
         pictures=pictures,
-        footnotes=notes.footnotes(columns, against),
+        footnotes=footnotes,
     )
     path = out_dir / "report.html"
     path.write_text(page, encoding="utf-8")
-    return path
+    beside = ("scores.csv", "summary.json", "table.md", "table.tex")
+    drawn = [file for picture in pictures for file in (picture.png, picture.svg)]
+    return Written(path, (path, *(out_dir / name for name in beside), *drawn), tuple(warnings))
 
 
 def _with_something_that_counts(series: Sequence[Series]) -> Sequence[Series]:
@@ -138,7 +148,7 @@ def _draw(series: Sequence[Series], columns: Sequence[Column], out_dir: Path) ->
             "aggregates",
             "Aggregates over frames",
             "Over frames that all runs have passed, linear between evaluations. Published levels"
-            " are final scores after far more frames (see the notes); an arrow: far above.",
+            " are reached after far more frames (see the notes); an arrow: far above.",
             plots.aggregate_curves(common, published),
         ),
         (

@@ -1,6 +1,6 @@
 """Tables as plain data, and as Markdown and LaTeX; `relic_rl.analysis.page` has the HTML."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -27,9 +27,9 @@ class Table:
     """Whether a reader of the page may sort it."""
 
 
-def markdown(tables: Sequence[Table]) -> str:
-    """Returns the tables as GitHub Markdown."""
-    parts = []
+def markdown(tables: Sequence[Table], warnings: Sequence[str], footnotes: Sequence[str]) -> str:
+    """Returns the tables as GitHub Markdown, with what must be known of them above and below."""
+    parts = [_list(f"Warning: {line}" for line in warnings)] if warnings else []
     for table in tables:
         lines = [f"## {table.title}", "", table.caption, ""]
         lines.append("| " + " | ".join(table.columns) + " |")
@@ -37,21 +37,33 @@ def markdown(tables: Sequence[Table]) -> str:
         for row in table.rows:
             lines.append("| " + " | ".join(_joined(cell, "**{}**") for cell in row) + " |")
         parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, _list(footnotes)]) + "\n"
 
 
-def latex(tables: Sequence[Table]) -> str:
-    """Returns the tables as LaTeX tabulars, in the style of booktabs."""
+def latex(tables: Sequence[Table], warnings: Sequence[str], footnotes: Sequence[str]) -> str:
+    """Returns the tables as LaTeX tabulars, in the style of booktabs.
+
+    Captions, warnings and footnotes are printed with them: a table travels without its page.
+    """
     parts = ["% Needs \\usepackage{booktabs}."]
+    parts += [_remark(f"Warning: {line}") for line in warnings]
     for table in tables:
-        lines = [f"% {table.title}. {table.caption}"]
+        lines = [_remark(f"{table.title}. {table.caption}")]
         lines.append(f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}\n\\toprule")
         lines.append(" & ".join(_tex(column) for column in table.columns) + r" \\ \midrule")
         for row in table.rows:
             lines.append(" & ".join(_tex(_joined(c, "{}"), c.best) for c in row) + r" \\")
         lines.append("\\bottomrule\n\\end{tabular}")
         parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *map(_remark, footnotes)]) + "\n"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _remark(text: str) -> str:
+    return rf"\par\noindent{{\small {_tex(text)}\par}}"
 
 
 def _joined(cell: Cell, best: str) -> str:

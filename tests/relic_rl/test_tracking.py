@@ -14,7 +14,9 @@ import pytest
 from wandb.proto import wandb_internal_pb2
 
 from relic_rl import cli, tracking
+from relic_rl.errors import UserError
 from relic_rl.tracking import make_tracker, without_secrets
+from relic_rl.uploads import upload_report
 
 ROOT = Path(tracking.__file__).parent.parent
 KEY = "0" * 40
@@ -222,6 +224,7 @@ def test_online_without_a_key_falls_back_to_offline_with_one_warning(tmp_path, c
 
     assert caplog.text.count("wandb runs offline") == 1
     assert "no API key" in caplog.text
+    assert tracker.mode == "offline"
     assert b"4000" in stored_bytes(tmp_path, until=b"4000")
 
 
@@ -235,6 +238,18 @@ def test_where_nothing_can_be_written_the_tracker_is_off_with_one_warning(tmp_pa
 
     (ours,) = [record for record in caplog.records if record.name == "relic_rl.tracking"]
     assert "wandb is off" in ours.getMessage()
+    assert tracker.mode == "off"
+
+
+def test_files_that_wandb_does_not_take_are_an_error_and_not_called_given(tmp_path, capsys):
+    (tmp_path / "wandb").write_text("a file where wandb wants a folder")
+    page = tmp_path / "report.html"
+    page.write_text("a report")
+
+    with pytest.raises(UserError, match="wandb took none of 1 files"):
+        upload_report([tmp_path], [page], "offline")
+
+    assert "given" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

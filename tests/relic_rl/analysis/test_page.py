@@ -42,7 +42,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, write_run: Any) -> Path:
     runs = tmp_path_factory.mktemp("page") / f"a-very-long-name-{'x' * 60}"
     for game, score in SCORES.items():
         write_run(runs / f"{ATARI57[game].slug}-s0", game, 0, (ATARI57[game].random, score))
-    return write_report([runs], tmp_path_factory.mktemp("report"), ["relic", "r2d2"])
+    return write_report([runs], tmp_path_factory.mktemp("report"), ["relic", "r2d2"]).page
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def test_intervals_stand_beside_every_number_from_three_seeds_on_and_else_their_
             write_run(tmp_path / label / f"pong-{seed}", seed=seed, scores=(-20.0, best + seed))
     out = tmp_path / "out"
 
-    page = write_report([tmp_path / "relic", tmp_path / "none"], out, []).read_text()
+    page = write_report([tmp_path / "relic", tmp_path / "none"], out, []).page.read_text()
 
     better = probability_of_improvement(
         {"Pong": [15.0 + seed for seed in range(seeds)]},
@@ -146,6 +146,40 @@ def test_tables_have_the_same_numbers_as_the_summary(report):
     assert "40 \\% percentile" in (report / "table.tex").read_text()
 
 
+def test_a_table_carries_the_warnings_and_sources_that_its_page_has(tmp_path, write_run, capsys):
+    write_run(tmp_path / "runs/a", seed=1)
+    write_run(tmp_path / "runs/b", seed=2, protocol="machado")
+    out = tmp_path / "out"
+    asked = ["report", str(tmp_path / "runs"), "--out", str(out), "--against", "agent57"]
+
+    assert cli.main([*asked, "--allow-mixed"]) == 0
+
+    said = capsys.readouterr().out
+    markdown, latex = (out / "table.md").read_text(), (out / "table.tex").read_text()
+    printed = re.sub("^ *%.*", "", latex, flags=re.MULTILINE)
+    for words in ("Mixed: protocols differ", "under the no-op protocol, these runs are not"):
+        assert words in said
+        assert words in markdown
+        assert words in printed
+    for words in ("the best of training", "Human and random scores: ReLIC paper"):
+        assert words in markdown
+        assert words in printed
+    assert said.endswith(f"report in {out / 'report.html'}\n")
+
+
+def test_what_was_written_is_named_and_nothing_else_that_lies_there(tmp_path, write_run):
+    write_run(tmp_path / "runs/a")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "README.md").write_text("mine")
+
+    written = write_report([tmp_path / "runs"], out)
+
+    assert {path.name for path in written.files} == {path.name for path in out.iterdir()} - {
+        "README.md"
+    }
+
+
 def test_the_same_runs_give_the_same_bytes(sweep, report, tmp_path):
     write_report([sweep], tmp_path, ["relic"])
 
@@ -170,7 +204,7 @@ def test_mixed_runs_are_refused_by_name_and_compared_only_on_demand(
         write_report([tmp_path / "runs"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
-    page = write_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=True).read_text()
+    page = write_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=True).page.read_text()
     assert "differ:" in page
 
 
@@ -185,7 +219,7 @@ def test_failed_and_short_runs_are_named_and_a_failed_one_counts_nowhere(tmp_pat
     write_run(runs / "freeway-1", "Freeway")
     (runs / "freeway-1" / "metadata.json").unlink()
 
-    page = write_report([runs], tmp_path / "out", []).read_text()
+    page = write_report([runs], tmp_path / "out", []).page.read_text()
 
     assert "hero-1: no evaluation yet, stopped" in page
     assert "freeway-1: metadata.json cannot be read: FileNotFoundError" in page
@@ -208,7 +242,9 @@ def test_two_series_are_compared_over_the_games_both_have(tmp_path, write_run):
     for game in ("Pong", "Freeway"):
         write_run(tmp_path / "none" / game.lower(), game)
 
-    page = write_report([tmp_path / "relic", tmp_path / "none"], tmp_path / "out", []).read_text()
+    page = write_report(
+        [tmp_path / "relic", tmp_path / "none"], tmp_path / "out", []
+    ).page.read_text()
 
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["common_games"] == ["Pong"]

@@ -60,7 +60,7 @@ def test_an_unfinished_run_is_named_and_drawn_and_counts_nowhere(
     write_run(tmp_path / "runs/hero-1", "Hero", scores=(0.0, 9.0), **STOPPED)
     out = tmp_path / "out"
 
-    page = write_report([tmp_path / "runs"], out, []).read_text()
+    page = write_report([tmp_path / "runs"], out, []).page.read_text()
 
     assert (
         "runs: not finished, so drawn as far as evaluated but not counted:"
@@ -103,7 +103,9 @@ def test_a_series_without_a_finished_run_has_curves_but_no_column_beside_one_tha
     write_run(tmp_path / "begun/pong-1", **STOPPED)
     write_run(tmp_path / "done/pong-1")
 
-    page = write_report([tmp_path / "begun", tmp_path / "done"], tmp_path / "out", []).read_text()
+    page = write_report(
+        [tmp_path / "begun", tmp_path / "done"], tmp_path / "out", []
+    ).page.read_text()
 
     assert summary_of(tmp_path / "out")["columns"].keys() == {"done"}
     assert "begun: no run that counts, so no column." in page
@@ -179,7 +181,7 @@ def test_runs_with_other_settings_are_not_pooled_as_seeds_but_on_demand_and_with
         write_report([tmp_path / "runs"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
-    page = write_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=True).read_text()
+    page = write_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=True).page.read_text()
     assert "<p>Mixed: settings differ within runs" in page
 
 
@@ -234,6 +236,40 @@ def test_actions_fewer_than_the_published_agents_have_are_pointed_out(
 
     assert ("all 18 actions" in beside_published) == (action_set == "minimal")
     assert "18 actions" not in " ".join(warnings_of(series))
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_learning_from_lost_lives_is_pointed_out_beside_agents_that_did_not(
+    tmp_path: Path, write_run: WriteRun, lives: bool
+) -> None:
+    write_run(tmp_path / "runs/a", settings={"learner.life_loss_ends_return": lives})
+    series = find_series([tmp_path / "runs"])
+
+    assert ("see no lives" in " ".join(warnings_of(series, ("r2d2",)))) == lives
+    assert "lives" not in " ".join(warnings_of(series))
+
+
+@pytest.mark.parametrize(("frames", "warned"), [(8_700, False), (9_000, True)])
+def test_columns_that_trained_for_other_lengths_are_pointed_out(
+    tmp_path: Path, write_run: WriteRun, frames: int, warned: bool
+) -> None:
+    write_run(tmp_path / "short/a", frames=8_000)
+    write_run(tmp_path / "long/a", frames=frames)
+
+    lines = warnings_of(find_series([tmp_path / "short", tmp_path / "long"]))
+
+    named = "Columns are trained for different lengths, in frames a run: short 8,000, long 9,000."
+    assert (named in lines) == warned
+
+
+def test_where_a_run_acts_and_what_it_measures_of_itself_does_not_part_it_from_its_column(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    elsewhere = {"actor.actors": 8, "run.engine": "ray", "learner.diagnostics_every_updates": 7}
+    write_run(tmp_path / "runs/a", seed=1)
+    write_run(tmp_path / "runs/b", seed=2, settings=elsewhere)
+
+    assert notes.mixtures(find_series([tmp_path / "runs"])) == []
 
 
 def test_the_protocol_is_that_of_the_last_evaluation_not_of_the_beginning(
