@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 
 import torch
 
@@ -51,3 +52,9 @@ def real_segments(
             taken += collected.steps
             segments += collected.segments
     return segments
+
+
+@cache
+def paper_segments() -> tuple[Segment, ...]:
+    """Some 12,000 steps at the paper's sizes. Its network acts slowly, so the parts share them."""
+    return tuple(real_segments(paper_config(), steps=12_000))

@@ -4,6 +4,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl.bench.ceilings import GAME, Results, matmul_flops_per_second, wait
-from relic_rl.bench.experience import paper_config, real_segments
+from relic_rl.bench.experience import paper_config, paper_segments, real_segments
 from relic_rl.config import Config
 from relic_rl.console import Console
 from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.segment import Segment
 from relic_rl.runtime.batches import BatchesAhead, BatchesInTurn, training_batch
 from relic_rl.runtime.learner import Learner
 from relic_rl.runtime.stopwatch import Stopwatch
@@ -29,9 +31,9 @@ def learner(laptop: Config) -> Results:
     plain = replace(paper, representation=replace(paper.representation, arm="none"))
     relic = replace(paper, representation=replace(paper.representation, encoder="shared"))
     results = {
-        "paper": _learner_results(plain, updates=3),
-        "paper_relic": _learner_results(relic, updates=2),
-        "laptop": _learner_results(laptop, updates=60),
+        "paper": _learner_results(plain, paper_segments(), updates=3),
+        "paper_relic": _learner_results(relic, paper_segments(), updates=2),
+        "laptop": _learner_results(laptop, real_segments(laptop, steps=12_000), updates=60),
     }
     base, extra = results["paper"], results["paper_relic"]
     results["relic_cost_over_flops"] = {
@@ -41,14 +43,14 @@ def learner(laptop: Config) -> Results:
     return results
 
 
-def _learner_results(config: Config, updates: int) -> Results:
+def _learner_results(config: Config, segments: Sequence[Segment], updates: int) -> Results:
     device = build.learner_device(config)
     config = replace(config, learner=replace(config.learner, diagnostics_every_updates=0))
     env = build.make_env(config, GAME, lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=device)
     env.close()
     buffer: ReplayBuffer = build.make_replay(config, seed=0)
-    for segment in real_segments(config, steps=12_000):
+    for segment in segments:
         buffer.insert(segment)
     stopwatch = Stopwatch()
     one = Learner(

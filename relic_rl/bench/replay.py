@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from envs.games import ATARI57
 from relic_rl import build
 from relic_rl.bench.ceilings import Results, seconds_per_call
-from relic_rl.bench.experience import paper_config, real_segments
+from relic_rl.bench.experience import paper_config, paper_segments, real_segments
 from relic_rl.config import Config
 from relic_rl.replay.segment import Segment
 
@@ -22,7 +22,7 @@ _BYTES_LANES, _BYTES_STEPS = 8, 200
 def replay(laptop: Config) -> Results:
     """Segments and buffer, at the paper's sizes, over frames of the real game."""
     paper = paper_config()
-    segments = real_segments(paper, steps=8_000)
+    segments = paper_segments()
     steps = sum(segment.steps for segment in segments)
     bytes_per_step = sum(segment.resident_bytes for segment in segments) / steps
     copies = list(_copies(segments, 100_000 // paper.learner.segment_steps))
@@ -49,7 +49,7 @@ def replay(laptop: Config) -> Results:
 def replay_full(laptop: Config) -> Results:
     """The paper's 4,000,000 steps in memory, as copies of real segments."""
     paper = paper_config()
-    segments = real_segments(paper, steps=8_000)
+    segments = paper_segments()
     buffer = build.make_replay(paper, seed=0)
     before = psutil.Process().memory_info().rss
     for segment in _copies(segments, paper.replay.capacity_steps // paper.learner.segment_steps):
@@ -59,18 +59,26 @@ def replay_full(laptop: Config) -> Results:
 
 
 def bytes_per_game(laptop: Config) -> Results:
-    """Replay bytes per step of every game, for an epsilon-random policy of random weights."""
+    """Replay bytes per step of every game, for an epsilon-random policy of random weights.
+
+    The segments are the paper's, recurrent state included; the convolutions that play are the
+    laptop's, which take a fraction of the time.
+    """
     paper = paper_config()
+    network = replace(
+        paper.network, channels=laptop.network.channels, features=laptop.network.features
+    )
+    config = replace(paper, network=network)
     per_game = {}
     for game in ATARI57:
-        segments = real_segments(paper, _BYTES_LANES * _BYTES_STEPS, game, _BYTES_LANES)
+        segments = real_segments(config, _BYTES_LANES * _BYTES_STEPS, game, _BYTES_LANES)
         steps = sum(segment.steps for segment in segments)
         per_game[game] = sum(segment.resident_bytes for segment in segments) / steps
     worst = dict(sorted(per_game.items(), key=lambda item: -item[1])[:5])
     return {"mean_bytes_per_step": statistics.mean(per_game.values()), "worst": worst, **per_game}
 
 
-def _copies(segments: list[Segment], count: int) -> Iterator[Segment]:
+def _copies(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
     """As many segments as asked for, each with bytes of its own, named as episodes of their own."""
     for number in range(count):
         one = segments[number % len(segments)]
