@@ -91,10 +91,6 @@ class ReplayBuffer:
         self._newest_env_steps = 0
 
     def __len__(self) -> int:
-        return self._sequences
-
-    @property
-    def sequences(self) -> int:
         """Sequences that can be drawn."""
         return self._sequences
 

@@ -117,8 +117,6 @@ class SequenceBatch:
     """float32[2, B, D], stored recurrent state before the unroll's first row."""
     weights: NDArray[np.float32]
     """float32[B], as in `Draw`, like the rest."""
-    probabilities: NDArray[np.float64]
-    """float64[B]."""
     slots: NDArray[np.int64]
     """int64[B]."""
     generations: NDArray[np.int64]
@@ -152,7 +150,6 @@ def decode(draw: Draw, geometry: SequenceGeometry) -> SequenceBatch:
         state=np.empty((2, B, D), np.float32),
         unroll_state=np.empty((2, B, D), np.float32),
         weights=draw.weights,
-        probabilities=draw.probabilities,
         slots=draw.slots,
         generations=draw.generations,
         age_steps=draw.age_steps,

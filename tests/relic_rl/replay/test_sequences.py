@@ -119,7 +119,6 @@ def test_the_batch_has_the_documented_shapes_and_dtypes(make_episode, make_buffe
         "state": ((2, 6, 3), np.float32),
         "unroll_state": ((2, 6, 3), np.float32),
         "weights": ((6,), np.float32),
-        "probabilities": ((6,), np.float64),
         "slots": ((6,), np.int64),
         "generations": ((6,), np.int64),
         "age_steps": ((6,), np.int64),
