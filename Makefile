@@ -8,6 +8,7 @@ BIN := .venv/bin
 # The installed environment; made anew when the pins or the package's needs change.
 .venv/installed: pyproject.toml constraints.txt
 	rm -rf .venv
+	@echo "installing into .venv, once: some minutes"
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "relic-rl needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

@@ -39,7 +39,7 @@ class Train:
     run_dir: Path | None = None
     """Where to write; by default runs/GAME-PRESET-sSEED-TIME."""
     frames: int | None = None
-    """Environment frames to train for; same as --run.frames."""
+    """Environment frames to train for, or until the preset's minutes (0: no limit) are over."""
     minutes: float | None = None
     """Minutes to train for; same as --run.minutes."""
     engine: Literal["inline", "threads", "ray"] | None = None
@@ -102,8 +102,8 @@ class Evaluate:
 
     run_dir: RunDir
     """The run's folder."""
-    episodes: int = 10
-    """How many."""
+    episodes: int | None = None
+    """How many; by default as many as at the run's end."""
     seed: int = 0
     """Of the episodes; the same seed gives the same episodes."""
     json: bool = False
@@ -114,7 +114,7 @@ class Evaluate:
         from relic_rl import session
 
         _expect_no_settings(overrides)
-        if self.episodes < 1:
+        if self.episodes is not None and self.episodes < 1:
             raise UsageError(f"--episodes is {self.episodes}, must be at least 1")
         session.evaluate(self.run_dir, self.episodes, self.seed, as_json=self.json)
 
@@ -135,7 +135,7 @@ class Sweep:
     preset: str | None = None
     """A shipped preset or a .toml file; by default the one that fits the machine."""
     frames: int | None = None
-    """Environment frames of each run; same as --run.frames."""
+    """Environment frames of each run, or until the preset's minutes (0: no limit) are over."""
     minutes: float | None = None
     """Minutes of each run; same as --run.minutes."""
     engine: Literal["inline", "threads", "ray"] | None = None
@@ -313,11 +313,11 @@ class Report:
 
         _expect_no_settings(overrides)
         try:
-            page = write_report(self.dirs, self.out, self.against, allow_mixed=self.allow_mixed)
+            report = write_report(self.dirs, self.out, self.against, allow_mixed=self.allow_mixed)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        print(f"report in {page}")
-        upload_report(self.dirs, self.out, self.track)
+        print("\n".join([*(f"warning: {w}" for w in report.warnings), f"report in {report.page}"]))
+        upload_report(self.dirs, report.files, self.track)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {

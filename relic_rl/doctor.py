@@ -57,7 +57,9 @@ def examine(preset: str | None) -> None:
 def _machine() -> Iterator[tuple[str, str]]:
     disk = shutil.disk_usage(".")
     yield "system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    yield "cores", f"{cores()} usable of {os.cpu_count()}"
+    asked = os.environ.get("OMP_NUM_THREADS")
+    why = f" (OMP_NUM_THREADS is {asked})" if asked else ""
+    yield "cores", f"{cores()} usable of {os.cpu_count()}{why}"
     total = psutil.virtual_memory().total
     yield "memory", f"{available_bytes() / GIB:.1f} GiB free of {total / GIB:.1f}"
     yield "disk here", f"{disk.free / GIB:.1f} GiB free"

@@ -110,7 +110,7 @@ def evaluate_agent(
     episodes: int,
     stop: StopRequest,
 ) -> list[float]:
-    """Scores of full episodes with an agent's current parameters; none if stopped."""
+    """Scores of full episodes with an agent's `evaluation_policy`; none if stopped."""
     env = build.make_evaluation_env(
         config, game, lanes=evaluation_lanes(episodes), seed=seed, updates=agent.updates
     )

@@ -46,7 +46,7 @@ def read_progress(run_dir: Path) -> RunProgress:
         return RunProgress()
     checkpoints = _checkpoints(run_dir)
     row = _last_row(run_dir / METRICS_FILE)
-    evaluation = _last_evaluation(run_dir / EVALUATIONS_FILE)
+    evaluation = last_evaluation(run_dir)
     score = evaluation.get("mean_score", row.get("mean_score"))
     latest = max(row, evaluation, key=lambda line: line.get("env_frames", 0))
     return RunProgress(
@@ -131,9 +131,9 @@ def _last_row(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _last_evaluation(path: Path) -> dict[str, float]:
-    """The numbers that are used here, or nothing."""
-    lines = _whole_lines(path)
+def last_evaluation(run_dir: Path) -> dict[str, float]:
+    """Its `env_frames`, `minutes`, `episodes` and `mean_score`; empty if there is none."""
+    lines = _whole_lines(run_dir / EVALUATIONS_FILE)
     names = ("env_frames", "minutes", "episodes", "mean_score")
     for row in reversed(list(csv.DictReader(lines))):
         try:

@@ -14,7 +14,7 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 
 from envs.atari import rom_md5
-from envs.games import ATARI57, find_game
+from envs.games import ATARI57, REFERENCE_SOURCE, find_game
 from envs.protocol import PROTOCOLS
 from relic_rl import build, run_folder
 from relic_rl import config as configuration
@@ -27,6 +27,7 @@ from relic_rl.evaluate import evaluate_agent
 from relic_rl.identity import RunIdentity, check_seed, game_name, read_identity
 from relic_rl.machine import available_bytes
 from relic_rl.metrics import Evaluation
+from relic_rl.progress import is_finished, last_evaluation
 from relic_rl.resources import check_resources
 from relic_rl.run_folder import RunFolder
 from relic_rl.stop import StoppedEarly, StopRequest
@@ -61,8 +62,9 @@ def train(
         )
         # Comes last and whole: a folder that has it can be resumed.
         run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
-        with _log_to(path / run_folder.LOG_FILE):
-            _run(path, run, _plan(path, run))
+        console = _console(run.config)
+        with _log_to(path / run_folder.LOG_FILE, console):
+            _run(path, run, _plan(path, run), console)
     finally:
         folder.close()
 
@@ -88,16 +90,17 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
         run = read_identity(run_dir)
         run = run.with_settings(configuration.changed(run.config, overrides))
         check_resources(run.config, run_dir)
-        with _log_to(run_dir / run_folder.LOG_FILE):
+        console = _console(run.config)
+        with _log_to(run_dir / run_folder.LOG_FILE, console):
             store = CheckpointStore(run_dir)
             checkpoint = None if store.is_empty else store.load()
             plan = f"resuming {run.game}, seed {run.seed}, in {run_dir}: {_done(checkpoint)}"
             plan += f"\n  until {budget(run.config.run.frames, run.config.run.minutes)}"
             if checkpoint is not None:
-                _expect_unfinished(checkpoint, run.config)
+                _expect_unfinished(run_dir, checkpoint, run.config)
                 plan += _changes(checkpoint, run, allow_change)
             run_folder.expect_emulator(run_dir, _rom_md5(run.game))
-            _run(run_dir, run, plan, checkpoint)
+            _run(run_dir, run, plan, console, checkpoint)
     finally:
         folder.close()
 
@@ -116,11 +119,13 @@ def _done(checkpoint: Checkpoint | None) -> str:
     )
 
 
-def _expect_unfinished(checkpoint: Checkpoint, config: Config) -> None:
+def _expect_unfinished(run_dir: Path, checkpoint: Checkpoint, config: Config) -> None:
     """Refuses a run whose budget is spent and whose last evaluation is done: nothing is left."""
     done = checkpoint.state["progress"]
     frames, minutes = FRAMES_PER_STEP * done["env_steps"], done["minutes"]
-    if done["evaluated_minutes"] < minutes:
+    is_evaluated = done["evaluated_minutes"] >= minutes  # perhaps by an interim evaluation
+    settings = configuration.values(config)
+    if not is_evaluated or not is_finished(settings, last_evaluation(run_dir)):
         return
     if 0.0 < config.run.minutes <= minutes:
         raise UsageError(
@@ -151,12 +156,13 @@ def _changes(checkpoint: Checkpoint, run: RunIdentity, allowed: Sequence[str]) -
     return "".join(f"\n  changed: {n} from {old} to {new}" for n, (old, new) in changes.items())
 
 
-def evaluate(run_dir: Path, episodes: int, seed: int, *, as_json: bool) -> None:
+def evaluate(run_dir: Path, episodes: int | None, seed: int, *, as_json: bool) -> None:
     """Plays full episodes with a run's last sound checkpoint; changes nothing in the folder."""
     check_seed(seed)
     # ale-py greets on stdout, which belongs to the result.
     with redirect_stdout(sys.stderr), StopRequest().listening() as stop:
         agent, config, game, env_frames, _ = load_trained(run_dir)
+        episodes = episodes or config.evaluation.episodes
         scores = evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=stop)
     if not scores:
         raise UserError("stopped before all episodes were played")
@@ -201,16 +207,25 @@ def show_games() -> None:
     table.add_column("human", justify="right")
     for game in ATARI57.values():
         table.add_row(game.name, game.slug, f"{game.random:,.1f}", f"{game.human:,.1f}")
+    table.caption, table.caption_justify = f"From the {REFERENCE_SOURCE}.", "left"
     RichConsole(width=100 if not sys.stdout.isatty() else None, highlight=False).print(table)
 
 
-def _run(path: Path, run: RunIdentity, plan: str, checkpoint: Checkpoint | None = None) -> None:
-    config = run.config
-    console = Console(
+def _console(config: Config) -> Console:
+    return Console(
         target_frames=config.run.frames,
         target_minutes=config.run.minutes or None,
         plain_seconds=config.run.log_every_seconds,
     )
+
+
+def _run(
+    path: Path,
+    run: RunIdentity,
+    plan: str,
+    console: Console,
+    checkpoint: Checkpoint | None = None,
+) -> None:
     try:
         with StopRequest().listening() as stop:
             console.say(plan)
@@ -265,8 +280,9 @@ def _plan(path: Path, run: RunIdentity) -> str:
             f"{config.representation.arm} ({config.representation.encoder} encoder)",
             f"  engine {config.run.engine}, learner on {device.type}, {config.actor.lanes} lanes, "
             f"protocol {config.env.protocol}, {config.env.action_set} action set",
-            f"  replay of {count(config.replay.capacity_steps)} steps, up to "
-            f"{build.replay_bytes(config) / 2**30:.1f} GiB when full ({free:.1f} GiB are free)",
+            f"  replay of {count(config.replay.capacity_steps)} steps, about "
+            f"{build.replay_bytes(config) / 2**30:.1f} GiB when full, at most "
+            f"{config.replay.max_bytes / 2**30:.1f} ({free:.1f} GiB are free)",
             f"  until {budget(config.run.frames, config.run.minutes)}; writes to {path}; Ctrl-C "
             "stops with a checkpoint",
         ]
@@ -300,14 +316,17 @@ def _resolved(preset: str | None, overrides: dict[str, Any]) -> Resolved:
 
 
 @contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Everything that is logged in the block goes into the run's log."""
+def _log_to(path: Path, console: Console) -> Iterator[None]:
+    """All that is logged in the block goes into the run's log; what is ours is seen as well."""
     handler = _RunLog(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
+    shown = _Shown(console)
+    logging.getLogger("relic_rl").addHandler(shown)
     try:
         yield
     finally:
+        logging.getLogger("relic_rl").removeHandler(shown)
         logging.getLogger().removeHandler(handler)
         with suppress(OSError):
             handler.close()
@@ -318,6 +337,17 @@ class _RunLog(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         pass
+
+
+class _Shown(logging.Handler):
+    """Who watches a run is told when it is not what was asked for."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.say(f"warning: {record.getMessage()}")
 
 
 def _shown(value: Any) -> str:

@@ -103,6 +103,7 @@ class Training:
         self._recent_scores: list[float] = []
         self._means = RunningMeans()
         self._latest_row: dict[str, Any] = {}
+        self._checkpoint_period = config.run.checkpoint_every_minutes
         self._warned_about_checkpoint = False
         if checkpoint is None:  # rows of a session that ended before its first checkpoint
             self.metrics.truncate(dict.fromkeys(self.metrics.offsets(), 0))
@@ -143,7 +144,7 @@ class Training:
         self._session_started = time.perf_counter()
         self._minutes_before = self.progress.minutes
         self._lap_from = (self.progress.env_steps, self.progress.updates)
-        self._next_checkpoint_minutes = self.progress.minutes + self._checkpoint_period
+        self._next_checkpoint_minutes = self._minutes_before + self._checkpoint_period
         self._make_owed_updates(stop)  # the rest, where a stop came among them
         while not stop.requested and not self._budget_spent():
             self._collect()
@@ -197,14 +198,15 @@ class Training:
     # --- evaluation -----------------------------------------------------------------------------
 
     def _evaluate_if_due(self, stop: StopRequest) -> None:
-        every = self.config.evaluation.every_minutes
-        if every and self.progress.minutes - self.progress.evaluated_minutes >= every:
-            self.evaluate(self.config.evaluation.interim_episodes, stop)
-            self._tick()  # or an evaluation longer than the period would be due again at once
-            self.progress.evaluated_minutes = self.progress.minutes
+        every, progress = self.config.evaluation.every_minutes, self.progress
+        if not 0 < every <= progress.minutes - progress.evaluated_minutes or self._budget_spent():
+            return
+        if self.evaluate(self.config.evaluation.interim_episodes, stop):
+            self._tick()  # or one that takes longer than the period would be due again at once
+            progress.evaluated_minutes = progress.minutes
 
     def evaluate(self, episodes: int, stop: StopRequest) -> Evaluation | None:
-        """Plays full episodes with the current parameters; records the scores unless stopped."""
+        """Plays full episodes with `evaluation_policy`; records the scores unless stopped."""
         config, progress = self.config, self.progress
         with self.stopwatch.time("evaluation"):
             scores = evaluate_agent(
@@ -321,10 +323,6 @@ class Training:
             _log.warning("no curves.png: %s", error)
 
     # --- checkpoints ----------------------------------------------------------------------------
-
-    @property
-    def _checkpoint_period(self) -> float:
-        return self.config.run.checkpoint_every_minutes
 
     def _save_if_due(self) -> None:
         if self.progress.minutes >= self._next_checkpoint_minutes:

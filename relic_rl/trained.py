@@ -26,8 +26,8 @@ class TrainedAgent(NamedTuple):
 def load_trained(run_dir: Path) -> TrainedAgent:
     """Reads the last sound checkpoint; changes nothing in the folder, which a run may own.
 
-    On this machine's GPU if it has one, else on its CPU, whichever the run was trained on. Torch's
-    threads are set as the run's configuration says.
+    On this machine's GPU if it has one and `run.device` is not cpu, else on its CPU, whichever the
+    run was trained on. Torch's threads are set as the run's configuration says.
 
     Raises:
       UserError: the folder holds no run, or no sound checkpoint.

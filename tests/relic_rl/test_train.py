@@ -582,3 +582,15 @@ def test_a_task_that_needs_memory_is_solved_by_the_recurrent_agent_only(
     # +1 is right, -1 is wrong: guessing is worth 0, with a standard deviation of 1/8 over 64.
     assert float(str(with_memory.evaluations()[-1]["mean_score"])) > 0.9
     assert abs(float(str(without.evaluations()[-1]["mean_score"]))) < 0.6
+
+
+def test_the_evaluation_at_the_end_has_no_interim_one_before_it(
+    runner: Callable[..., Runner],
+) -> None:
+    run = runner()
+    run.train(evaluation__every_minutes=1e-9, evaluation__interim_episodes=1)
+
+    frames = [row["env_frames"] for row in run.evaluations()]
+    assert len(frames) > 2
+    assert len(set(frames)) == len(frames)
+    assert [row["episodes"] for row in run.evaluations()][-2:] == ["1", "2"]

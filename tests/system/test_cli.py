@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from envs.games import ATARI57
 from relic_rl import __version__, cli
 from relic_rl.config import field_types
 
@@ -197,13 +198,15 @@ def test_a_run_without_a_sound_checkpoint_gives_one_line(
 # --- what the verbs show --------------------------------------------------------------------------
 
 
-def test_games_lists_all_57_with_their_scores(
+def test_games_lists_all_57_with_their_scores_and_where_these_are_from(
     run_here: Callable[..., tuple[int, str, str]],
 ) -> None:
     status, out, err = run_here("games")
-    lines = out.splitlines()[1:]
+    _, *lines = out.splitlines()
 
-    assert (status, err, len(lines)) == (0, "", 57)
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in lines[:57]] == list(ATARI57)
+    assert "ReLIC paper, table 10" in " ".join(lines[57:])
     assert lines[36].split() == ["Pong", "pong", "-20.7", "14.6"]
 
 
@@ -238,6 +241,14 @@ def test_help_goes_to_stdout(run_here: Callable[..., tuple[int, str, str]], verb
 
     assert (status, err) == (0, "")
     assert "usage: relic-rl" in out
+
+
+def test_evaluate_plays_as_many_episodes_as_the_run_at_its_end(
+    run_here: Callable[..., tuple[int, str, str]], finished: Path
+) -> None:
+    status, out, _ = run_here("evaluate", str(finished), "--json")
+
+    assert (status, json.loads(out)["episodes"]) == (0, 2)  # TOY's evaluation.episodes
 
 
 def test_evaluate_prints_one_json_object_and_changes_nothing(
@@ -292,7 +303,7 @@ def test_resume_goes_on_from_the_end_to_a_new_total(
     assert len(evaluations(tmp_path / "run")) == 2
 
 
-def test_a_damaged_checkpoint_is_named_in_the_log_and_the_one_before_it_used(
+def test_a_damaged_checkpoint_is_named_on_the_screen_and_the_one_before_it_used(
     run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     run_here(*TOY, "--run-dir", "run")
@@ -302,8 +313,11 @@ def test_a_damaged_checkpoint_is_named_in_the_log_and_the_one_before_it_used(
     status, out, err = run_here("resume", "run", "--frames", "2400")
 
     assert (status, err) == (0, "")
-    assert "1,200 frames" in out.splitlines()[0]
-    assert "state.json does not match its hash" in (tmp_path / "run/log.txt").read_text()
+    warning, plan = out.splitlines()[:2]
+    assert warning.startswith("warning: ")
+    assert "1,200 frames" in plan
+    for told in (warning, (tmp_path / "run/log.txt").read_text()):
+        assert "state.json does not match its hash" in told
     assert checkpoints(tmp_path / "run") == [1200, 2400]
 
 

@@ -118,6 +118,19 @@ def test_a_finished_run_whose_budget_is_not_raised_is_left_as_it_is(
     assert len((run / "evaluations.csv").read_text().splitlines()) == 2
 
 
+def test_a_run_without_its_evaluation_at_the_end_is_not_finished_whatever_was_evaluated_before(
+    run: Path, resume: RunHere
+) -> None:
+    # Its budget is spent, and its last evaluation, of one episode, is at its last frame.
+    more = ("--evaluation.episodes", "2", "--allow-change", "evaluation.episodes")
+    status, said = resume(*more, frames="2000")
+
+    assert (status, "finished: mean score" in said) == (0, True)
+    *_, last = (run / "evaluations.csv").read_text().splitlines()
+    assert last.split(",")[0] == "2000"
+    assert resume(frames="2000")[0] == 2
+
+
 def test_a_run_goes_on_only_with_the_emulator_it_was_begun_on(run: Path, resume: RunHere) -> None:
     file = run / "metadata.json"
     begun = json.loads(file.read_text())
