@@ -1,5 +1,6 @@
 import copy
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,15 +140,18 @@ def test_each_optimizer_has_its_own_settings_and_parameters(make_agent: Any) -> 
 
 
 def test_each_optimizer_clips_by_its_own_norm(make_agent: Any, make_batch: Any) -> None:
-    # Both records have a `clip_norm`: the factory sets both to the same value.
-    agent = make_agent(arm="relic", join="separate", clip_norm=1e-3)
+    agent = make_agent(arm="relic", join="separate")
+    # Both records have a `clip_norm`, and the factory would set both to the same value.
+    agent.reinforcement = replace(agent.reinforcement, clip_norm=1e-3)
+    agent.representation = replace(agent.representation, clip_norm=2e-3)
 
     metrics = agent.update(make_batch()).metrics
 
-    for name, optimizer in agent.optimizers.items():
-        gradients = [p.grad.flatten() for p in optimizer.param_groups[0]["params"]]
-        assert metrics[f"{name}_gradient_norm"] > 1e-3  # before clipping
-        assert float(torch.cat(gradients).norm()) == pytest.approx(1e-3, rel=1e-2)
+    for name, norm in (("main", 1e-3), ("representation", 2e-3)):
+        parameters = agent.optimizers[name].param_groups[0]["params"]
+        gradients = [p.grad.flatten() for p in parameters]
+        assert metrics[f"{name}_gradient_norm"] > norm  # before clipping
+        assert float(torch.cat(gradients).norm()) == pytest.approx(norm, rel=1e-2)
 
 
 def test_the_weight_scales_the_representation_gradient_of_a_shared_encoder(

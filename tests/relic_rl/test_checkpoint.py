@@ -479,6 +479,34 @@ def test_a_failure_after_the_checkpoint_is_visible_costs_none_of_its_segments(
     assert len(checkpoint.segments) == 11
 
 
+def test_all_is_on_the_disk_before_a_checkpoint_has_its_name(
+    saved_twice: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(saved_twice.replay, range(9, 11))
+    done: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def fsync(handle: int) -> None:
+        done.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        sync(handle)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(f"{path.name} is {Path(target).name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", renamed)
+    final = saved_twice.save(300)
+
+    named = next(i for i, what in enumerate(done) if what.endswith(f"is {final.name}"))
+    staging = done[named].split()[0]
+    files = {path.name for path in final.iterdir()}
+    (segments,) = [name for name in done if name.endswith(".seg")]
+    assert files | {segments, "segments", staging} <= set(done[:named])
+    assert max(map(done.index, files)) == done.index("manifest.json")
+    assert "checkpoints" in done[named:]
+
+
 def test_a_replacement_that_cannot_be_taken_back_is_one_error_and_loses_nothing(
     saved_twice: Run,
 ) -> None:

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl.config import resolve
 from relic_rl.replay.segment import SegmentName, encode_segment
-from relic_rl.runtime.batches import BatchesInTurn
+from relic_rl.runtime.batches import Batch, BatchesInTurn
 from relic_rl.runtime.learner import (
     MAX_SKIPPED_UPDATES,
     DivergedError,
@@ -126,6 +127,36 @@ def test_an_update_learns_and_writes_the_priorities_back(parts: Any) -> None:
     assert learner.skipped_updates == 0
     assert (replay.state()["leaves"] != before).any()
     assert made.mean_age_steps == 0.0
+
+
+class Recording:
+    """Batches that remember the last one taken."""
+
+    def __init__(self, batches: BatchesInTurn) -> None:
+        self._batches = batches
+
+    def take(self) -> Batch:
+        self.last = self._batches.take()
+        return self.last
+
+    def close(self) -> None:
+        self._batches.close()
+
+
+def test_each_sequence_gets_the_priority_that_the_update_found_for_it(parts: Any) -> None:
+    _, agent, replay = parts
+    twin, batches = copy.deepcopy(agent), Recording(BatchesInTurn(replay, 4, agent.device))
+
+    Learner(agent=agent, replay=replay, batches=batches, stopwatch=Stopwatch()).update()
+
+    sequences, tensors = batches.last
+    expected = twin.update(tensors).priorities.numpy()
+    leaves = replay.state()["leaves"]
+    exponent = resolve("smoke", {}).config.replay.priority_exponent
+    for slot in set(sequences.slots.tolist()):
+        last = np.flatnonzero(sequences.slots == slot)[-1]
+        assert leaves[slot] == pytest.approx(max(expected[last], 1e-6) ** exponent, rel=1e-5)
+    assert len(set(expected.tolist())) > 1
 
 
 def test_diagnostics_come_at_their_period(parts: Any) -> None:

@@ -6,12 +6,16 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
+from relic_rl.machine import core_ids
 from relic_rl.progress import read_progress
 from relic_rl.run_folder import RunFolder
+from relic_rl.sweep_local import LocalBackend, Place
 from relic_rl.sweep_manifest import PlannedRun
 from relic_rl.sweep_process import RunProcess
 
@@ -109,3 +113,26 @@ def test_a_run_that_died_between_the_two_renames_of_a_checkpoint_goes_on_from_it
     assert "1,600 frames" in said(process)
     assert metrics(run)[: len(before)] == before
     assert read_progress(run).finished
+
+
+def test_runs_take_free_places_and_keep_to_the_cores_of_theirs(tmp_path: Path) -> None:
+    core = frozenset({min(core_ids())})
+    places = [Place(core, threads, gpu) for threads, gpu in ((1, "5"), (2, "7"))]
+    backend = LocalBackend(tmp_path, "smoke", places)
+    runs = [replace(TOY, folder=f"runs/toy_memory-s{seed}", seed=seed) for seed in range(3)]
+
+    def place_of(process: RunProcess) -> tuple[str, str]:
+        child = psutil.Process(process._process.pid)
+        assert child.cpu_affinity() == sorted(core)
+        given = child.environ()
+        return given["OMP_NUM_THREADS"], given["CUDA_VISIBLE_DEVICES"]
+
+    first, second = backend.start(runs[0]), backend.start(runs[1])
+    assert [place_of(first), place_of(second)] == [("1", "5"), ("2", "7")]
+    second._process.kill()
+    second._process.wait()
+    third = backend.start(runs[2])
+    assert place_of(third) == ("2", "7")
+    for process in (first, third):
+        process._process.kill()
+        process._process.wait()

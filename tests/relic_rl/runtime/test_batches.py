@@ -6,19 +6,19 @@ import pytest
 import torch
 
 from relic_rl.replay.buffer import ReplayBuffer
-from relic_rl.replay.segment import SegmentName, encode_segment
-from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn
+from relic_rl.replay.segment import Segment, SegmentName, encode_segment
+from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn, training_batch
 
 CPU = torch.device("cpu")
 SEQUENCES, STEPS = 12, 5
 
 
-def empty_replay() -> ReplayBuffer:
+def empty_replay(burn_in_steps: int = 0) -> ReplayBuffer:
     return ReplayBuffer(
         capacity_steps=1000,
         max_bytes=10**8,
         segment_steps=STEPS,
-        burn_in_steps=0,
+        burn_in_steps=burn_in_steps,
         unroll_steps=STEPS,
         n_steps=2,
         frame_stack=2,
@@ -65,6 +65,45 @@ def test_the_tensors_are_the_sequences_that_were_drawn(batches: Batches) -> None
         assert np.array_equal(tensors.rewards.numpy(), sequences.rewards)
         assert np.array_equal(tensors.state.hidden.numpy(), sequences.state[0])
         assert tensors.rewards[0].tolist() == [float(slot) for slot in sequences.slots]
+
+
+def random_episode(episode: int, rng: np.random.Generator) -> list[Segment]:
+    """Three segments in which no two numbers are the same by design."""
+    return [
+        encode_segment(
+            name=SegmentName(0, 0, 0, episode, index),
+            frames=rng.integers(0, 255, (1 + STEPS + (index == 2), 36, 36), dtype=np.uint8),
+            history_frames=1,
+            actions=rng.integers(0, 3, STEPS),
+            rewards=rng.normal(size=STEPS).astype(np.float32),
+            terminated=index == 2,
+            truncated=False,
+            previous_action=-1 if index == 0 else 1,
+            previous_reward=0.0 if index == 0 else 0.5,
+            recurrent_state=rng.normal(size=(2, 4)).astype(np.float32),
+            td_max=1.0 + rng.random(),
+            td_sum=2.0,
+            created_env_steps=0,
+        )
+        for index in range(3)
+    ]
+
+
+def test_every_field_reaches_the_learner_under_its_own_name() -> None:
+    rng, replay = np.random.default_rng(0), empty_replay(burn_in_steps=STEPS)
+    for episode in range(4):
+        for segment in random_episode(episode, rng):
+            replay.insert(segment)
+    sequences = replay.sample(16)
+
+    tensors = training_batch(sequences, CPU)
+
+    for name in tensors._fields:
+        found, expected = getattr(tensors, name), getattr(sequences, name)
+        if name in ("state", "unroll_state"):
+            found = torch.stack([found.hidden, found.cell])
+        np.testing.assert_array_equal(found.numpy(), expected, err_msg=name)
+        assert len(np.unique(expected)) > 1, name  # else it might be another field's
 
 
 def test_every_sequence_comes_about_equally_often(batches: Batches) -> None:
