@@ -24,8 +24,8 @@ from envs.toy import MemoryLanes
 from relic_rl import config as configuration
 from relic_rl.analysis.scores import human_normalized
 from relic_rl.config import Config
-from relic_rl.errors import UserError
-from relic_rl.machine import available_bytes, cores
+from relic_rl.errors import ResourceError
+from relic_rl.machine import cores
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn
@@ -37,19 +37,16 @@ from relic_rl.runtime.threads import ThreadsEngine
 TOY_GAME = "toy_memory"
 """A game of ours for tests and for debugging: solved only by an agent with memory."""
 
-ESTIMATED_STEP_BYTES = 700
-"""Replay bytes per step, with a margin: 266 as the mean of 57 games, 1,390 of the worst, as
-docs/benchmarks.md has them."""
-
-
-class ResourceError(UserError):
-    """The machine lacks what the configuration asks for."""
-
 
 def named_seed(seed: int, name: str) -> int:
     """An independent 63-bit seed for each named generator of a run."""
     sequence = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
+
+
+def chosen_preset(preset: str | None) -> str:
+    """The preset asked for, or the one that fits the machine."""
+    return preset or configuration.default_preset(has_cuda=torch.cuda.is_available())
 
 
 def learner_device(config: Config) -> torch.device:
@@ -222,27 +219,6 @@ def make_batches(config: Config, replay: ReplayBuffer, device: torch.device) -> 
     """What the learner takes its batches from: ahead of it, but in the reproducible engine."""
     make = BatchesInTurn if config.run.engine == "inline" else BatchesAhead
     return make(replay, config.learner.batch_sequences, device)
-
-
-def check_memory(config: Config) -> None:
-    """Refuses a replay that will not fit, before hours are spent on filling it.
-
-    Raises:
-      ResourceError: it will not.
-    """
-    needed, free = replay_bytes(config), available_bytes()
-    if needed > free:
-        raise ResourceError(
-            f"the replay needs about {needed / 2**30:.1f} GiB when full, "
-            f"{free / 2**30:.1f} GiB are free: lower --replay.capacity_steps or --replay.max_bytes"
-        )
-
-
-def replay_bytes(config: Config) -> int:
-    """Bytes that the full replay is expected to take, its ceiling respected."""
-    state = 8 * config.network.lstm / config.learner.segment_steps
-    expected = config.replay.capacity_steps * (ESTIMATED_STEP_BYTES + state)
-    return int(min(expected, config.replay.max_bytes))
 
 
 def make_engine(

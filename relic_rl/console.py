@@ -17,6 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from relic_rl.counters import Budget
+
 PLAIN_SECONDS = 30.0
 _LIVE_SECONDS = 0.25
 # From which value on, divided by what, with how many digits; 999,960 is 1.00M, not 1000.0k.
@@ -27,8 +29,7 @@ class Console:
     """The run's voice.
 
     Args:
-      target_frames: where the run ends, for the bar and the time left; None if nothing says.
-      target_minutes: the same in minutes; whichever comes first ends the run.
+      budget: where the run ends, for the bar and the time left; None if nothing says.
       stream: where to write; stdout unless told.
       plain_seconds: the shortest time between two status lines where there is no terminal.
     """
@@ -36,13 +37,11 @@ class Console:
     def __init__(
         self,
         *,
-        target_frames: int | None = None,
-        target_minutes: float | None = None,
+        budget: Budget | None = None,
         stream: TextIO | None = None,
         plain_seconds: float = PLAIN_SECONDS,
     ) -> None:
-        self._target_frames = target_frames
-        self._target_minutes = target_minutes
+        self._budget = budget
         self._out = _Terminal(file=stream or sys.stdout, highlight=False)
         self._is_terminal = self._out.is_terminal and not self._out.is_dumb_terminal
         self._interval_seconds = _LIVE_SECONDS if self._is_terminal else plain_seconds
@@ -87,7 +86,7 @@ class Console:
         frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
         parts = []
         if frames is not None:
-            of = f" of {count(self._target_frames)}" if self._target_frames else ""
+            of = f" of {count(self._budget.frames)}" if self._budget else ""
             parts.append(f"{count(frames)}{of} frames")
         if minutes is not None:
             parts.append(duration(60 * minutes))
@@ -98,22 +97,16 @@ class Console:
 
     def _seconds_left(self, row: Mapping[str, object]) -> float | None:
         frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
-        per_second = _number(row, "frames_per_second")
-        left = []
-        if self._target_frames and frames is not None and per_second:
-            left.append((self._target_frames - frames) / per_second)
-        if self._target_minutes and minutes is not None:
-            left.append(60 * (self._target_minutes - minutes))
-        return max(0.0, min(left)) if left else None
+        if self._budget is None or frames is None or minutes is None:
+            return None
+        per_second = _number(row, "frames_per_second") or 0.0
+        return self._budget.seconds_left(frames, minutes, per_second)
 
     def _fraction(self, row: Mapping[str, object]) -> float | None:
         frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
-        fractions = []
-        if self._target_frames and frames is not None:
-            fractions.append(frames / self._target_frames)
-        if self._target_minutes and minutes is not None:
-            fractions.append(minutes / self._target_minutes)
-        return min(1.0, max(fractions)) if fractions else None
+        if self._budget is None or frames is None or minutes is None:
+            return None
+        return self._budget.fraction(frames, minutes)
 
     def _panel(self, head: str, parts: list[str], row: Mapping[str, object]) -> Table:
         fraction = self._fraction(row)
@@ -143,9 +136,10 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def budget(frames: int, minutes: float) -> str:
+def end_in_words(budget: Budget) -> str:
     """Where a run ends: `60 minutes or 200.00M frames`; no minutes, no limit of them."""
-    return f"{minutes:g} minutes or " * (minutes > 0) + f"{count(frames)} frames"
+    minutes = budget.minutes
+    return f"{minutes:g} minutes or " * (minutes > 0) + f"{count(budget.frames)} frames"
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""How far a run is: plain counters, part of its checkpoints."""
+"""How far a run is, and when it is over."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,36 @@ FRAMES_PER_STEP = 4
 """The frame skip of both protocols."""
 
 
+@dataclass(frozen=True)
+class Budget:
+    """A run is over after so many environment frames or minutes, whichever comes first."""
+
+    frames: int
+    minutes: float = 0.0
+    """0: no limit."""
+
+    def is_spent(self, frames: float, minutes: float) -> bool:
+        """Whether a run that has come so far is over."""
+        return frames >= self.frames or 0.0 < self.minutes <= minutes
+
+    def fraction(self, frames: float, minutes: float) -> float:
+        """How much of it is spent, at most 1."""
+        of_minutes = minutes / self.minutes if self.minutes else 0.0
+        return min(1.0, max(frames / self.frames, of_minutes))
+
+    def seconds_left(self, frames: float, minutes: float, frames_per_second: float) -> float | None:
+        """At the present speed; None where that is 0 and only frames are limited."""
+        left = []
+        if frames_per_second:
+            left.append((self.frames - frames) / frames_per_second)
+        if self.minutes:
+            left.append(60.0 * (self.minutes - minutes))
+        return max(0.0, min(left)) if left else None
+
+
 @dataclass
 class Progress:
-    """The run's counters, over all its sessions."""
+    """The run's counters, over all its sessions; part of its checkpoints."""
 
     env_steps: int = 0
     updates: int = 0

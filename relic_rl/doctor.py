@@ -13,15 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.games import ATARI57
-from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.errors import UserError
 from relic_rl.machine import available_bytes, cores
-from relic_rl.resources import disk_bytes
+from relic_rl.resources import disk_bytes, memory_bytes, replay_bytes
 
 GIB = 2**30
-PROCESS_BYTES = GIB
-"""Python, torch, the network, its optimizer and a batch in work, at laptop size: measured 0.7."""
 
 
 class UnfitMachineError(UserError):
@@ -80,15 +77,19 @@ def _machine() -> Iterator[tuple[str, str]]:
 
 def _needs(preset: str) -> tuple[str, str, str, str]:
     config = configuration.resolve(preset, {}).config
-    needed, free = build.replay_bytes(config), available_bytes()
     problems = []
-    if needed + PROCESS_BYTES > free:
-        problems.append(f"needs {(needed + PROCESS_BYTES) / GIB:.1f} GiB of memory")
+    if (needed := memory_bytes(config)) > available_bytes():
+        problems.append(f"needs {needed / GIB:.1f} GiB of memory")
     if disk_bytes(config) > shutil.disk_usage(".").free:
         problems.append(f"checkpoints need {disk_bytes(config) / GIB:.1f} GiB of disk")
     if config.run.device == "cuda" and not torch.cuda.is_available():
         problems.append("needs CUDA")
-    return preset, f"{needed / GIB:.1f} GiB", config.run.engine, "; ".join(problems) or "yes"
+    return (
+        preset,
+        f"{replay_bytes(config) / GIB:.1f} GiB",
+        config.run.engine,
+        "; ".join(problems) or "yes",
+    )
 
 
 def _missing_roms() -> list[str]:

@@ -16,6 +16,10 @@ class UsageError(UserError):
     exit_status = 2
 
 
+class ResourceError(UserError):
+    """The machine lacks what the configuration asks for."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a complaint about an unknown name; empty if none comes near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

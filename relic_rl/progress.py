@@ -13,6 +13,7 @@ from envs.games import UnknownGameError
 from relic_rl import config as configuration
 from relic_rl.analysis.scores import human_normalized
 from relic_rl.config import Config
+from relic_rl.counters import Budget
 from relic_rl.errors import UserError
 from relic_rl.metrics import EVALUATIONS_FILE, METRICS_FILE
 from relic_rl.run_folder import CONFIG_FILE, is_in_use
@@ -71,13 +72,10 @@ def is_finished(settings: Mapping[str, Any], evaluation: Mapping[str, float]) ->
     Raises:
       KeyError: a setting is missing.
     """
-    return bool(evaluation) and (
-        evaluation["episodes"] == settings["evaluation.episodes"]
-        and (
-            evaluation["env_frames"] >= settings["run.frames"]
-            or 0.0 < settings["run.minutes"] <= evaluation["minutes"]
-        )
-    )
+    if not evaluation or evaluation["episodes"] != settings["evaluation.episodes"]:
+        return False
+    budget = Budget(settings["run.frames"], settings["run.minutes"])
+    return budget.is_spent(evaluation["env_frames"], evaluation["minutes"])
 
 
 def why_unfinished(run_dir: Path) -> str:
@@ -105,12 +103,10 @@ def _checkpoints(run_dir: Path) -> list[int]:
 
 
 def _seconds_left(config: Config, row: dict[str, Any]) -> float | None:
-    left = []
-    if row.get("frames_per_second"):
-        left.append((config.run.frames - row["env_frames"]) / row["frames_per_second"])
-    if config.run.minutes and row:
-        left.append(60.0 * (config.run.minutes - row["minutes"]))
-    return max(0.0, min(left)) if left else None
+    if not row:
+        return None
+    budget = Budget(config.run.frames, config.run.minutes)
+    return budget.seconds_left(row["env_frames"], row["minutes"], row.get("frames_per_second", 0.0))
 
 
 def _normalized(game: str, score: float | None) -> float | None:

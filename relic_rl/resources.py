@@ -3,10 +3,15 @@
 import shutil
 from pathlib import Path
 
-from relic_rl import build
-from relic_rl.build import ResourceError
 from relic_rl.config import Config
+from relic_rl.errors import ResourceError
+from relic_rl.machine import available_bytes
 
+STEP_BYTES = 700
+"""Of the replay a step, with a margin: 266 as the mean of 57 games, 1,390 of the worst, as
+docs/benchmarks.md has them."""
+PROCESS_BYTES = 2**30
+"""Python, torch, the network, its optimizer and a batch in work, at laptop size: measured 0.7."""
 SHARED_MEMORY = Path("/dev/shm")
 _CHECKPOINTS_ON_DISK = 3
 """Two are kept while the next is staged."""
@@ -23,7 +28,13 @@ def check_resources(config: Config, run_dir: Path) -> None:
     Raises:
       ResourceError: one of them will not fit.
     """
-    build.check_memory(config)
+    needed, available = memory_bytes(config), available_bytes()
+    if needed > available:
+        raise ResourceError(
+            f"the run needs about {_gib(needed)} of memory, {_gib(replay_bytes(config))} of it for "
+            f"the full replay, and {_gib(available)} are free: lower --replay.capacity_steps or "
+            "--replay.max_bytes"
+        )
     needed = disk_bytes(config)
     free = shutil.disk_usage(_existing(run_dir)).free + _held_bytes(run_dir)
     if needed > free:
@@ -39,9 +50,21 @@ def check_resources(config: Config, run_dir: Path) -> None:
         )
 
 
+def memory_bytes(config: Config) -> int:
+    """What the process will take once its replay is full."""
+    return replay_bytes(config) + PROCESS_BYTES
+
+
+def replay_bytes(config: Config) -> int:
+    """What the full replay is expected to take, its ceiling respected."""
+    state = 8 * config.network.lstm / config.learner.segment_steps
+    expected = config.replay.capacity_steps * (STEP_BYTES + state)
+    return int(min(expected, config.replay.max_bytes))
+
+
 def disk_bytes(config: Config) -> int:
     """What the checkpoints will take: the full replay once, the rest as often as it is kept."""
-    return build.replay_bytes(config) + _CHECKPOINTS_ON_DISK * (
+    return replay_bytes(config) + _CHECKPOINTS_ON_DISK * (
         _parameter_copies(config) * parameter_bytes(config) + _lane_bytes(config)
     )
 

@@ -1,35 +1,32 @@
 """What each verb does around the work itself: folders, locks, signals, and what the user reads."""
 
 import json
-import logging
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console as RichConsole
-from rich.table import Table
 
 from envs.atari import rom_md5
-from envs.games import ATARI57, REFERENCE_SOURCE, find_game
+from envs.games import find_game
 from envs.protocol import PROTOCOLS
 from relic_rl import build, run_folder
 from relic_rl import config as configuration
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
-from relic_rl.config import Config, Resolved
-from relic_rl.console import Console, budget, count
-from relic_rl.counters import FRAMES_PER_STEP
+from relic_rl.config import Config
+from relic_rl.console import Console, count, end_in_words
+from relic_rl.counters import FRAMES_PER_STEP, Budget
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import evaluate_agent
 from relic_rl.identity import RunIdentity, check_seed, game_name, read_identity
 from relic_rl.machine import available_bytes
 from relic_rl.metrics import Evaluation
 from relic_rl.progress import is_finished, last_evaluation
-from relic_rl.resources import check_resources
+from relic_rl.resources import check_resources, replay_bytes
 from relic_rl.run_folder import RunFolder
+from relic_rl.run_log import log_to
 from relic_rl.stop import StoppedEarly, StopRequest
 from relic_rl.train import Training
 from relic_rl.trained import load_trained
@@ -43,7 +40,7 @@ def train(
 ) -> None:
     """Trains an agent from the start, in a new run folder."""
     name = game_name(game)
-    resolved = _resolved(preset, overrides)
+    resolved = configuration.resolve(build.chosen_preset(preset), overrides)
     check_seed(seed)
     slug = name if name == build.TOY_GAME else find_game(name).slug
     path = run_dir or run_folder.default_path(slug, resolved.preset, seed)
@@ -63,7 +60,7 @@ def train(
         # Comes last and whole: a folder that has it can be resumed.
         run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
         console = _console(run.config)
-        with _log_to(path / run_folder.LOG_FILE, console):
+        with log_to(path / run_folder.LOG_FILE, console):
             _run(path, run, _plan(path, run), console)
     finally:
         folder.close()
@@ -91,11 +88,11 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
         run = run.with_settings(configuration.changed(run.config, overrides))
         check_resources(run.config, run_dir)
         console = _console(run.config)
-        with _log_to(run_dir / run_folder.LOG_FILE, console):
+        with log_to(run_dir / run_folder.LOG_FILE, console):
             store = CheckpointStore(run_dir)
             checkpoint = None if store.is_empty else store.load()
             plan = f"resuming {run.game}, seed {run.seed}, in {run_dir}: {_done(checkpoint)}"
-            plan += f"\n  until {budget(run.config.run.frames, run.config.run.minutes)}"
+            plan += f"\n  until {end_in_words(_budget(run.config))}"
             if checkpoint is not None:
                 _expect_unfinished(run_dir, checkpoint, run.config)
                 plan += _changes(checkpoint, run, allow_change)
@@ -184,39 +181,15 @@ def evaluate(run_dir: Path, episodes: int | None, seed: int, *, as_json: bool) -
     print(f"mean score {mean:.1f}{_against_human(game, mean)}")
 
 
-def show_config(game: str, preset: str | None, overrides: dict[str, Any]) -> None:
-    """Prints every setting with its value, where that came from, and the default's source."""
-    name = game_name(game)
-    resolved = _resolved(preset, overrides)
-    docs = configuration.field_docs()
-    width = max(160, shutil.get_terminal_size().columns)
-    table = Table(title=f"{name}, preset {resolved.preset}", title_justify="left", box=None)
-    for column in ("setting", "value", "from", "meaning", "source of the default"):
-        table.add_column(column, overflow="fold")
-    for field, value in configuration.values(resolved.config).items():
-        meaning, source = docs[field]
-        table.add_row(field, _shown(value), resolved.origins[field], meaning, source)
-    RichConsole(width=width if not sys.stdout.isatty() else None, highlight=False).print(table)
-
-
-def show_games() -> None:
-    """Prints the 57 games."""
-    table = Table(box=None)
-    for column, justify in (("game", "left"), ("name here", "left"), ("random", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    table.add_column("human", justify="right")
-    for game in ATARI57.values():
-        table.add_row(game.name, game.slug, f"{game.random:,.1f}", f"{game.human:,.1f}")
-    table.caption, table.caption_justify = f"From the {REFERENCE_SOURCE}.", "left"
-    RichConsole(width=100 if not sys.stdout.isatty() else None, highlight=False).print(table)
-
-
 def _console(config: Config) -> Console:
     return Console(
-        target_frames=config.run.frames,
-        target_minutes=config.run.minutes or None,
+        budget=_budget(config),
         plain_seconds=config.run.log_every_seconds,
     )
+
+
+def _budget(config: Config) -> Budget:
+    return Budget(config.run.frames, config.run.minutes)
 
 
 def _run(
@@ -281,9 +254,9 @@ def _plan(path: Path, run: RunIdentity) -> str:
             f"  engine {config.run.engine}, learner on {device.type}, {config.actor.lanes} lanes, "
             f"protocol {config.env.protocol}, {config.env.action_set} action set",
             f"  replay of {count(config.replay.capacity_steps)} steps, about "
-            f"{build.replay_bytes(config) / 2**30:.1f} GiB when full, at most "
+            f"{replay_bytes(config) / 2**30:.1f} GiB when full, at most "
             f"{config.replay.max_bytes / 2**30:.1f} ({free:.1f} GiB are free)",
-            f"  until {budget(config.run.frames, config.run.minutes)}; writes to {path}; Ctrl-C "
+            f"  until {end_in_words(_budget(config))}; writes to {path}; Ctrl-C "
             "stops with a checkpoint",
         ]
     )
@@ -308,49 +281,3 @@ def _against_human(game: str, score: float) -> str:
         f" (random play {known.random:,.1f}, human {known.human:,.1f}: "
         f"{100 * normalized:.1f} % human-normalized)"
     )
-
-
-def _resolved(preset: str | None, overrides: dict[str, Any]) -> Resolved:
-    chosen = preset or configuration.default_preset(has_cuda=torch.cuda.is_available())
-    return configuration.resolve(chosen, overrides)
-
-
-@contextmanager
-def _log_to(path: Path, console: Console) -> Iterator[None]:
-    """All that is logged in the block goes into the run's log; what is ours is seen as well."""
-    handler = _RunLog(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger().addHandler(handler)
-    shown = _Shown(console)
-    logging.getLogger("relic_rl").addHandler(shown)
-    try:
-        yield
-    finally:
-        logging.getLogger("relic_rl").removeHandler(shown)
-        logging.getLogger().removeHandler(handler)
-        with suppress(OSError):
-            handler.close()
-
-
-class _RunLog(logging.FileHandler):
-    """A log that a full disk silences, without a traceback for every line."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        pass
-
-
-class _Shown(logging.Handler):
-    """Who watches a run is told when it is not what was asked for."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.WARNING)
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._console.say(f"warning: {record.getMessage()}")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:_}"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -17,11 +17,12 @@ from envs.games import ATARI57
 from relic_rl import build, run_folder
 from relic_rl import config as configuration
 from relic_rl.config import Config
-from relic_rl.console import Console, budget
-from relic_rl.doctor import PROCESS_BYTES
+from relic_rl.console import Console, end_in_words
+from relic_rl.counters import Budget
 from relic_rl.errors import UsageError, UserError
 from relic_rl.identity import check_seed, game_name
 from relic_rl.machine import available_bytes, cores
+from relic_rl.resources import memory_bytes
 from relic_rl.stop import StopRequest
 from relic_rl.sweep_local import LocalBackend, share
 from relic_rl.sweep_manifest import SWEEP_FILE, UNSPLIT_FIELD, Placement, PlannedRun, SweepRequest
@@ -76,7 +77,8 @@ def sweep(
             request.write(path, placement)
         preset = SweepRequest.read(path).preset  # a file's copy, which nobody edits
         console = Console()
-        ends = sorted({budget(config.run.frames, config.run.minutes) for config in configs})
+        budgets = {Budget(config.run.frames, config.run.minutes) for config in configs}
+        ends = sorted(map(end_in_words, budgets))
         console.say(f"each run ends after {', or '.join(ends)}")
         make_backend = _on_ray if placement.backend == "ray" else _local
         where = make_backend(path, preset, configs, placement, len(runs))
@@ -112,8 +114,7 @@ def _on_ray(
 
 def carried(configs: Sequence[Config]) -> int:
     """How many of the runs the machine carries at once: one a GPU, else one a core."""
-    needed = max(build.replay_bytes(config) for config in configs) + PROCESS_BYTES
-    by_memory = available_bytes() // needed
+    by_memory = available_bytes() // max(map(memory_bytes, configs))
     by_processors = torch.cuda.device_count() if _uses_gpu(configs[0]) else cores()
     return max(1, min(by_processors, by_memory))
 
@@ -134,7 +135,7 @@ def _request(
     return SweepRequest(
         games=tuple(ATARI57) if everything else tuple(sorted({*map(game_name, games)})),
         seeds=tuple(sorted({*seeds})) or (0,),
-        preset=preset or configuration.default_preset(has_cuda=torch.cuda.is_available()),
+        preset=build.chosen_preset(preset),
         settings={name: _values(name, text) for name, text in sorted(settings.items())},
     )
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relic_rl import build, run_folder
+from relic_rl import run_folder
 from relic_rl.config import Config
-from relic_rl.doctor import PROCESS_BYTES
+from relic_rl.resources import memory_bytes
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.sweep_manifest import PlannedRun
 from relic_rl.sweep_task import run_to_its_end
@@ -39,7 +39,7 @@ class Needs:
         return cls(
             cpus=max(config.run.threads or 1 for config in configs),
             gpus=int("cuda" in devices or ("auto" in devices and gpus > 0)),
-            memory_bytes=max(map(build.replay_bytes, configs)) + PROCESS_BYTES,
+            memory_bytes=max(map(memory_bytes, configs)),
         )
 
     def fit(self, resources: Mapping[str, float]) -> int:

@@ -48,9 +48,6 @@ class Tracker:
     def log(self, row: Mapping[str, object]) -> None:
         """Mirrors one row of `metrics.jsonl`; it must hold `env_frames`, the x-axis."""
 
-    def summary(self, values: Mapping[str, object]) -> None:
-        """Sets what the run's overview shows, such as its last evaluation."""
-
     def file(self, path: Path) -> None:
         """Uploads a file as it is when the thread comes to it.
 
@@ -140,10 +137,6 @@ class _WandbTracker(Tracker):
     def log(self, row: Mapping[str, object]) -> None:
         values = {name: value for name, value in row.items() if value is not None}
         self._put(lambda run: run.log(values))
-
-    def summary(self, values: Mapping[str, object]) -> None:
-        values = dict(values)
-        self._put(lambda run: run.summary.update(values))
 
     def file(self, path: Path) -> None:
         base = self._run_dir if path.is_relative_to(self._run_dir) else path.parent

@@ -5,7 +5,7 @@
                              metrics, evaluation and checkpoints when due
     at the end:              evaluate, checkpoint, draw the curves
 
-`Training` is the composition root: the only class that sees the configuration.
+`Training` is the composition root: what it builds sees plain values, not the configuration.
 """
 
 import logging
@@ -26,7 +26,8 @@ from relic_rl.analysis.runs import read_run
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config
 from relic_rl.console import Console
-from relic_rl.counters import FRAMES_PER_STEP, Progress
+from relic_rl.counters import FRAMES_PER_STEP, Budget, Progress
+from relic_rl.errors import ResourceError
 from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import Episode, Evaluation, MetricsLog
 from relic_rl.replay.buffer import ReplayBuffer
@@ -164,7 +165,7 @@ class Training:
         if learning:
             self.limiter.acted(collected.steps)
         elif self.replay.oldest_serial and not has_begun:
-            raise build.ResourceError(
+            raise ResourceError(
                 f"replay.max_bytes is {self.config.replay.max_bytes}, which {self.replay.steps:,} "
                 f"steps fill: learning, which begins at {self.config.replay.min_steps:,} "
                 "(replay.min_steps), would never start"
@@ -191,9 +192,8 @@ class Training:
         self.console.status(self._status())
 
     def _budget_spent(self) -> bool:
-        run = self.config.run
-        out_of_time = 0.0 < run.minutes <= self.progress.minutes
-        return out_of_time or self.progress.env_frames >= run.frames
+        run, progress = self.config.run, self.progress
+        return Budget(run.frames, run.minutes).is_spent(progress.env_frames, progress.minutes)
 
     # --- evaluation -----------------------------------------------------------------------------
 

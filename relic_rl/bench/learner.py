@@ -119,7 +119,7 @@ def _flops_per_update(config: Config, agent: R2D2Agent, buffer: ReplayBuffer) ->
 
 
 def end_to_end(laptop: Config) -> Results:
-    """Twenty seconds of training at the configured replay ratio."""
+    """Some twenty seconds of training at the configured replay ratio."""
     config = replace(
         laptop,
         replay=replace(laptop.replay, min_steps=1_000),

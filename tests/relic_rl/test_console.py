@@ -3,6 +3,7 @@ import io
 import pytest
 
 from relic_rl.console import Console, count, duration
+from relic_rl.counters import Budget
 
 ROW = {
     "env_frames": 1_000_000,
@@ -37,7 +38,7 @@ def a_terminal(monkeypatch):
 
 def test_a_pipe_gets_plain_lines_without_escape_codes():
     stream = io.StringIO()
-    console = Console(target_frames=4_000_000, stream=stream)
+    console = Console(budget=Budget(4_000_000), stream=stream)
 
     console.say("pong [seed 1]")
     console.status(ROW)
@@ -69,7 +70,7 @@ def test_a_log_line_is_not_wrapped_at_a_terminals_width():
 
 
 def test_a_terminal_shows_bar_and_numbers_and_keeps_messages_above(a_terminal):
-    console = Console(target_frames=4_000_000, stream=a_terminal)
+    console = Console(budget=Budget(4_000_000), stream=a_terminal)
 
     console.status(ROW)
     console.say("evaluated")
@@ -84,18 +85,18 @@ def test_a_terminal_shows_bar_and_numbers_and_keeps_messages_above(a_terminal):
 
 
 @pytest.mark.parametrize(
-    ("targets", "left"),
+    ("budget", "left"),
     [
-        ({"target_minutes": 15.0}, "5m left"),
-        ({"target_frames": 4_000_000}, "50m left"),
-        ({"target_frames": 4_000_000, "target_minutes": 15.0}, "5m left"),
-        ({"target_frames": 500_000}, "0s left"),
+        (Budget(4_000_000), "50m left"),
+        (Budget(4_000_000, minutes=15.0), "5m left"),
+        (Budget(4_000_000, minutes=90.0), "50m left"),
+        (Budget(500_000), "0s left"),
     ],
 )
-def test_time_left_is_that_of_the_nearer_end(targets, left):
+def test_time_left_is_that_of_the_nearer_end(budget, left):
     stream = io.StringIO()
 
-    Console(stream=stream, **targets).status(ROW)
+    Console(stream=stream, budget=budget).status(ROW)
 
     assert f"  {left}  " in stream.getvalue()
 

@@ -1,8 +1,12 @@
-"""When a run is finished; how one stands is tested where it is shown: sweeps, reports."""
+"""When a run is finished, and what its long tables say of it."""
+
+from pathlib import Path
 
 import pytest
 
-from relic_rl.progress import is_finished
+from relic_rl import config as configuration
+from relic_rl.config import resolve
+from relic_rl.progress import is_finished, read_progress
 
 
 @pytest.mark.parametrize(
@@ -23,3 +27,24 @@ def test_a_run_is_finished_by_a_whole_evaluation_after_its_frames_or_minutes(
     settings = {"run.frames": 1000, "run.minutes": minutes, "evaluation.episodes": 10}
 
     assert is_finished(settings, evaluation) is expected
+
+
+def test_a_long_runs_tables_are_read_from_their_end_and_half_a_line_is_no_line(
+    tmp_path: Path,
+) -> None:
+    config = configuration.dump(
+        resolve("smoke", {"run.frames": 20_000_000}).config, game="Pong", seed=0, preset="smoke"
+    )
+    (tmp_path / "config.toml").write_text(config)
+    rows = [f'{{"env_frames": {4000 * i}, "minutes": {i / 10}}}' for i in range(1, 4001)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(rows) + '\n{"env_frames": 999999')
+    table = [f"{4000 * i},{i / 10},1,{i / 1000}" for i in range(1, 4001)]
+    head = "env_frames,minutes,episodes,mean_score"
+    (tmp_path / "evaluations.csv").write_text("\n".join([head, *table]) + "\n16999999,9,1,99")
+    for name in ("metrics.jsonl", "evaluations.csv"):
+        assert (tmp_path / name).stat().st_size > 65_536
+
+    found = read_progress(tmp_path)
+
+    assert (found.env_frames, found.minutes) == (16_000_000, 400.0)
+    assert (found.score, found.is_evaluated) == (4.0, True)

@@ -8,10 +8,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from relic_rl import resources
-from relic_rl.build import ResourceError
 from relic_rl.config import resolve
 from relic_rl.console import Console
-from relic_rl.resources import check_resources, disk_bytes, shared_memory_bytes
+from relic_rl.errors import ResourceError
+from relic_rl.resources import (
+    check_resources,
+    disk_bytes,
+    memory_bytes,
+    replay_bytes,
+    shared_memory_bytes,
+)
 from relic_rl.train import Training
 
 
@@ -38,6 +44,20 @@ def test_a_checkpoint_takes_what_was_expected_of_it(tmp_path: Path, preset: str)
 
     # No update yet, so Adam's moments are not there: four of the eight or ten copies.
     assert found <= expected <= 4 * found
+
+
+def test_a_run_that_memory_will_not_hold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = resolve("smoke", {}).config
+    needed = memory_bytes(config)
+    assert needed > replay_bytes(config) + 500 * 2**20  # the process takes some, too
+    monkeypatch.setattr(resources, "available_bytes", lambda: needed)
+    check_resources(config, tmp_path)
+
+    monkeypatch.setattr(resources, "available_bytes", lambda: needed - 1)
+    with pytest.raises(ResourceError, match=r"GiB of memory, .* for the full replay"):
+        check_resources(config, tmp_path)
 
 
 def test_a_run_that_the_disk_will_not_hold_is_refused(

@@ -15,12 +15,12 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from relic_rl import build, cli
+from relic_rl import cli
 from relic_rl import config as configuration
 from relic_rl.analysis.runs import find_series
-from relic_rl.doctor import PROCESS_BYTES
 from relic_rl.errors import UsageError, UserError
 from relic_rl.progress import RunProgress, read_progress
+from relic_rl.resources import memory_bytes
 from relic_rl.run_folder import is_in_use
 from relic_rl.sweep import carried
 from relic_rl.sweep_local import share
@@ -168,7 +168,7 @@ def test_a_run_knows_its_sweep_and_its_name_in_it(tmp_path: Path) -> None:
 
 def test_as_many_runs_at_once_as_cores_or_memory_carry(monkeypatch: pytest.MonkeyPatch) -> None:
     config = configuration.resolve("smoke", {"run.device": "cpu"}).config
-    needed = build.replay_bytes(config) + PROCESS_BYTES
+    needed = memory_bytes(config)
 
     def carried_with(cores: int, runs_in_memory: float) -> int:
         memory = SimpleNamespace(available=int(runs_in_memory * needed))

@@ -87,7 +87,7 @@ def test_off_has_no_id_writes_nothing_and_does_not_import_wandb(tmp_path):
     code = (
         "import sys; from pathlib import Path; from relic_rl.tracking import make_tracker\n"
         f"tracker = make_tracker('off', Path({str(tmp_path)!r}), {{}}, name='x')\n"
-        "tracker.log({'env_frames': 1}); tracker.summary({}); tracker.file(Path('x'))\n"
+        "tracker.log({'env_frames': 1}); tracker.file(Path('x'))\n"
         "tracker.close(); print(tracker.id, 'wandb' in sys.modules)"
     )
 
@@ -110,19 +110,18 @@ def test_secrets_are_left_out_at_any_depth():
     assert without_secrets(config) == {"game": "pong", "tracking": {"tag": 4}}
 
 
-def test_offline_writes_rows_config_summary_and_files_without_a_network(tmp_path):
+def test_offline_writes_rows_config_and_files_without_a_network(tmp_path):
     config = {"game": "pong", "API_KEY": "hunter2"}
     (tmp_path / "evaluations.csv").write_text("env_frames\n")
 
     tracker = make_tracker("offline", tmp_path, config, name="pong-1")
     for frames in (4000, 8000):
         tracker.log({"env_frames": frames, "rl_loss": 0.5})
-    tracker.summary({"last_score": 21.0})
     tracker.file(tmp_path / "evaluations.csv")
     tracker.close()
 
-    stored = stored_bytes(tmp_path, until=b"last_score")
-    for name in (b"env_frames", b"8000", b"rl_loss", b"last_score", b"pong-1", b"game"):
+    stored = stored_bytes(tmp_path, until=b"8000")
+    for name in (b"env_frames", b"8000", b"rl_loss", b"pong-1", b"game"):
         assert name in stored
     assert b"hunter2" not in stored
     assert list(tmp_path.glob("wandb/offline-run-*/files/evaluations.csv"))
