@@ -224,8 +224,8 @@ def footnotes(columns: Sequence[Column], against: Sequence[str]) -> list[str]:
     for method in dict.fromkeys(against):
         known = METHODS[method]
         notes.append(
-            f"{known.name}: {known.source}; {known.selection}; trained for {known.frames} per game,"
-            " one score a game."
+            f"{known.name}: {known.source}; one score a game, {known.selection}; each game trained"
+            f" for {known.frames}."
         )
     if "Defender" in columns[0].scores:
         notes.append(_DEFENDER)

@@ -56,5 +56,5 @@ def real_segments(
 
 @cache
 def paper_segments() -> tuple[Segment, ...]:
-    """Some 12,000 steps at the paper's sizes. Its network acts slowly, so the parts share them."""
-    return tuple(real_segments(paper_config(), steps=12_000))
+    """Some 8,000 steps at the paper's sizes. Its network acts slowly, so the parts share them."""
+    return tuple(real_segments(paper_config(), steps=8_000))

@@ -16,7 +16,7 @@ from relic_rl.bench.experience import paper_config, paper_segments, real_segment
 from relic_rl.config import Config
 from relic_rl.replay.segment import Segment
 
-_BYTES_LANES, _BYTES_STEPS = 8, 200
+_BYTES_LANES, _BYTES_STEPS = 8, 160
 
 
 def replay(laptop: Config) -> Results:
