@@ -155,7 +155,8 @@ def duration(seconds: float) -> str:
     return f"{hours // 24}d {hours % 24:02d}h"
 
 
-def _size(size_bytes: float) -> str:
+def size(size_bytes: float) -> str:
+    """Returns 12 MiB or 1.50 GiB."""
     if size_bytes >= 2**30:
         return f"{size_bytes / 2**30:.2f} GiB"
     return f"{size_bytes / 2**20:.0f} MiB"
@@ -175,7 +176,7 @@ _FIELDS: tuple[tuple[str, Callable[[float], str]], ...] = (
     ("steps_per_second", lambda value: f"{value:,.0f} steps/s"),
     ("updates_per_second", lambda value: f"{value:,.2f} updates/s"),
     ("replay_fill", lambda value: f"replay {value:.0%}"),
-    ("replay_bytes", _size),
+    ("replay_bytes", size),
     ("rl_loss", lambda value: f"rl {value:.4g}"),
     ("representation_loss", lambda value: f"representation {value:.4g}"),
 )

@@ -16,7 +16,7 @@ from relic_rl import build, run_folder
 from relic_rl import config as configuration
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config
-from relic_rl.console import Console, count, end_in_words
+from relic_rl.console import Console, count, end_in_words, size
 from relic_rl.counters import FRAMES_PER_STEP, Budget
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import evaluate_agent
@@ -246,7 +246,6 @@ def _plan(path: Path, run: RunIdentity) -> str:
     """What a run is about to do, before it does it."""
     config = run.config
     device = build.learner_device(config)
-    free = available_bytes() / 2**30
     return "\n".join(
         [
             f"training {run.game}, seed {run.seed}, preset {run.preset}, arm "
@@ -254,8 +253,8 @@ def _plan(path: Path, run: RunIdentity) -> str:
             f"  engine {config.run.engine}, learner on {device.type}, {config.actor.lanes} lanes, "
             f"protocol {config.env.protocol}, {config.env.action_set} action set",
             f"  replay of {count(config.replay.capacity_steps)} steps, about "
-            f"{replay_bytes(config) / 2**30:.1f} GiB when full, at most "
-            f"{config.replay.max_bytes / 2**30:.1f} ({free:.1f} GiB are free)",
+            f"{size(replay_bytes(config))} when full, at most {size(config.replay.max_bytes)} "
+            f"({size(available_bytes())} are free)",
             f"  until {end_in_words(_budget(config))}; writes to {path}; Ctrl-C "
             "stops with a checkpoint",
         ]

@@ -235,6 +235,16 @@ def test_doctor_shows_the_machine_and_every_preset(
         assert re.search(rf"^ *{preset} ", out, re.MULTILINE)
 
 
+def test_doctor_says_what_holds_the_cores_back(
+    run_here: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    _, out, _ = run_here("doctor")
+
+    assert re.search(r"cores +1 usable of \d+ \(OMP_NUM_THREADS is 1\)", out)
+
+
 @pytest.mark.parametrize("verb", ["", "train", "resume", "evaluate", "config", "games", "doctor"])
 def test_help_goes_to_stdout(run_here: Callable[..., tuple[int, str, str]], verb: str) -> None:
     status, out, err = run_here(*verb.split(), "--help")
