@@ -59,7 +59,7 @@ class TrainingBatch(NamedTuple):
     rewards: Tensor
     """float32[L, B]: received for the row's action."""
     terminated: Tensor
-    """bool[L, B]: the row's action ended the episode for good."""
+    """bool[L, B]: the row's action ended the episode for good, or a life that ends returns."""
     is_step: Tensor
     """bool[L, B]: False before the episode, after its end, and where burn-in is missing."""
     has_burn_in: Tensor

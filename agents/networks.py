@@ -24,7 +24,7 @@ STRIDES = (4, 2, 1)
 PIXEL_SCALE = 1.0 / 255.0
 CPU_CHUNK_STACKS = 1024
 """On a CPU the encoder takes so many stacks at a time. The gradient of the first convolution's
-weights falls to a third of its speed between 1,024 and 5,120 stacks: docs/benchmarks.md."""
+weights is much slower with 5,120; docs/benchmarks.md has what this makes of an update."""
 HIDDEN_GAIN, OUTPUT_GAIN = math.sqrt(2.0), 0.1
 """Of the weights before a ReLU, and of those that end in Q-values."""
 FORGET_BIAS = 1.0
@@ -35,8 +35,9 @@ def initialize(layer: nn.Module, gain: float) -> None:
     """A linear or convolutional layer's: normal of deviation gain / √inputs; biases of zero.
 
     With √2 before a ReLU (He et al., 2015) activations keep their size, so that what differs
-    between frames reaches the Q-values. With PyTorch's own weights and biases, a third of the size,
-    the features of all frames point the same way: effective rank 2 until 2,000 updates on Breakout.
+    between frames reaches the Q-values. With PyTorch's own weights and biases, two fifths of the
+    size, the features of all frames point the same way: effective rank 2 until 2,000 updates on
+    Breakout.
     """
     weight = layer.get_parameter("weight")
     nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))

@@ -49,6 +49,31 @@ class Policy:
         )
         return q[0], state
 
+    def pixel_gradient(
+        self,
+        stacks: Tensor,
+        previous_actions: Tensor,
+        previous_rewards: Tensor,
+        state: RecurrentState,
+    ) -> Tensor:
+        """How the largest Q-value changes with each pixel, through all encoders.
+
+        Takes what `q_values` takes.
+
+        Returns:
+          float32[B, S, H, W]
+        """
+        pixels = stacks.float().requires_grad_()
+        # Not `encode`, which lets no gradient into a separate encoder.
+        given = [] if self._given_encoder is None else [self._given_encoder]
+        encoders = [*self._online.encoders, *given]
+        features = torch.cat([encoder(pixels) for encoder in encoders], dim=-1)
+        q, _ = self._online.unroll(
+            features[None], previous_actions[None], previous_rewards[None], state
+        )
+        (gradient,) = torch.autograd.grad(q[0].amax(dim=-1).sum(), pixels)
+        return gradient
+
     def load(self, parts: dict[str, dict[str, Tensor]], version_updates: int) -> None:
         """Takes over newer parameters, from `R2D2Agent.parameters_for_policy`."""
         self._online.load_state_dict(parts["online"])

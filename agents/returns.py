@@ -41,7 +41,7 @@ def n_step_double_q_targets(
 
     Args:
       rewards: float32[L, B], unclipped; L = T + n_steps.
-      terminated: bool[L, B], the row's action ended the episode for good.
+      terminated: bool[L, B], the row's action ended the episode (or a life) for good.
       is_step: bool[L, B], the row holds an agent step; in each column one unbroken run.
       online_q: float32[L, B, A], rescaled; selects the action.
       target_q: float32[L, B, A], rescaled; values it.
@@ -95,7 +95,7 @@ def q_lambda_targets(
 
     Args:
       rewards: float32[L, B], unclipped; L = T + n_steps.
-      terminated: bool[L, B], the row's action ended the episode for good.
+      terminated: bool[L, B], the row's action ended the episode (or a life) for good.
       is_step: bool[L, B], the row holds an agent step; in each column one unbroken run.
       online_q: float32[L, B, A], rescaled; selects the action.
       target_q: float32[L, B, A], rescaled; values it.

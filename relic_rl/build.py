@@ -77,6 +77,8 @@ def without_gpu_options(config: Config) -> Config:
 def set_threads(config: Config) -> None:
     """Gives torch its share of the cores; two pools that ask for more spin against each other."""
     torch.set_num_threads(config.run.threads or cores())
+    # A thread takes the number over when it first asks: later it would be another thread's.
+    torch.get_num_threads()
 
 
 def make_env(

@@ -235,7 +235,7 @@ def _preset_values(preset: str) -> dict[str, tuple[Any, str]]:
 
 
 def _base_name(base: Any, preset: str) -> str:
-    if base not in preset_paths() or base == preset:
+    if not isinstance(base, str) or base not in preset_paths() or base == preset:
         raise UsageError(f"base is {base!r} in preset {preset}: use {', '.join(preset_paths())}")
     return str(base)
 

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.games import ATARI57
+from relic_rl import build
 from relic_rl import config as configuration
-from relic_rl.errors import UserError
+from relic_rl.errors import ResourceError, UserError
 from relic_rl.machine import available_bytes, cores
 from relic_rl.resources import disk_bytes, memory_bytes, replay_bytes
 
@@ -82,7 +83,9 @@ def _needs(preset: str) -> tuple[str, str, str, str]:
         problems.append(f"needs {needed / GIB:.1f} GiB of memory")
     if disk_bytes(config) > shutil.disk_usage(".").free:
         problems.append(f"checkpoints need {disk_bytes(config) / GIB:.1f} GiB of disk")
-    if config.run.device == "cuda" and not torch.cuda.is_available():
+    try:
+        build.learner_device(config)
+    except ResourceError:
         problems.append("needs CUDA")
     return (
         preset,

@@ -41,6 +41,7 @@ class Player:
       seed: of the random actions.
 
     Attributes:
+      policy: as given.
       stacks: uint8[N, S, H, W], what the next action is chosen from.
       previous_actions: int64[N], -1 at an episode's start.
       previous_rewards: float32[N].
@@ -58,7 +59,7 @@ class Player:
         seed: int,
     ) -> None:
         lanes, height, width = frames.shape
-        self._policy = policy
+        self.policy = policy
         self._device = device
         self._generator = torch.Generator(device).manual_seed(seed)
         self._epsilons = torch.full((lanes,), epsilon, device=device)
@@ -85,7 +86,7 @@ class Player:
 
     def act(self) -> tuple[NDArray[np.int64], Tensor]:
         """The next action of every lane, int64[N], and the Q-values, float32[N, A], rescaled."""
-        q, self.state = self._policy.q_values(
+        q, self.state = self.policy.q_values(
             self.stacks, self.previous_actions, self.previous_rewards, self.state
         )
         return epsilon_greedy(q, self._epsilons, self._generator).cpu().numpy(), q
@@ -158,11 +159,13 @@ def play_episodes(
     if episodes % env.lanes:
         raise ValueError(f"episodes is {episodes}, must be a multiple of {env.lanes} lanes")
     wanted = episodes // env.lanes
-    player = Player(
-        policy, env.reset(), frame_stack=frame_stack, epsilon=epsilon, device=device, seed=seed
-    )
     scores: list[list[float]] = [[] for _ in range(env.lanes)]
     with closing(Watchdog()) as watchdog:
+        with watchdog.watching("the start of the evaluation's emulators"):
+            frames = env.reset()
+        player = Player(
+            policy, frames, frame_stack=frame_stack, epsilon=epsilon, device=device, seed=seed
+        )
         while min(map(len, scores)) < wanted:
             if stop.requested:
                 return []

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from agents.agent import R2D2Agent
 from agents.interface import RecurrentState
+from agents.policy import Policy
 
 Picture = NDArray[np.uint8]
 """uint8[height, width, 3], RGB."""
@@ -35,7 +35,7 @@ class Thought(NamedTuple):
 
 
 def saliency(
-    agent: R2D2Agent,
+    policy: Policy,
     stacks: Tensor,
     previous_actions: Tensor,
     previous_rewards: Tensor,
@@ -46,7 +46,7 @@ def saliency(
     |d max_a Q / d pixel| through all encoders, blurred, divided by its maximum.
 
     Args:
-      agent: whose networks.
+      policy: what plays.
       stacks: uint8[1, S, H, W]
       previous_actions: int64[1]
       previous_rewards: float32[1]
@@ -55,14 +55,7 @@ def saliency(
     Returns:
       float32[H, W] in [0, 1].
     """
-    pixels = stacks.float().requires_grad_()
-    # Not `encode`, which lets no gradient into a separate encoder.
-    encoders = [*agent.online.encoders, *([agent.given_encoder] if agent.given_encoder else [])]
-    features = torch.cat([encoder(pixels) for encoder in encoders], dim=-1)
-    q, _ = agent.online.unroll(
-        features[None], previous_actions[None], previous_rewards[None], state
-    )
-    (gradient,) = torch.autograd.grad(q.max(), pixels)
+    gradient = policy.pixel_gradient(stacks, previous_actions, previous_rewards, state)
     heat = gradient[:, -1:].abs()
     for _ in range(2):
         heat = torch.nn.functional.avg_pool2d(heat, _BLUR_PIXELS, 1, _BLUR_PIXELS // 2)

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import torch
+
 from relic_rl.config import Config
 from relic_rl.errors import ResourceError
 from relic_rl.machine import available_bytes
@@ -43,11 +45,23 @@ def check_resources(config: Config, run_dir: Path) -> None:
             f"{run_dir}: lower --replay.capacity_steps, or give a --run-dir on another disk"
         )
     needed = shared_memory_bytes(config)
-    if needed and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
+    if (
+        needed
+        and SHARED_MEMORY.exists()
+        and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed
+    ):
         raise ResourceError(
             f"run.engine ray needs about {_gib(needed)} of shared memory, {_gib(free)} are free at "
             f"{SHARED_MEMORY}: enlarge it (docker run --shm-size), or use --engine threads"
         )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, of the machine or of a GPU; torch has no class for the former."""
+    says = "allocate memory" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and says
+    )
 
 
 def memory_bytes(config: Config) -> int:

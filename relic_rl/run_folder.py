@@ -117,7 +117,8 @@ def _expect_no_link(path: Path, kind: str) -> None:
 def default_path(game_slug: str, preset: str, seed: int) -> Path:
     """`runs/pong-laptop-s0-20261123-004500`."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{game_slug}-{Path(preset).stem}-s{seed}-{stamp}"
+    own = re.sub(r"[^A-Za-z0-9._-]", "-", Path(preset).stem)[:40]  # a file may be called anything
+    return Path("runs") / f"{game_slug}-{own}-s{seed}-{stamp}"
 
 
 def write_metadata(
@@ -252,10 +253,13 @@ def _commit() -> str | None:
     here = Path(__file__).parent.parent
     if not (here / ".git").exists():
         return None
-    result = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:  # a checkout copied to where there is no git
+        return None
     return result.stdout.strip() or None

@@ -7,8 +7,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from envs.atari import rom_md5
 from envs.games import find_game
 from envs.protocol import PROTOCOLS
@@ -24,7 +22,7 @@ from relic_rl.identity import RunIdentity, check_seed, game_name, read_identity
 from relic_rl.machine import available_bytes
 from relic_rl.metrics import Evaluation
 from relic_rl.progress import is_finished, last_evaluation
-from relic_rl.resources import check_resources, replay_bytes
+from relic_rl.resources import check_resources, is_out_of_memory, replay_bytes
 from relic_rl.run_folder import RunFolder
 from relic_rl.run_log import log_to
 from relic_rl.stop import StoppedEarly, StopRequest
@@ -45,6 +43,7 @@ def train(
     slug = name if name == build.TOY_GAME else find_game(name).slug
     path = run_dir or run_folder.default_path(slug, resolved.preset, seed)
     check_resources(resolved.config, path)
+    build.learner_device(resolved.config)  # refused here, before the folder is taken
     folder = RunFolder.create(path)
     try:
         run = RunIdentity(resolved.config, name, seed, resolved.preset)
@@ -73,7 +72,7 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
 
     Args:
       run_dir: the run's folder.
-      overrides: settings by `section.field`; the budget may always change.
+      overrides: settings by `section.field`; the budget and the Ray address may always change.
       allow_change: other fields that may differ from what the checkpoint was trained with.
 
     Raises:
@@ -211,11 +210,13 @@ def _run(
             finally:
                 training.close()
         console.say(_farewell(path, run.game, evaluation))
-    except torch.OutOfMemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise UserError(
-            "out of the GPU's memory: lower --learner.batch_sequences or --actor.lanes; "
+            "out of memory: lower --learner.batch_sequences, --replay.max_bytes or --actor.lanes; "
             f"`relic-rl resume {path}` goes on from the last checkpoint"
-        ) from None
+        ) from error
     except StoppedEarly:
         console.say(f"stopped before it began; `relic-rl resume {path}` goes on")
     finally:
@@ -233,7 +234,7 @@ def _built(
     try:
         return Training(path, run.config, run.game, run.seed, console, checkpoint)
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-        if checkpoint is None or isinstance(error, torch.OutOfMemoryError):
+        if checkpoint is None or is_out_of_memory(error):
             raise
         problem = " ".join(str(error).split())
         raise CheckpointError(
@@ -264,10 +265,10 @@ def _plan(path: Path, run: RunIdentity) -> str:
 def _farewell(path: Path, game: str, evaluation: Evaluation | None) -> str:
     if evaluation is None:
         return f"stopped with a checkpoint; `relic-rl resume {path}` goes on"
-    score = evaluation.mean_score
+    score, curves = evaluation.mean_score, path / "curves.png"
     return (
         f"finished: mean score {score:.1f} over {evaluation.episodes} episodes"
-        f"{_against_human(game, score)}; curves in {path / 'curves.png'}"
+        f"{_against_human(game, score)}{f'; curves in {curves}' if curves.exists() else ''}"
     )
 
 

@@ -7,12 +7,13 @@ While a run is still being built or rebuilt there is nothing to put in order, an
 minutes: then the first signal ends it, by `StoppedEarly` in the main thread.
 """
 
-import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from relic_rl import process
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 SAME_REQUEST_SECONDS = 1.0
@@ -57,7 +58,7 @@ class StopRequest:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.requested and now - self._requested_at > SAME_REQUEST_SECONDS:
-            os._exit(128 + number)
+            process.leave(128 + number)
         if self.requested:
             return
         self.requested, self._requested_at = True, now

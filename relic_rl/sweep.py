@@ -66,6 +66,9 @@ def sweep(
     _expect_mine(path, request, runs)
     begun = Placement.read(path) if (path / SWEEP_FILE).exists() else Placement()
     placement = begun.changed(backend=backend, ray_address=ray_address, max_parallel=max_parallel)
+    if placement.backend == "local":
+        for config in configs:
+            build.learner_device(config)  # refused here, before the folder is taken
     run_folder.check_path(path.absolute(), "sweep folder")
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ class RunProcess:
 
     Raises:
       OSError: it cannot be started.
+      subprocess.SubprocessError: `prepare` failed.
     """
 
     def __init__(

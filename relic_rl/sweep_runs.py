@@ -3,6 +3,7 @@
 A command starts each run once at most; what it starts ends with it.
 """
 
+import subprocess
 import time
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +53,7 @@ class Backend(Protocol):
 
         Raises:
           OSError: it cannot be started.
+          subprocess.SubprocessError: the same, on the cores that it was to keep to.
         """
 
     def close(self) -> None:
@@ -86,6 +88,8 @@ class SweepRuns:
         self._console = console
         self._warned = False
         self._jobs: list[tuple[Entry, Job]] = []
+        self._cut_off: list[Entry] = []
+        """Runs that were to stop with a checkpoint, and ended with an error instead."""
         self._waiting: list[Entry] = []
         self._elsewhere: list[Entry] = []
         """Runs that a killed sweep's processes still write to."""
@@ -137,7 +141,7 @@ class SweepRuns:
     def _start(self, entry: Entry) -> None:
         try:
             job = self._backend.start(entry.run)
-        except OSError as error:
+        except (OSError, subprocess.SubprocessError) as error:
             self._set(entry, "failed", f"cannot be started: {error}")
             self._console.say(f"{entry.run.folder} failed: {entry.why}")
             return
@@ -153,6 +157,10 @@ class SweepRuns:
                 f"{entry.run.folder} is done after {duration(60 * progress.minutes)}: "
                 f"score {progress.score:,.1f}"
             )
+        elif stopping and status > 0:
+            self._cut_off.append(entry)
+            self._set(entry, "queued", job.why())
+            self._console.say(f"{entry.run.folder} ended without a new checkpoint: {entry.why}")
         elif stopping or status == 0:
             self._set(entry, "queued", _STOPPED)
             if not stopping:
@@ -185,11 +193,18 @@ class SweepRuns:
         """Says how the sweep stands.
 
         Raises:
-          SweepError: runs failed or were stopped by somebody else, and nobody stopped the sweep.
+          SweepError: runs failed or were stopped by somebody else, and nobody stopped the sweep; or
+            it was stopped, and not all could write a checkpoint.
         """
         failed = [entry for entry in self.manifest.entries if entry.state == "failed"]
         total, done = len(self.manifest.entries), self.manifest.count("done")
         self._console.say(f"{done} of {total} runs are done")
+        if self._cut_off:
+            raise SweepError(
+                f"stopped, but {len(self._cut_off)} runs have no checkpoint of their last moments, "
+                f"first {self._cut_off[0].run.folder}: {self._cut_off[0].why}; the same command "
+                "goes on from the checkpoints before"
+            )
         if stop.requested:
             self._console.say("stopped with checkpoints; the same command goes on")
         elif failed:

@@ -74,7 +74,7 @@ def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
             *_numbers(progress),
             Text(state, style=_STYLES.get(state, "")),
             _left(progress) if state == "running" else "",
-            entry.why,
+            Text(entry.why),
         )
     counted = Counter(states)
     summary = ", ".join(f"{counted[state]} {state}" for state in _SUMMARY_ORDER if counted[state])

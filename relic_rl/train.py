@@ -10,6 +10,7 @@
 
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ class Training:
             tags=(game, config.representation.arm),
             run_id=self.progress.tracker_id,
         )
-        self.progress.tracker_id = self.tracker.id
+        self.progress.tracker_id = self.tracker.id or self.progress.tracker_id
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -156,25 +157,28 @@ class Training:
 
     def _collect(self) -> None:
         collected = self.engine.collect()
-        has_begun = self.progress.updates > 0  # and goes on, if max_bytes evicts below min_steps
-        may_begin = self.replay.steps >= self.config.replay.min_steps
-        learning = (has_begun or may_begin) and len(self.replay) > 0
+        learning = self._holds_enough
         for segment in collected.segments:
             self.replay.insert(segment)
         self.progress.env_steps += collected.steps
         if learning:
             self.limiter.acted(collected.steps)
-        elif self.replay.oldest_serial and not has_begun:
+        elif self.replay.oldest_serial and not (self._holds_enough or self.progress.updates):
             raise ResourceError(
-                f"replay.max_bytes is {self.config.replay.max_bytes}, which {self.replay.steps:,} "
-                f"steps fill: learning, which begins at {self.config.replay.min_steps:,} "
-                "(replay.min_steps), would never start"
+                f"{self.replay.steps:,} steps fill the replay, too few to learn from: raise "
+                "--replay.capacity_steps and --replay.max_bytes, or lower --replay.min_steps"
             )
         if collected.episodes:
             self._write_episodes(collected.episodes)
 
+    @property
+    def _holds_enough(self) -> bool:
+        """Whether the replay may be learned from; once it was, `max_bytes` may leave less."""
+        enough = self.progress.updates > 0 or self.replay.steps >= self.config.replay.min_steps
+        return enough and len(self.replay) > 0
+
     def _make_owed_updates(self, stop: StopRequest) -> None:
-        while self.limiter.may_update and not stop.requested:
+        while self.limiter.may_update and len(self.replay) and not stop.requested:
             self._update()
 
     def _update(self) -> None:
@@ -224,21 +228,20 @@ class Training:
             protocol=config.env.protocol,
         )
         progress.evaluated_minutes = progress.minutes
-        progress.evaluation_score = evaluation.mean_score
-        best = progress.best_evaluation_score
-        mean = evaluation.mean_score
+        mean, best = evaluation.mean_score, progress.best_evaluation_score
+        progress.evaluation_score = mean
         progress.best_evaluation_score = mean if best is None else max(mean, best)
         self.tracker.log(
             {
                 "env_frames": progress.env_frames,
-                "evaluation_score": evaluation.mean_score,
+                "evaluation_score": mean,
                 "human_normalized_score": evaluation.human_normalized_score,
             }
         )
         self.console.say(
             f"evaluation at {progress.env_frames:,} frames, {progress.minutes:.1f} min: mean score "
-            f"{evaluation.mean_score:.1f} over {episodes} episodes "
-            f"({evaluation.min_score:.0f} to {evaluation.max_score:.0f})"
+            f"{mean:.1f} over {episodes} episodes ({evaluation.min_score:.0f} to "
+            f"{evaluation.max_score:.0f})"
         )
         return evaluation
 
@@ -390,9 +393,7 @@ class Training:
             part.clear()
 
     def close(self) -> None:
-        """Ends the engine, the sampling and the records."""
-        self.batches.close()
-        self.engine.close()
-        self.metrics.close()
-        self.tracker.close()
-        self.console.close()
+        """Ends the sampling, the engine and the records, whichever of them fails to."""
+        with ExitStack() as stack:
+            for part in (self.console, self.tracker, self.metrics, self.engine, self.batches):
+                stack.callback(part.close)

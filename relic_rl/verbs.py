@@ -196,7 +196,7 @@ class Watch:
     episodes: int = 1
     """How many."""
     seed: int = 0
-    """Of the episodes: the first is the first of `relic-rl evaluate`."""
+    """Of the episodes: the first is that of `relic-rl evaluate --episodes 1`."""
     max_frames: int | None = None
     """Of the film; 60 are a second."""
     track: Literal["off", "offline", "online"] = "off"

@@ -138,7 +138,7 @@ def _play_episode(
         thought = None
         if overlay:
             value = unrescale(q.max(), trained.config.learner.rescaling_epsilon).item()
-            heat = saliency(trained.agent, *seen)
+            heat = saliency(player.policy, *seen)
             thought = Thought(env.action_meanings[actions[0]], value, score, heat)
         result = env.step(actions)
         player.observe(actions, result)

@@ -106,7 +106,8 @@ class SequenceBatch:
     rewards: NDArray[np.float32]
     """float32[L, B], received for it."""
     terminated: NDArray[np.bool_]
-    """bool[L, B]: the row's step ended the episode; a truncated one just has no further steps."""
+    """bool[L, B]: the row's step ended the episode, or a life that ends returns; a truncated
+    episode just has no further steps."""
     is_step: NDArray[np.bool_]
     """bool[L, B]: the row holds a step, not only an observation or nothing."""
     has_burn_in: NDArray[np.bool_]

@@ -14,11 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relic_rl.errors import UserError
 from relic_rl.replay.segment import Segment, SegmentName
 
 _NO_GENERATION = -1
 # What the replay holds per segment beside it: name index, order, slot lists, two sum tree nodes.
 _INDEX_BYTES = 260
+
+
+class ReplayLimitError(UserError, ValueError):
+    """What is to be kept is larger than all that may be."""
 
 
 class SegmentStore:
@@ -161,7 +166,7 @@ class SegmentStore:
         if segment.name in self._slot_by_name:
             raise ValueError(f"segment {segment.name} is already present")
         if segment.resident_bytes + _INDEX_BYTES > self._max_bytes:
-            raise ValueError(
+            raise ReplayLimitError(
                 f"max_bytes is {self._max_bytes}, but one segment takes "
                 f"{segment.resident_bytes + _INDEX_BYTES}: raise it"
             )

@@ -23,7 +23,7 @@ class Engine(Protocol):
         """Makes the agent's parameters the ones that actors act with."""
 
     def metrics(self) -> dict[str, float]:
-        """What is worth a column of metrics.jsonl, since the last call."""
+        """What is worth a column of metrics.jsonl; rates since the last call, counts in all."""
 
     def state(self) -> dict[str, Any]:
         """What a resume needs; the run's step counter, which it has itself, aside."""

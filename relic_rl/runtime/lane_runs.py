@@ -73,7 +73,7 @@ class LaneRuns:
 
     @property
     def ended(self) -> NDArray[np.bool_]:
-        """bool[N]: the run's last step ended its episode."""
+        """bool[N]: the run's last step ended its episode, or a life that ends returns."""
         return self.terminated | self.truncated
 
     def take(self, other: "LaneRuns", lanes: NDArray[np.int64]) -> None:

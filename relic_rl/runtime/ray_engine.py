@@ -16,6 +16,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -174,9 +175,10 @@ class RayEngine:
 
     def close(self) -> None:
         """Ends the actors, and leaves the cluster."""
-        for seat in self._seats:
-            self._ray.kill(seat.handle)
-        self._cluster.close()
+        with ExitStack() as stack:  # what cannot be ended holds up nothing else
+            stack.callback(self._cluster.close)
+            for seat in self._seats:
+                stack.callback(self._ray.kill, seat.handle)
 
     # --- what is asked --------------------------------------------------------------------------
 

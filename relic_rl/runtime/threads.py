@@ -4,6 +4,9 @@ torch and ale-py release the GIL, so actors step their emulators and run the pol
 learner computes. Each actor's steps go through one bounded queue: when the learner falls behind,
 the queue fills and the actors wait, which is all that the rate limiter needs to hold the ratio.
 
+On a GPU actors and learner share one stream, so that a policy's step waits for what the learner
+has enqueued before it; only the emulators run beside an update there.
+
 Source of the layout: Hessel et al., "Podracer architectures for scalable RL", 2021 (Sebulba).
 """
 

@@ -8,11 +8,12 @@ Time is counted in looks at the call, not by the clock: that goes on while the p
 """
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from relic_rl import process
 
 STALL_SECONDS = 120.0
 """A step takes milliseconds; minutes mean that it never ends."""
@@ -64,6 +65,8 @@ class Watchdog:
             f"{what} did not answer for {self._seconds:g} s: it hangs, so the run ends; "
             "`relic-rl resume` goes on from its last checkpoint"
         )
-        _log.critical(problem)
-        print(f"relic-rl: {problem}", file=sys.stderr, flush=True)
-        os._exit(1)
+        try:
+            _log.critical(problem)
+            print(f"relic-rl: {problem}", file=sys.stderr, flush=True)
+        finally:  # also where nothing can be said: a full disk, a terminal that is gone
+            process.leave(1)

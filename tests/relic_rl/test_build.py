@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -53,3 +55,24 @@ def test_no_two_actors_and_no_two_incarnations_play_the_same_episodes_or_explore
     assert len({frames for frames, _ in found}) == 4
     assert len({actions for _, actions in found}) == 4
     assert played(1, 1) == found[-1]
+
+
+SHARING = """
+import threading
+import torch
+from relic_rl import build
+from relic_rl.config import resolve
+build.set_threads(resolve("smoke", {"run.threads": 3}).config)
+other = threading.Thread(target=torch.set_num_threads, args=(1,))
+other.start()
+other.join()
+print(torch.get_num_threads())
+"""
+
+
+def test_the_learners_threads_are_its_own_whatever_other_threads_take() -> None:
+    # In a process of its own: a thread that has computed before keeps its number anyway.
+    command = [sys.executable, "-c", SHARING]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert result.stdout == "3\n"

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+import torch
 
 from relic_rl import resources
 from relic_rl.config import resolve
@@ -14,6 +16,7 @@ from relic_rl.errors import ResourceError
 from relic_rl.resources import (
     check_resources,
     disk_bytes,
+    is_out_of_memory,
     memory_bytes,
     replay_bytes,
     shared_memory_bytes,
@@ -93,3 +96,17 @@ def test_only_ray_needs_shared_memory(tmp_path: Path, monkeypatch: pytest.Monkey
     check_resources(inline, tmp_path)
     with pytest.raises(ResourceError, match="shared memory"):
         check_resources(ray, tmp_path)
+
+
+def test_torchs_and_numpys_lack_of_memory_is_told_from_other_errors() -> None:
+    errors: list[Exception] = []
+    for allocate in (
+        lambda: torch.empty(1 << 50, dtype=torch.uint8),
+        lambda: np.empty(1 << 60, np.uint8),
+        lambda: torch.zeros(2) @ torch.zeros(3),
+    ):
+        with pytest.raises((MemoryError, RuntimeError)) as raised:
+            allocate()
+        errors.append(raised.value)
+
+    assert [is_out_of_memory(error) for error in errors] == [True, True, False]

@@ -174,10 +174,13 @@ def test_default_names_are_fit_and_tell_runs_apart(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = default_path("ms_pacman", "configs/mine.toml", 7)
-    RunFolder.create(path).close()
+    odd = default_path("ms_pacman", "meine große Idee.toml", 7)
+    for each in (path, odd):
+        RunFolder.create(each).close()
 
     assert path.parts[:-1] == ("runs",)
     assert path.name.startswith("ms_pacman-mine-s7-2")
+    assert odd.name.startswith("ms_pacman-meine-gro-e-Idee-s7-2")
 
 
 def test_a_path_that_climbs_or_a_link_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
@@ -261,3 +264,20 @@ def test_metadata_names_versions_rom_commit_machine_and_protocol(tmp_path: Path)
     for name in ("relic_rl", "torch", "numpy", "gymnasium", "ale_py", "python", "machine"):
         assert metadata[name]
     assert "commit" in metadata
+
+
+def test_a_machine_without_git_records_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    write_metadata(
+        tmp_path,
+        game="Pong",
+        rom_md5=None,
+        seed=3,
+        protocol=PROTOCOLS["noop"],
+        action_set="full",
+        preset="smoke",
+    )
+
+    assert json.loads((tmp_path / METADATA_FILE).read_text())["commit"] is None

@@ -1,5 +1,7 @@
 """Real signals to a real process that puts things in order for a while before it ends."""
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -86,3 +88,13 @@ def test_under_nohup_a_closing_terminal_is_nothing_to_stop_for() -> None:
     out, _ = process.communicate(timeout=20)
 
     assert (process.returncode, out) == (0, "asked\nin order\n")
+
+
+def test_who_leaves_at_once_gives_the_terminal_its_cursor_back() -> None:
+    reader, writer = pty.openpty()
+    command = [sys.executable, "-c", "from relic_rl import process; process.leave(3)"]
+    status = subprocess.run(command, stdout=writer, check=False).returncode
+    os.close(writer)
+
+    assert (status, os.read(reader, 100)) == (3, b"\x1b[?25h")
+    os.close(reader)

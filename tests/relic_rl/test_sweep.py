@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -488,6 +489,23 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
         assert evaluated_frames(run) == [16_000]
         assert updates == list(range(5, 5 * len(updates) + 1, 5))
     assert not list(folder.glob("runs/*/checkpoints/damaged-*"))
+
+
+def test_a_sweep_that_stops_on_a_full_disk_names_what_has_no_new_checkpoint(
+    begun: Callable[[], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    process = begun()
+    for child in psutil.Process(process.pid).children():
+        limits = (10_000, resource.RLIM_INFINITY)  # enough for logs, not for arrays
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, limits)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+
+    assert (process.returncode, err.count("\n")) == (1, 1)
+    assert "without a new checkpoint: cannot write checkpoint" in out
+    assert "goes on from the checkpoints before" in err
+    assert "stopped with checkpoints" not in out
+    assert {*states(tmp_path / "sweep").values()} == {"queued"}
 
 
 def test_a_run_that_somebody_else_stops_is_named_and_is_no_success(

@@ -21,7 +21,7 @@ from relic_rl import train
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import preset_paths, resolve
 from relic_rl.console import Console
-from relic_rl.errors import ResourceError
+from relic_rl.errors import ResourceError, UserError
 from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import reproducible
 from relic_rl.replay.segment import Segment
@@ -427,9 +427,44 @@ def test_a_replay_whose_bytes_run_out_before_learning_can_begin_ends_the_run(
     runner: Callable[..., Runner],
 ) -> None:
     training = runner().start(replay__min_steps=400, replay__max_bytes=20_000)
-    with pytest.raises(ResourceError, match=r"replay\.max_bytes is 20000, .*would never start"):
+    with pytest.raises(ResourceError, match="fill the replay, too few to learn from"):
         training.train(StopRequest())
     training.close()
+
+
+def test_a_replay_too_small_for_one_segment_ends_the_run_in_one_line(
+    runner: Callable[..., Runner],
+) -> None:
+    with pytest.raises(UserError, match="max_bytes is 1000, but one segment takes"):
+        runner().train(replay__max_bytes=1_000)
+
+
+@pytest.mark.parametrize("min_steps", range(200, 230, 5))
+def test_learning_begins_also_where_many_segments_at_once_overfill_the_replay(
+    runner: Callable[..., Runner], min_steps: int
+) -> None:
+    training = runner().train(
+        until=lambda t: t.progress.updates > 0,
+        replay__min_steps=min_steps,
+        replay__capacity_steps=min_steps + 10,
+        actor__lanes=16,
+    )
+
+    assert training.replay.oldest_serial > 0
+    assert training.replay.steps >= min_steps
+
+
+def test_a_session_without_a_tracker_does_not_lose_the_runs_place_there(
+    runner: Callable[..., Runner],
+) -> None:
+    run = runner()
+    training = run.start()
+    training.progress.tracker_id = "a1b2c3"
+    training.train(StopWhen(training, lambda t: t.progress.updates > 0))
+    training.save()
+    training.close()
+
+    assert run.train(resume=True).progress.tracker_id == "a1b2c3"
 
 
 def test_learning_that_has_begun_goes_on_where_bytes_run_out_below_min_steps(

@@ -153,7 +153,8 @@ def seen(trained: TrainedAgent, seed: int) -> tuple:
 
 
 def test_saliency_is_in_0_to_1_and_depends_on_the_picture(trained: TrainedAgent) -> None:
-    first, again, other = (saliency(trained.agent, *seen(trained, seed)) for seed in (1, 1, 2))
+    policy = trained.agent.evaluation_policy()
+    first, again, other = (saliency(policy, *seen(trained, seed)) for seed in (1, 1, 2))
 
     assert (first.shape, first.dtype) == ((84, 84), np.float32)
     assert (first.min(), first.max()) == (pytest.approx(0.0, abs=0.2), 1.0)
@@ -161,18 +162,37 @@ def test_saliency_is_in_0_to_1_and_depends_on_the_picture(trained: TrainedAgent)
     assert (first != other).any()
 
 
-def test_saliency_sees_through_a_separate_encoder(trained: TrainedAgent) -> None:
-    before = saliency(trained.agent, *seen(trained, 1))
-    given = trained.agent.given_encoder
-    assert given is not None
-    kept = given.projection.weight.detach().clone()
-    with torch.no_grad():
-        given.projection.weight.zero_()
-    after = saliency(trained.agent, *seen(trained, 1))
-    with torch.no_grad():
-        given.projection.weight.copy_(kept)
+def test_saliency_sees_through_a_separate_encoder(
+    trained: TrainedAgent,
+) -> None:
+    playing, newest = trained.agent.evaluation_policy(), trained.agent.policy()
+    before = saliency(playing, *seen(trained, 1))
+    parts = trained.agent.parameters_for_policy()
+    parts["given_encoder"]["projection.weight"] = torch.zeros_like(
+        parts["given_encoder"]["projection.weight"]
+    )
+    newest.load(parts, 1)
+    blind = saliency(newest, *seen(trained, 1))
 
-    assert np.abs(before - after).max() > 1e-3
+    assert np.abs(before - blind).max() > 1e-3
+
+
+def test_a_pixels_gradient_is_what_a_small_change_of_it_does_to_the_value(
+    trained: TrainedAgent,
+) -> None:
+    policy = trained.agent.evaluation_policy()
+    stacks, *rest = seen(trained, 1)
+    gradient = policy.pixel_gradient(stacks, *rest)
+    row, column = divmod(int(gradient[0, -1].abs().argmax()), 84)
+    values = []
+    for change in (-8.0, 8.0):
+        changed = stacks.float()
+        changed[0, -1, row, column] += change
+        values.append(policy.q_values(changed, *rest)[0].max().item())
+
+    assert (values[1] - values[0]) / 16.0 == pytest.approx(
+        gradient[0, -1, row, column].item(), rel=0.2
+    )
 
 
 def test_the_salient_place_is_tinted_and_the_rest_is_only_enlarged() -> None:

@@ -85,6 +85,7 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("train pong --preset nothere.toml", 2, ["nothere.toml"]),
         ("train pong --preset unknown_key.toml", 2, ["lerning_rate", "'learner.learning_rate'"]),
         ("train pong --preset unknown_section.toml", 2, ["lerner", "'learner'"]),
+        ("train pong --preset listed_base.toml", 2, ["base is ['laptop']"]),
         ("train pong --preset broken.toml", 2, ["broken.toml", "TOML"]),
         ("train pong --learner.lerning_rate 1", 2, ["'learner.learning_rate'"]),
         ("train pong --learner.learning_rate fast", 2, ["learner.learning_rate", "'fast'"]),
@@ -116,6 +117,8 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("train pong --run-dir -x/..", 2, []),
         ("train pong --preset smoke --run-dir .hidden", 1, [".hidden"]),
         ("train pong --preset smoke --run-dir a_file", 1, ["a_file"]),
+        ("train pong --run.device cpu --learner.bfloat16 true --run-dir x", 1, ["CUDA"]),
+        ("sweep x --run.device cpu --learner.bfloat16 false true", 1, ["CUDA"]),
         (" ".join(("train pong", *HUGE)), 1, ["GiB", "--replay.capacity_steps"]),
         ("resume", 2, ["RUN_DIR"]),
         ("resume nothere", 1, ["nothere", "does not exist"]),
@@ -141,6 +144,7 @@ def test_a_mistake_gives_one_line_and_the_right_exit_status(
 ) -> None:
     (tmp_path / "unknown_key.toml").write_text("[learner]\nlerning_rate = 1\n")
     (tmp_path / "unknown_section.toml").write_text("[lerner]\nlearning_rate = 1\n")
+    (tmp_path / "listed_base.toml").write_text("base = ['laptop']\n")
     (tmp_path / "broken.toml").write_text("[learner\n")
     (tmp_path / "a_file").write_text("")
     (tmp_path / "runs").write_text("")  # what is no mistake cannot begin to train either

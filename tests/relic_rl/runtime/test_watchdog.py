@@ -22,7 +22,7 @@ step, count = atari.AtariLanes.step, 0
 
 def hang(self, actions):
     global count
-    if threading.current_thread().name == "{thread}":
+    if threading.current_thread().name == "{thread}" and {when}:
         count += 1
         if count == 30:
             self._emulators.step(np.full(self.lanes, 99))  # past the check that would refuse it
@@ -30,24 +30,25 @@ def hang(self, actions):
 
 atari.AtariLanes.step = hang
 sys.exit(cli.main(["train", "pong", "--preset", "smoke", "--run.engine", "{engine}",
-    "--actor.actors", "{actors}", "--frames", "100000000", "--run.threads", "1",
+    "--actor.actors", "{actors}", "--frames", "4000", "--run.threads", "1",
     "--run-dir", sys.argv[1]]))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("engine", "actors", "thread", "words"),
+    ("engine", "actors", "thread", "when", "words"),
     [
-        ("inline", 1, "MainThread", "a step of the emulators"),
-        ("threads", 1, "actor-0", "a step of actor 0"),
-        ("threads", 2, "actor-1", "a step of actor 1"),  # and the other one goes on
+        ("inline", 1, "MainThread", "True", "a step of the emulators"),
+        ("threads", 1, "actor-0", "True", "a step of actor 0"),
+        ("threads", 2, "actor-1", "True", "a step of actor 1"),  # and the other one goes on
+        ("inline", 1, "MainThread", "self.lanes < 4", "a step of the evaluation's emulators"),
     ],
 )
 def test_a_run_whose_emulator_hangs_ends_and_says_so(
-    tmp_path: Path, engine: str, actors: int, thread: str, words: str
+    tmp_path: Path, engine: str, actors: int, thread: str, when: str, words: str
 ) -> None:
-    code = HANGING.format(engine=engine, actors=actors, thread=thread)
+    code = HANGING.format(engine=engine, actors=actors, thread=thread, when=when)
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
     result = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False
@@ -60,6 +61,21 @@ def test_a_run_whose_emulator_hangs_ends_and_says_so(
     assert words in said[0]
     assert "hang" in said[0]
     assert "Traceback" not in result.stderr  # ale-py may complain that its thread never ended
+
+
+SPEECHLESS = """
+import sys, time
+from relic_rl.runtime.watchdog import Watchdog
+sys.stderr = open("/dev/full", "w")
+with Watchdog(0.5).watching("a step"):
+    time.sleep(60.0)
+"""
+
+
+def test_a_process_that_hangs_ends_also_where_nothing_can_be_said() -> None:
+    result = subprocess.run([sys.executable, "-c", SPEECHLESS], timeout=30, check=False)
+
+    assert result.returncode == 1
 
 
 STEPPING = """
