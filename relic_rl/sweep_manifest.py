@@ -187,7 +187,7 @@ class SweepRequest:
                 return f"{name} {_shown(here)} there, {_shown(there)} here"
         for name in {**self.settings, **other.settings}:
             here, there = self.settings.get(name), other.settings.get(name)
-            if here != there:
+            if _meant(here) != _meant(there):
                 return f"{name} {_shown(here)} there, {_shown(there)} here"
         return None
 
@@ -290,6 +290,18 @@ def _text_of(preset: str) -> str:
 
 def _slug(game: str) -> str:
     return ATARI57[game].slug if game in ATARI57 else game
+
+
+def _meant(values: tuple[str, ...] | None) -> list[float | str] | None:
+    """Values apart from how their numbers are written: `--minutes 60` is `--run.minutes 60.0`."""
+    return None if values is None else [_number_or_text(value) for value in values]
+
+
+def _number_or_text(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _shown(value: Any) -> str:

@@ -123,6 +123,15 @@ def test_a_request_comes_back_from_its_file_and_names_what_differs(tmp_path: Pat
     assert first.difference(other_seeds) == "seeds 0 7 there, 0 here"
 
 
+def test_how_a_number_is_written_makes_no_other_sweep() -> None:
+    first = request(learner__learning_rate=("1e-4", "3e-4"), run__minutes=("60.0",))
+    same = request(learner__learning_rate=("0.0001", "3e-4"), run__minutes=("60",))
+    other = request(learner__learning_rate=("1e-4", "3e-4"), run__minutes=("61",))
+
+    assert first.difference(same) is None
+    assert first.difference(other) == "run.minutes 60.0 there, 61 here"
+
+
 def test_a_sweep_goes_on_where_it_was_begun_unless_told_otherwise(tmp_path: Path) -> None:
     request().write(tmp_path, Placement("ray", "10.0.0.1:6379", 7))
     begun = Placement.read(tmp_path)
