@@ -120,7 +120,7 @@ class RayEngine:
         self._version_updates = 0
         self._env_steps = 0
         self._checked_at = time.monotonic()
-        self._empty_seconds = 0.0
+        self._waited_seconds = 0.0
         self._restarts = 0
         self._window = _Window()
 
@@ -128,7 +128,7 @@ class RayEngine:
         """One actor's round; nothing if none came in for half a second.
 
         Raises:
-          StalledError: the cluster has had no place for any actor for ten minutes.
+          StalledError: no actor has brought a step for ten minutes.
           ClusterError: a node has other versions, or cannot run actors at all.
           Exception: what an actor's code raised.
         """
@@ -140,8 +140,9 @@ class RayEngine:
                 answer = self._next_answer(left)
                 collected = None if answer is None else self._take(answer)
                 if collected is not None:
+                    self._waited_seconds = 0.0
                     return collected
-        self._expect_actors()
+        self._expect_steps()
         return NOTHING
 
     def publish(self, agent: R2D2Agent) -> None:
@@ -305,11 +306,17 @@ class RayEngine:
         seat.rests_until = time.monotonic() + REST_SECONDS
         self._hungry.append(seat)
 
-    def _expect_actors(self) -> None:
-        """Counts the time that is waited for any actor at all."""
-        is_empty = all(seat.place is None for seat in self._seats)
-        self._empty_seconds = self._empty_seconds + _POLL_SECONDS if is_empty else 0.0
-        if self._empty_seconds > START_SECONDS:
+    def _expect_steps(self) -> None:
+        """Counts the time that is waited for a step of any actor at all."""
+        self._waited_seconds += _POLL_SECONDS
+        if self._waited_seconds > START_SECONDS:
+            acting = [seat for seat in self._seats if seat.place is not None]
+            if acting or self._restarts:
+                raise StalledError(
+                    f"no step came in {START_SECONDS:.0f} s, {len(acting)} of {len(self._seats)} "
+                    f"actors have a place and {self._restarts} died: see the warnings above, "
+                    "mend the nodes, and resume"
+                )
             cpus = self._ray.cluster_resources().get("CPU", 0)
             raise StalledError(
                 f"none of {len(self._seats)} actors has started in {START_SECONDS:.0f} s: each "

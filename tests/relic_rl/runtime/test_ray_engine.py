@@ -19,7 +19,7 @@ from relic_rl.replay.segment import Segment
 from relic_rl.runtime import ray_cluster
 from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
-from relic_rl.runtime.ray_engine import RayEngine
+from relic_rl.runtime.ray_engine import RayEngine, StalledError
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.versions import difference, fingerprint, source_digest
 
@@ -152,6 +152,29 @@ def test_the_wait_for_a_place_does_not_count_as_hanging(
     collect_while(engine, lambda: engine._env_steps == env_steps)
 
     assert engine.metrics()["actor_restarts"] == 0
+
+
+def test_a_cluster_without_a_place_ends_the_run_and_says_so(
+    give_place: Callable[[], None], engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relic_rl.runtime.ray_engine.START_SECONDS", 2.0)
+    with pytest.raises(StalledError, match="none of 1 actors has started in 2 s"):
+        collect_while(engine, lambda: True)
+
+
+def test_actors_that_bring_no_step_end_the_run_though_they_have_a_place(
+    engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect_segments(engine, incarnation=0)
+    place = engine._seats[0].place
+    assert place is not None
+    monkeypatch.setattr("relic_rl.runtime.ray_engine.START_SECONDS", 2.0)
+    os.kill(place.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StalledError, match="no step came in 2 s, 1 of 1 actors have a place"):
+            collect_while(engine, lambda: True)
+    finally:
+        os.kill(place.pid, signal.SIGKILL)
 
 
 def test_a_resumed_run_goes_on_counting_its_steps(engine: RayEngine) -> None:
