@@ -172,10 +172,7 @@ class R2D2Agent:
 
     def parameters_for_policy(self) -> dict[str, dict[str, Tensor]]:
         """State dicts, not copied, for `Policy.load`."""
-        parts = {"online": self.online.state_dict()}
-        if self.given_encoder is not None:
-            parts["given_encoder"] = self.given_encoder.state_dict()
-        return parts
+        return {name: module.state_dict() for name, module in self._acting_modules().items()}
 
     # --- learning -------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.interface import RecurrentState
 from agents.networks import ConvEncoder, RecurrentQNetwork
@@ -13,10 +13,12 @@ class Policy:
     """What acting needs: the online network (and the encoder that gives it features), frozen."""
 
     def __init__(self, online: RecurrentQNetwork, given_encoder: ConvEncoder | None) -> None:
-        self._online = online.requires_grad_(False).eval()
-        self._given_encoder = given_encoder
+        self._online, self._given_encoder = online, given_encoder
+        self._parts: dict[str, nn.Module] = {"online": online}
         if given_encoder is not None:
-            given_encoder.requires_grad_(False).eval()
+            self._parts["given_encoder"] = given_encoder
+        for part in self._parts.values():
+            part.requires_grad_(False).eval()
         self.version_updates = 0
 
     def initial_state(self, lanes: int) -> RecurrentState:
@@ -76,19 +78,15 @@ class Policy:
 
     def load(self, parts: dict[str, dict[str, Tensor]], version_updates: int) -> None:
         """Takes over newer parameters, from `R2D2Agent.parameters_for_policy`."""
-        self._online.load_state_dict(parts["online"])
-        if self._given_encoder is not None:
-            self._given_encoder.load_state_dict(parts["given_encoder"])
+        for name, part in self._parts.items():
+            part.load_state_dict(parts[name])
         self.version_updates = version_updates
 
     def state(self) -> dict[str, Any]:
         """Parameters as arrays, and their version: an actor may act with older ones."""
-        parts = {"online": self._online.state_dict()}
-        if self._given_encoder is not None:
-            parts["given_encoder"] = self._given_encoder.state_dict()
         arrays = {
-            part: {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-            for part, tensors in parts.items()
+            name: {key: tensor.cpu().numpy() for key, tensor in part.state_dict().items()}
+            for name, part in self._parts.items()
         }
         return {"version_updates": self.version_updates, "parameters": arrays}
 

@@ -260,9 +260,7 @@ def make_engine(
     ]
     if engine == "inline":
         return InlineEngine(actors[0])
-    return ThreadsEngine(
-        actors, waiting_steps=2 * len(actors), torch_threads=1, stopwatch=stopwatch
-    )
+    return ThreadsEngine(actors, stopwatch)
 
 
 def _make_ray_engine(

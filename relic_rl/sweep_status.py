@@ -58,8 +58,11 @@ def show(path: Path, *, live: bool) -> None:
 def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
     """The table, its summary, and a note on it."""
     is_active = run_folder.is_in_use(path)
-    states = [_state(path, entry, is_active=is_active) for entry in entries]
     progresses = [read_progress(path / entry.run.folder) for entry in entries]
+    states = [
+        _state(path, entry, progress, is_active=is_active)
+        for entry, progress in zip(entries, progresses, strict=True)
+    ]
     settings = list(entries[0].run.varied) if entries else []
     table = Table(box=None)
     for name in ("game", "seed", *(field.partition(".")[2] for field in settings)):
@@ -74,7 +77,7 @@ def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
             *_numbers(progress),
             Text(state, style=_STYLES.get(state, "")),
             _left(progress) if state == "running" else "",
-            Text(entry.why),
+            Text("" if state in ("running", "done") else entry.why),
         )
     counted = Counter(states)
     summary = ", ".join(f"{counted[state]} {state}" for state in _SUMMARY_ORDER if counted[state])
@@ -85,11 +88,15 @@ def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
     return table, Text(f"{len(entries)} runs: {summary}"), Text(note, style="dim")
 
 
-def _state(path: Path, entry: Entry, *, is_active: bool) -> str:
-    """The manifest's word, unless the sweep was killed and could not change it."""
-    if entry.state != "running" or is_active:
-        return entry.state
-    return "running" if run_folder.is_in_use(path / entry.run.folder) else "interrupted"
+def _state(path: Path, entry: Entry, progress: RunProgress, *, is_active: bool) -> str:
+    """What the run's folder says, which somebody else may have gone on with; else the manifest."""
+    if run_folder.is_in_use(path / entry.run.folder):
+        return "running"
+    if progress.finished:
+        return "done"
+    if entry.state == "done" or (entry.state == "running" and not is_active):
+        return "interrupted"
+    return entry.state
 
 
 def _sweep_seconds_left(states: list[str], progresses: list[RunProgress]) -> float | None:

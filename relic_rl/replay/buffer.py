@@ -28,6 +28,10 @@ MIN_PRIORITY = 1e-6
 """Ours: priorities are raised to this, so that no sequence is out of reach for ever."""
 
 
+class EmptyReplayError(RuntimeError):
+    """No sequence can be drawn, yet or at the moment."""
+
+
 class ReplayBuffer:
     """Prioritised replay of sequences made of segments. Its length is what can be drawn.
 
@@ -156,13 +160,13 @@ class ReplayBuffer:
 
         Raises:
           ValueError: batch_sequences is below 1.
-          RuntimeError: no sequence is complete yet.
+          EmptyReplayError: no sequence is complete.
         """
         if batch_sequences < 1:
             raise ValueError(f"batch_sequences is {batch_sequences}, must be at least 1")
         with self._lock:
             if not self._sequences:
-                raise RuntimeError("the replay holds no complete sequence yet: insert more first")
+                raise EmptyReplayError("the replay holds no complete sequence: insert more first")
             slots = self._tree.sample(self._rng.random(batch_sequences))
             probabilities = self._tree.get(slots) / self._tree.total
             generations = self._store.generations(slots)

@@ -1,5 +1,6 @@
 """Batches for the learner, as tensors on its device: sampled when asked for, or ahead of it."""
 
+import time
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
@@ -7,9 +8,11 @@ import torch
 from torch import Tensor
 
 from agents.interface import RecurrentState, TrainingBatch
-from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.buffer import EmptyReplayError, ReplayBuffer
 from relic_rl.replay.sequences import SequenceBatch
 from relic_rl.runtime.handoff import Handoff
+
+_EMPTY_SECONDS = 0.05
 
 
 class Batch(NamedTuple):
@@ -47,7 +50,7 @@ class BatchesInTurn:
         """Samples a batch.
 
         Raises:
-          RuntimeError: the replay holds no complete sequence yet.
+          EmptyReplayError: the replay holds no complete sequence.
         """
         sequences = self._replay.sample(self._batch_sequences)
         return Batch(sequences, training_batch(sequences, self._device))
@@ -106,14 +109,18 @@ class BatchesAhead:
         if self._started:
             self._thread.join()
 
-    def _sample(self) -> Batch:
+    def _sample(self) -> Batch | None:
         torch.set_num_threads(1)  # of this thread: costs nothing when it is so
-        if self._stream is None:
-            return self._in_turn.take()
-        with torch.cuda.stream(self._stream):
-            batch = self._in_turn.take()
-            self._stream.synchronize()
-        return batch
+        try:
+            if self._stream is None:
+                return self._in_turn.take()
+            with torch.cuda.stream(self._stream):
+                batch = self._in_turn.take()
+                self._stream.synchronize()
+            return batch
+        except EmptyReplayError:  # for a moment: a small one, whose sequences leave as they come
+            time.sleep(_EMPTY_SECONDS)
+            return None
 
 
 def training_batch(batch: SequenceBatch, device: torch.device) -> TrainingBatch:

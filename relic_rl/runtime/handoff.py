@@ -23,8 +23,8 @@ class Handoff(Generic[T]):
         self._queue: queue.Queue[T | BaseException] = queue.Queue(waiting_items)
         self._closed = threading.Event()
 
-    def thread(self, name: str, make: Callable[[], T]) -> threading.Thread:
-        """A thread, not started, that makes item after item until the handoff is closed."""
+    def thread(self, name: str, make: Callable[[], T | None]) -> threading.Thread:
+        """A thread, not started, that makes item after item (None: not now) until all is closed."""
         return threading.Thread(target=self._run, args=(make,), name=name, daemon=True)
 
     def take(self) -> T:
@@ -42,10 +42,12 @@ class Handoff(Generic[T]):
         """Lets the threads end: what they hold or make is dropped."""
         self._closed.set()
 
-    def _run(self, make: Callable[[], T]) -> None:
+    def _run(self, make: Callable[[], T | None]) -> None:
         try:
             while not self._closed.is_set():
-                self._put(make())
+                item = make()
+                if item is not None:
+                    self._put(item)
         except BaseException as error:
             self._put(error)
 

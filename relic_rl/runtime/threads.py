@@ -26,6 +26,8 @@ from relic_rl.runtime.handoff import Handoff
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.runtime.watchdog import Watchdog
 
+WAITING_STEPS = 2
+"""How many steps of an actor may wait for the learner: one in work, and one at hand."""
 CLOSE_SECONDS = 10.0
 """How long the end of a run waits for a step that its actors are in."""
 
@@ -39,23 +41,13 @@ class ThreadsEngine:
 
     Args:
       actors: each with its own environments; they are not used by anybody else from here on.
-      waiting_steps: how many steps of all lanes may wait for the learner, at least 1 per actor.
-      torch_threads: intra-op threads of each actor's policy, on a CPU.
       stopwatch: times "waiting" for actors.
     """
 
-    def __init__(
-        self,
-        actors: Sequence[Actor],
-        *,
-        waiting_steps: int,
-        torch_threads: int,
-        stopwatch: Stopwatch,
-    ) -> None:
+    def __init__(self, actors: Sequence[Actor], stopwatch: Stopwatch) -> None:
         self._actors = list(actors)
         self._stopwatch = stopwatch
-        self._torch_threads = torch_threads
-        self._steps: Handoff[Collected] = Handoff(max(waiting_steps, len(self._actors)))
+        self._steps: Handoff[Collected] = Handoff(WAITING_STEPS * len(self._actors))
         self._published = threading.Lock()
         self._parameters: Parameters | None = None
         self._version_updates = 0
@@ -117,7 +109,7 @@ class ThreadsEngine:
 
     def _act(self, number: int) -> Collected:
         """One step; the wait for a place in the queue, which may be long, comes after it."""
-        torch.set_num_threads(self._torch_threads)  # of this thread: costs nothing when it is so
+        torch.set_num_threads(1)  # of this thread: costs nothing when it is so
         actor = self._actors[number]
         with self._watchdogs[number].watching(f"a step of actor {number}"):
             self._refresh(actor)

@@ -133,13 +133,13 @@ def test_a_policy_takes_over_newer_parameters(
 def test_evaluation_plays_with_the_mean_of_past_parameters(
     make_agent: Any, make_batch: Any, join: str
 ) -> None:
-    # After update u the weight of the past is min(0.5, u / (u + 10)): 1/11, 2/12, 3/13.
-    agent = make_agent(arm="relic", join=join, average_decay=0.5)
+    # After update u the weight of the past is min(0.1, u / (u + 10)): 1/11, 0.1, 0.1.
+    agent = make_agent(arm="relic", join=join, average_decay=0.1)
     weight = agent.online.head.value[0].weight
     mean = weight.detach().clone()
     for update in range(1, 4):
         agent.update(make_batch(seed=update))
-        decay = update / (update + 10)
+        decay = min(0.1, update / (update + 10))
         mean = decay * mean + (1 - decay) * weight.detach()
 
     judged = agent.evaluation_policy().state()["parameters"]

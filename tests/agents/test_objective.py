@@ -97,3 +97,30 @@ def test_an_arm_reports_the_parts_that_its_loss_has(
     metrics = agent.representation_loss(agent.contrast_stacks(make_batch())).metrics
 
     assert metrics.keys() == {"contrastive_accuracy", "embedding_norm"} | parts
+
+
+def contrasted(make_agent: Any, **options: Any) -> tuple[RepresentationLoss, torch.Tensor]:
+    """ReLIC's loss of four random views with these options, and its gradient by the first."""
+    generator = torch.Generator().manual_seed(0)
+    views = [torch.randn(6, 4, generator=generator).requires_grad_() for _ in range(4)]
+    contrast = replace(OPTIONS, **options)
+    loss = make_agent(arm="relic", features=4, contrast=contrast).objective._contrast(*views)
+    (gradient,) = torch.autograd.grad(loss.loss, views[0])
+    return loss, gradient
+
+
+def test_alpha_weighs_the_invariance_term(make_agent: Any) -> None:
+    for alpha in (0.0, 0.7):
+        loss, _ = contrasted(make_agent, alpha=alpha)
+        parts = loss.metrics["contrastive_loss"], loss.metrics["invariance_loss"]
+        assert parts[1] > 0
+        torch.testing.assert_close(loss.loss, parts[0] + alpha * parts[1])
+
+
+def test_the_kls_direction_and_what_is_held_constant_reach_the_loss(make_agent: Any) -> None:
+    forward, reverse = (contrasted(make_agent, kl_direction=way) for way in ("forward", "reverse"))
+    held = contrasted(make_agent, kl_stop_gradient="first")
+
+    assert forward[0].metrics["invariance_loss"] != reverse[0].metrics["invariance_loss"]
+    assert torch.equal(forward[0].loss, held[0].loss)
+    assert not torch.allclose(forward[1], held[1])

@@ -11,6 +11,7 @@ from torch import Tensor
 from agents.interface import RecurrentState, TrainingBatch
 from agents.networks import stacks_from_frames
 from agents.r2d2_loss import R2D2Loss, r2d2_loss
+from agents.returns import q_lambda_targets
 
 BURN_IN, UNROLL, N_STEPS = 4, 6, 2
 DISCOUNT, EPSILON, MIX = 0.9, 1e-3, 0.9
@@ -78,10 +79,12 @@ def stepped(
     i, f, g, o = gates.chunk(4)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     h = torch.sigmoid(o) * torch.tanh(c)
+    skips = parameters["head.value.0.weight"].shape[1] > len(h)
+    read = torch.cat([h, features]) if skips else h
 
     def stream(name: str) -> Tensor:
         first, second = (f"head.{name}.{layer}" for layer in (0, 2))
-        hidden = F.relu(parameters[f"{first}.weight"] @ h + parameters[f"{first}.bias"])
+        hidden = F.relu(parameters[f"{first}.weight"] @ read + parameters[f"{first}.bias"])
         return parameters[f"{second}.weight"] @ hidden + parameters[f"{second}.bias"]
 
     advantage = stream("advantage")
@@ -149,8 +152,11 @@ def naive_loss(
 # Against the twin
 
 
-def test_loss_gradient_and_priorities_equal_a_naive_twin(make_agent: Any, make_batch: Any) -> None:
-    agent, batch = in_double(make_agent()), doubled(make_batch())
+@pytest.mark.parametrize("options", [{}, {"skip_core": True, "previous_reward": "tanh"}])
+def test_loss_gradient_and_priorities_equal_a_naive_twin(
+    make_agent: Any, make_batch: Any, options: dict[str, Any]
+) -> None:
+    agent, batch = in_double(make_agent(**options)), doubled(make_batch())
     disturb_target(agent)
     online = {
         name: parameter.detach().clone().requires_grad_()
@@ -160,6 +166,8 @@ def test_loss_gradient_and_priorities_equal_a_naive_twin(make_agent: Any, make_b
 
     rl = reinforcement(agent, batch)
     rl.loss.backward()
+    if "previous_reward" in options:
+        batch = batch._replace(previous_rewards=torch.tanh(batch.previous_rewards))
     expected, priorities = naive_loss(online, target, batch)
     expected.backward()
 
@@ -325,3 +333,42 @@ def test_peng_traces_replace_the_n_step_targets(make_agent: Any, make_batch: Any
     traces = reinforcement(make_agent(trace_lambda=0.7), batch).td_errors
 
     assert not torch.allclose(n_step, traces)
+
+
+def test_peng_traces_are_made_of_the_rows_and_settings_of_the_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    L, T, B, A = 7, 5, 3, 4
+    online, target = torch.randn(2, L, B, A, generator=generator)
+    actions = torch.randint(A, (L, B), generator=generator)
+    rewards = torch.randn(L, B, generator=generator)
+    is_step = torch.ones(L, B, dtype=torch.bool)
+    is_step[4:, 1] = False
+    terminated = torch.zeros(L, B, dtype=torch.bool)
+    terminated[3, 1] = True
+    common = {"rewards": rewards, "terminated": terminated, "is_step": is_step}
+
+    rl = r2d2_loss(
+        online_q=online[:T],
+        bootstrap_online_q=online,
+        target_q=target,
+        actions=actions,
+        **common,
+        weights=torch.ones(B),
+        discount=0.9,
+        n_steps=2,
+        trace_lambda=0.7,
+        rescaling_epsilon=EPSILON,
+        priority_mix=MIX,
+    )
+    targets = q_lambda_targets(
+        **common,
+        online_q=online,
+        target_q=target,
+        discount=0.9,
+        n_steps=2,
+        lambda_=0.7,
+        epsilon=EPSILON,
+    )
+    chosen = online[:T].gather(-1, actions[:T, :, None]).squeeze(-1)
+
+    torch.testing.assert_close(rl.td_errors, (targets - chosen) * is_step[:T])

@@ -129,6 +129,16 @@ def test_four_of_five_lost_lives_are_told_and_the_fifth_is_the_end_of_the_game()
         assert lost[: over.argmax()].sum() == 4
 
 
+def test_a_life_that_is_lost_in_the_capped_step_is_told_as_the_cap_alone():
+    results = play(make_atari("breakout", 1, 0, NOOP, reseed_steps=0), 250)[1]
+    first = next(step for step, result in enumerate(results) if result.life_lost[0])
+    cap = dataclasses.replace(NOOP, max_episode_frames=4 * (first + 1))
+
+    last = play(make_atari("breakout", 1, 0, cap, reseed_steps=0), first + 1)[1][-1]
+
+    assert (last.truncated[0], last.terminated[0], last.life_lost[0]) == (True, False, False)
+
+
 def test_a_game_without_lives_loses_none():
     env = make_atari("pong", 2, 0, NOOP)
 

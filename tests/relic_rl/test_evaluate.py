@@ -45,6 +45,7 @@ class Witness:
         self.actions: list[NDArray[np.int64]] = []
         self.q: list[NDArray[np.float32]] = []
         self.shown: list[tuple[Tensor, Tensor, Tensor, RecurrentState]] = []
+        self.after: list[RecurrentState] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.env if hasattr(self.env, name) else self.policy, name)
@@ -63,6 +64,7 @@ class Witness:
         self.shown.append((stacks.clone(), actions.clone(), rewards.clone(), state))
         q, after = self.policy.q_values(stacks, actions, rewards, state)
         self.q.append(q.numpy().copy())
+        self.after.append(after)
         return q, after
 
     def play(self, episodes: int, *, epsilon: float = 0.2, seed: int = 0) -> list[float]:
@@ -144,6 +146,29 @@ def test_every_episode_begins_with_an_empty_memory() -> None:
         else:
             assert actions.tolist() == witness.actions[step - 1].tolist()
             assert state.hidden.any()
+
+
+@pytest.mark.parametrize("max_episode_steps", [None, 4])
+def test_a_lane_starts_afresh_when_its_own_episode_ends_and_never_else(
+    max_episode_steps: int | None,
+) -> None:
+    env = MemoryLanes(2, 0, blank_frames=20, max_episode_steps=max_episode_steps)
+    witness = Witness(env if max_episode_steps else UnevenLanes(3, 1))
+    witness.play(6)
+
+    fresh = 0
+    for step, (stacks, actions, rewards, state) in enumerate(witness.shown[1:]):
+        for lane, ended in enumerate(witness.ended[step]):
+            if ended:
+                fresh += 1
+                assert not stacks[lane, :-1].any()
+                assert (actions[lane], rewards[lane]) == (-1, 0.0)
+                assert not state.hidden[lane].any()
+            else:
+                assert actions[lane] == witness.actions[step][lane]
+                assert torch.equal(state.hidden[lane], witness.after[step].hidden[lane])
+                assert torch.equal(state.cell[lane], witness.after[step].cell[lane])
+    assert fresh >= 3
 
 
 def test_epsilon_zero_is_greedy_and_one_is_uniform() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -22,10 +24,11 @@ from relic_rl.analysis.runs import find_series
 from relic_rl.errors import UsageError, UserError
 from relic_rl.progress import RunProgress, read_progress
 from relic_rl.resources import memory_bytes
-from relic_rl.run_folder import is_in_use
+from relic_rl.run_folder import RunFolder, is_in_use
 from relic_rl.sweep import carried
 from relic_rl.sweep_local import share
 from relic_rl.sweep_manifest import Entry, Manifest, Placement, SweepRequest, names_of, read_states
+from relic_rl.sweep_ray import Needs
 from relic_rl.sweep_status import _sweep_seconds_left
 
 COMMAND = [sys.executable, "-m", "relic_rl.cli", "sweep"]
@@ -179,6 +182,7 @@ def test_a_run_knows_its_sweep_and_its_name_in_it(tmp_path: Path) -> None:
 def test_as_many_runs_at_once_as_cores_or_memory_carry(monkeypatch: pytest.MonkeyPatch) -> None:
     config = configuration.resolve("smoke", {"run.device": "cpu"}).config
     needed = memory_bytes(config)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
     def carried_with(cores: int, runs_in_memory: float) -> int:
         memory = SimpleNamespace(available=int(runs_in_memory * needed))
@@ -196,6 +200,7 @@ def test_places_share_the_cores_evenly_and_without_overlap(
     monkeypatch: pytest.MonkeyPatch, parallel: int
 ) -> None:
     cores = {0, 2, 3, 5, 8, 9, 12, 13}
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
     places = [place.cores for place in share(parallel, uses_gpu=False)]
     sizes = [len(place) for place in places]
@@ -206,6 +211,29 @@ def test_places_share_the_cores_evenly_and_without_overlap(
     assert set().union(*places) == cores
     if parallel <= len(cores):
         assert sum(sizes) == len(cores)
+
+
+def test_a_node_of_a_cluster_holds_as_many_runs_as_its_scarcest_resource() -> None:
+    needs = Needs(cpus=2, gpus=1, memory_bytes=4 << 30)
+
+    assert needs.fit({"CPU": 8.0, "GPU": 3.0, "memory": float(9 << 30)}) == 2
+    assert needs.fit({"CPU": 8.0, "GPU": 1.0, "memory": float(90 << 30)}) == 1
+    assert needs.fit({"CPU": 3.0, "GPU": 3.0, "memory": float(90 << 30)}) == 1
+    assert needs.fit({"CPU": 8.0, "memory": float(9 << 30)}) == 0
+
+
+def test_a_run_on_a_cluster_is_given_what_the_most_demanding_of_the_sweep_needs() -> None:
+    small, large = (
+        configuration.resolve("smoke", settings).config
+        for settings in (
+            {"run.device": "cpu"},
+            {"run.device": "cpu", "run.threads": 3, "replay.capacity_steps": 900_000},
+        )
+    )
+    cluster: Any = SimpleNamespace(ray=SimpleNamespace(cluster_resources=dict))
+
+    for configs in ((small, large), (large, small)):
+        assert Needs.of(configs, cluster) == Needs(3, 0, memory_bytes(large))
 
 
 def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +253,8 @@ def test_places_under_a_quota_share_it_and_are_confined_to_no_core(
 
     assert [place.environment for place in places] == 3 * [{"OMP_NUM_THREADS": "2"}]
     assert {place.cores for place in places} == {frozenset(range(64))}
+    crowd = share(11, uses_gpu=False)  # of 8: a place has a thread at least
+    assert {place.environment["OMP_NUM_THREADS"] for place in crowd} == {"1"}
 
 
 # --- a sweep that meets a failure -----------------------------------------------------------------
@@ -278,6 +308,23 @@ def test_status_shows_every_run_and_why_one_failed(
         assert re.search(r"toy_memory +1 +failed +cannot make run folder", out)
         assert re.search(r"Pong +0 +1,200 +\d+\.\d +-\d+\.0 +-?\d+\.\d % +done", out)
         assert "4 runs: 3 done, 1 failed" in out
+
+
+def test_status_believes_the_runs_folders_more_than_the_manifest(
+    failed: tuple[Path, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(failed[0], tmp_path / "copy"))
+    manifest = folder / "manifest.jsonl"
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    stopped = [json.dumps({**line, "state": "queued", "why": "stopped"}) for line in lines]
+    manifest.write_text("".join(f"{line}\n" for line in stopped))
+    owned = RunFolder.open(folder / "runs/pong-s0")  # as by a `resume` by hand
+    status, out, _ = run_here(capsys, "status", str(folder))
+    owned.close()
+
+    assert status == 0
+    assert "4 runs: 2 done, 1 running, 1 queued" in out
+    assert out.count("stopped") == 1
 
 
 def test_the_time_left_of_a_sweep_is_that_of_its_running_and_of_its_waiting_runs() -> None:

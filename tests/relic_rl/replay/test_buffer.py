@@ -313,6 +313,20 @@ def test_a_late_priority_for_an_evicted_sequence_is_ignored(make_episode, make_b
     assert after == before
 
 
+def test_a_late_priority_opens_no_sequence_that_has_lost_a_part(make_episode, make_buffer):
+    replay = make_buffer(burn_in_steps=0, capacity_steps=8)
+    first, second = make_episode(0, 9).segments(4, 3)[:2]
+    replay.insert(second)
+    replay.insert(first)
+    draw = replay.draw(1)
+    assert [s.name.index for s in draw.segments[0]] == [0, 1]
+
+    replay.insert(make_episode(1, 4).segments(4, 3)[0])  # evicts the second, the first stays
+
+    assert replay.update_priorities(draw.slots, draw.generations, [1e6]) == 0
+    assert {segments[0].name.episode for segments in replay.draw(8).segments} == {1}
+
+
 def test_a_draw_outlives_the_eviction_of_its_segments(make_episode, make_buffer):
     replay = make_buffer(capacity_steps=40)
     fill(replay, [make_episode(0, 40)])

@@ -89,6 +89,7 @@ class WitnessPolicy:
         self.previous_actions: list[NDArray[np.int64]] = []
         self.previous_rewards: list[NDArray[np.float32]] = []
         self.states: list[NDArray[np.float32]] = []  # [N, 2, D], before the step
+        self.after: list[NDArray[np.float32]] = []
         self.q: list[NDArray[np.float32]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -102,6 +103,7 @@ class WitnessPolicy:
         self.previous_rewards.append(rewards.numpy().copy())
         self.states.append(torch.stack([state.hidden, state.cell], dim=1).numpy().copy())
         q, after = self.policy.q_values(stacks, actions, rewards, state)
+        self.after.append(torch.stack([after.hidden, after.cell], dim=1).numpy().copy())
         self.q.append(q.numpy().copy())
         return q, after
 
@@ -355,6 +357,14 @@ def test_the_stored_state_is_the_policys_before_the_segments_first_step(scene: S
             assert np.array_equal(segment.recurrent_state, told[key].states[start])
             assert (start > 0 or told[key].goes_on) == bool(segment.recurrent_state.any())
             start += segment.steps
+
+
+def test_a_lane_forgets_when_its_own_episode_ends_and_never_else(scene: Scene) -> None:
+    policy = scene.policy
+    for step, result in enumerate(scene.env.results[:-1]):
+        ended = result.terminated | result.truncated
+        assert not policy.states[step + 1][ended].any()
+        assert np.array_equal(policy.states[step + 1][~ended], policy.after[step][~ended])
 
 
 def test_first_priorities_rest_on_the_n_step_errors_of_the_whole_episode(scene: Scene) -> None:

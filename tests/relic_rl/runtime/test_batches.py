@@ -147,9 +147,19 @@ def test_a_source_that_never_ran_closes(replay: ReplayBuffer) -> None:
     BatchesAhead(replay, 3, CPU).close()
 
 
-def test_what_breaks_the_sampling_reaches_the_learner() -> None:
-    batches = BatchesAhead(empty_replay(), 3, CPU)
+def test_what_breaks_the_sampling_reaches_the_learner(replay: ReplayBuffer) -> None:
+    batches = BatchesAhead(replay, 0, CPU)
 
-    with pytest.raises(RuntimeError, match="no complete sequence"):
+    with pytest.raises(ValueError, match="batch_sequences is 0"):
         batches.take()
+    batches.close()
+
+
+def test_a_replay_that_is_empty_for_a_moment_makes_the_learner_wait(replay: ReplayBuffer) -> None:
+    empty = empty_replay()
+    batches = BatchesAhead(empty, 3, CPU)
+    later = threading.Timer(0.3, lambda: [*map(empty.insert, replay.segments_since(0))])
+    later.start()
+
+    assert len(batches.take().sequences.slots) == 3
     batches.close()

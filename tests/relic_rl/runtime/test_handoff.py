@@ -16,8 +16,13 @@ def test_items_come_in_the_order_they_were_made() -> None:
 
 def test_a_maker_waits_when_nobody_takes() -> None:
     made: list[int] = []
-    handoff: Handoff[None] = Handoff(3)
-    thread = handoff.thread("maker", lambda: made.append(0))
+    handoff: Handoff[int] = Handoff(3)
+
+    def make() -> int:
+        made.append(0)
+        return len(made)
+
+    thread = handoff.thread("maker", make)
     thread.start()
 
     thread.join(0.5)
@@ -27,6 +32,15 @@ def test_a_maker_waits_when_nobody_takes() -> None:
     handoff.close()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_maker_that_has_nothing_now_is_asked_again() -> None:
+    answers = iter([1, None, None, 2])
+    handoff: Handoff[int] = Handoff(1)
+    handoff.thread("maker", lambda: next(answers)).start()
+
+    assert [handoff.take(), handoff.take()] == [1, 2]
+    handoff.close()
 
 
 def test_what_ends_a_maker_comes_after_what_it_made() -> None:
