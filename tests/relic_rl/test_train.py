@@ -233,13 +233,24 @@ def test_a_run_resumed_after_its_end_is_the_longer_run_bit_for_bit(
     assert in_two.evaluations()[-1] == straight.evaluations()[-1]
 
 
-def test_a_pong_run_that_was_stopped_and_resumed_is_the_run_that_never_was(
-    runner: Callable[..., Runner],
+LAPTOPS = {
+    "network__skip_core": True,
+    "network__previous_reward": "tanh",
+    "learner__burn_in_steps": 0,
+    "learner__average_decay": 0.9,
+    "learner__life_loss_ends_return": True,
+}
+"""What `laptop` does otherwise than `smoke`."""
+
+
+@pytest.mark.parametrize(("game", "settings"), [("Pong", {}), ("Breakout", LAPTOPS)])
+def test_a_games_run_that_was_stopped_and_resumed_is_the_run_that_never_was(
+    runner: Callable[..., Runner], game: str, settings: dict[str, Any]
 ) -> None:
-    in_two, straight = runner(game="Pong"), runner(game="Pong")
-    in_two.train(until=lambda training: training.progress.env_steps >= 200)
-    in_two.train(until=lambda training: training.progress.env_steps >= 400, resume=True)
-    straight.train(until=lambda training: training.progress.env_steps >= 400)
+    in_two, straight = runner(game=game), runner(game=game)
+    in_two.train(until=lambda training: training.progress.env_steps >= 200, **settings)
+    in_two.train(until=lambda training: training.progress.env_steps >= 400, resume=True, **settings)
+    straight.train(until=lambda training: training.progress.env_steps >= 400, **settings)
 
     assert differences(in_two, straight) == set()
     assert in_two.metrics() == straight.metrics()
