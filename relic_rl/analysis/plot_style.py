@@ -1,12 +1,14 @@
 """How all figures look: colours, type, scales, and how a number is written at an axis."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 COLOURS = (
     *("#1b5e9e", "#2e8b6d", "#8a5aa8", "#b03a5b", "#5a6b1f", "#2f4858"),
@@ -44,6 +46,7 @@ STYLE: Any = {  # matplotlib types the keys, one by one
 }
 # Percent of human: linear to 100, logarithmic beyond, ticks where a reader looks for them.
 _PERCENT_TICKS = (-10_000, -1000, -300, -100, 0, 50, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+_LEGEND_ROW_INCHES = 0.18
 _P = ParamSpec("_P")
 
 
@@ -72,6 +75,15 @@ def percent_axis(axis: Axes, *, top: bool = False) -> None:
     axis.set_xticks(_PERCENT_TICKS, [short(tick) for tick in _PERCENT_TICKS])
     axis.minorticks_off()
     axis.tick_params(axis="x", length=0, labeltop=top)
+
+
+def legend_above(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """One in as many columns as the figure is wide enough for; each further row makes it taller."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = min(max(int(figure.get_figwidth() / (0.6 + 0.06 * longest)), 1), 6)
+    rows = math.ceil(len(handles) / columns)
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW_INCHES * (rows - 1))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
 
 
 def published_line(i: int) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from relic_rl.analysis.plot_style import (
     PUBLISHED_MARKERS,
     SOFT,
     STYLE,
+    legend_above,
     percent_axis,
     published_line,
     short,
@@ -163,10 +164,12 @@ def score_bars(
 def learning_grid(series: Sequence[Series]) -> Figure:
     """Small multiples: evaluations of every game and seed, one colour a series.
 
-    The means over seeds are of the runs that count. With one series, the running mean of its
-    training episodes stands behind them.
+    The means over seeds are of the runs that count. With one series, or where no run was evaluated
+    on its way, the running mean of its training episodes stands behind them.
     """
-    played = {run.game for one in series for run in one.evaluated}
+    runs = [run for one in series for run in one.evaluated]
+    shows_training = len(series) == 1 or all(len(run.evaluations.frames) == 1 for run in runs)
+    played = {run.game for run in runs}
     games = [game for game in ATARI57 if game in played]
     columns = min(len(games), 6 if len(games) > 12 else 4)
     rows = math.ceil(len(games) / columns)
@@ -175,14 +178,14 @@ def learning_grid(series: Sequence[Series]) -> Figure:
     for axis, game in zip(axes, games, strict=False):
         shown = []
         for colour, one in zip(cycle(COLOURS), series, strict=False):
-            runs = [run for run in one.evaluated if run.game == game]
-            for run in runs:
-                if len(series) == 1 and len(run.episodes.frames):
+            drawn = [run for run in one.evaluated if run.game == game]
+            for run in drawn:
+                if shows_training and len(run.episodes.frames):
                     training = _smooth(run.episodes)
-                    axis.plot(training.frames, training.scores, color=BELOW_HUMAN, lw=1.0)
+                    axis.plot(training.frames, training.scores, color=colour, lw=1.0, alpha=0.45)
                     shown.append(training.scores)
                 curve = run.evaluations
-                thin = {"lw": 0.8, "alpha": 0.6} if len(runs) > 1 else {"lw": 1.6}
+                thin = {"lw": 0.8, "alpha": 0.6} if len(drawn) > 1 else {"lw": 1.6}
                 axis.plot(curve.frames, curve.scores, _dots(curve.frames), color=colour, **thin)
                 shown.append(curve.scores)
             counted = [run.evaluations for run in one.runs if run.game == game]
@@ -205,11 +208,12 @@ def learning_grid(series: Sequence[Series]) -> Figure:
         Line2D([], [], color=colour, label=one.label if len(series) > 1 else "evaluation")
         for colour, one in zip(cycle(COLOURS), series, strict=False)
     ]
-    if len(series) == 1:
-        handles.append(Line2D([], [], color=BELOW_HUMAN, lw=1.0, label="training, exploring"))
+    if shows_training:
+        look: dict[str, Any] = {"color": COLOURS[0] if len(series) == 1 else SOFT, "alpha": 0.45}
+        handles.append(Line2D([], [], lw=1.0, **look, label="training, exploring"))
     handles.append(Line2D([], [], color=INK, lw=1.0, ls="--", label="human"))
     handles.append(Line2D([], [], color=FAINT, lw=1.0, ls=":", label="random"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=6)
+    legend_above(figure, handles)
     return figure
 
 
@@ -315,9 +319,14 @@ def _marks(
 
 
 def _aggregates_over_frames(series: Series) -> tuple[NDArray[np.float64], list[dict[str, float]]]:
-    """Returns up to 50 frame counts that all runs have passed, and the aggregate rows at each."""
+    """Up to 50 frame counts that all runs have passed, and the aggregate rows at each.
+
+    Runs that were evaluated at their end alone make one point, where the longest ends.
+    """
     first = max(float(run.evaluations.frames[0]) for run in series.runs)
     last = min(float(run.evaluations.frames[-1]) for run in series.runs)
+    if all(len(run.evaluations.frames) == 1 for run in series.runs):
+        last = first
     frames = np.unique(np.linspace(first, last, 50)) if last >= first else np.array([])
     points = []
     for at in frames:
