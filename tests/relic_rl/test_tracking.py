@@ -183,6 +183,7 @@ def test_a_run_of_a_sweep_is_mirrored_with_its_scalars_its_group_and_its_files(t
     assert given_file(run, "curves.png")
     assert given_file(run, "film.gif").parents[1].name.endswith(info.run_id)
     assert given_file(out, "report.html")
+    stored_bytes(out, until=b"report of arms")
     (of_report,) = [record.run for record in records(out) if record.HasField("run")]
     assert (of_report.run_group, of_report.job_type) == ("arms", "report")
     assert "files of 'report of arms'" in capsys.readouterr().out
