@@ -58,10 +58,9 @@ def check_resources(config: Config, run_dir: Path) -> None:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, of the machine or of a GPU; torch has no class for the former."""
-    says = "allocate memory" in str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and says
-    )
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def memory_bytes(config: Config) -> int:

@@ -200,10 +200,11 @@ class SweepRuns:
         total, done = len(self.manifest.entries), self.manifest.count("done")
         self._console.say(f"{done} of {total} runs are done")
         if self._cut_off:
+            first = self._cut_off[0]
             raise SweepError(
-                f"stopped, but {len(self._cut_off)} runs have no checkpoint of their last moments, "
-                f"first {self._cut_off[0].run.folder}: {self._cut_off[0].why}; the same command "
-                "goes on from the checkpoints before"
+                f"stopped, but {len(self._cut_off)} of {total} runs kept no checkpoint of their "
+                f"last moments, first {first.run.folder}: {first.why}; the same command goes on "
+                "from the checkpoints before"
             )
         if stop.requested:
             self._console.say("stopped with checkpoints; the same command goes on")
