@@ -173,7 +173,8 @@ def learning_grid(series: Sequence[Series]) -> Figure:
     games = [game for game in ATARI57 if game in played]
     columns = min(len(games), 6 if len(games) > 12 else 4)
     rows = math.ceil(len(games) / columns)
-    figure = Figure(figsize=(1.85 * columns + 0.3, 1.45 * rows + 0.7), layout="constrained")
+    size = (max(1.85 * columns + 0.3, 4.0), 1.45 * rows + 0.7)  # the axes' label is wide
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for axis, game in zip(axes, games, strict=False):
         shown = []
@@ -209,8 +210,8 @@ def learning_grid(series: Sequence[Series]) -> Figure:
         for colour, one in zip(cycle(COLOURS), series, strict=False)
     ]
     if shows_training:
-        look: dict[str, Any] = {"color": COLOURS[0] if len(series) == 1 else SOFT, "alpha": 0.45}
-        handles.append(Line2D([], [], lw=1.0, **look, label="training, exploring"))
+        colour = COLOURS[0] if len(series) == 1 else SOFT
+        handles.append(Line2D([], [], c=colour, lw=1, alpha=0.45, label="training, exploring"))
     handles.append(Line2D([], [], color=INK, lw=1.0, ls="--", label="human"))
     handles.append(Line2D([], [], color=FAINT, lw=1.0, ls=":", label="random"))
     legend_above(figure, handles)
@@ -319,14 +320,13 @@ def _marks(
 
 
 def _aggregates_over_frames(series: Series) -> tuple[NDArray[np.float64], list[dict[str, float]]]:
-    """Up to 50 frame counts that all runs have passed, and the aggregate rows at each.
+    """Frame counts, up to 50, that all runs have passed, and the aggregate rows at each.
 
     Runs that were evaluated at their end alone make one point, where the longest ends.
     """
     first = max(float(run.evaluations.frames[0]) for run in series.runs)
     last = min(float(run.evaluations.frames[-1]) for run in series.runs)
-    if all(len(run.evaluations.frames) == 1 for run in series.runs):
-        last = first
+    last = first if all(len(run.evaluations.frames) == 1 for run in series.runs) else last
     frames = np.unique(np.linspace(first, last, 50)) if last >= first else np.array([])
     points = []
     for at in frames:

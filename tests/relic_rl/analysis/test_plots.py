@@ -84,6 +84,8 @@ def test_the_grids_legend_fits_into_a_narrow_picture(
     inside, whole = legend.get_window_extent(), figure.bbox
 
     assert whole.x0 <= inside.x0 < inside.x1 <= whole.x1
+    label = figure._supxlabel.get_window_extent()
+    assert whole.x0 <= label.x0 < label.x1 <= whole.x1
     assert figure.axes[0].get_window_extent().height > 0.6 * figure.dpi  # room for a curve
 
 
