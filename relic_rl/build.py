@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from agents.agent import R2D2Agent
+from agents.exploration import epsilon_ladder
 from agents.options import (
     NetworkShape,
     ReinforcementOptions,
@@ -22,20 +23,17 @@ from envs.interface import VectorEnv
 from envs.protocol import PROTOCOLS
 from envs.toy import MemoryLanes
 from relic_rl import config as configuration
-from relic_rl.analysis.scores import human_normalized
 from relic_rl.config import Config
 from relic_rl.errors import ResourceError
 from relic_rl.machine import cores
 from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn
 from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.inline import InlineEngine
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.runtime.threads import ThreadsEngine
-
-TOY_GAME = "toy_memory"
-"""A game of ours for tests and for debugging: solved only by an agent with memory."""
 
 
 def named_seed(seed: int, name: str) -> int:
@@ -199,6 +197,12 @@ def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.devic
     )
 
 
+def make_epsilons(config: Config) -> torch.Tensor:
+    """Returns float32[lanes]: each lane's rate of exploration, over all the run's actors."""
+    actor = config.actor
+    return epsilon_ladder(actor.lanes, actor.epsilon_base, actor.epsilon_exponent)
+
+
 def make_replay(config: Config, *, seed: int) -> ReplayBuffer:
     """An empty replay."""
     learner, replay = config.learner, config.replay
@@ -355,8 +359,3 @@ def make_actor(
         device=agent.device,
         stopwatch=stopwatch,
     )
-
-
-def normalized_score(game: str, score: float) -> float | None:
-    """Human-normalized score as a fraction; None for a toy."""
-    return None if game == TOY_GAME else human_normalized(game, score)

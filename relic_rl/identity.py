@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from envs.games import UnknownGameError, find_game
-from relic_rl import build, run_folder
 from relic_rl import config as configuration
+from relic_rl import run_folder
 from relic_rl.config import Config
 from relic_rl.errors import UsageError
+from relic_rl.run_game import game_name
 
 SEEDS = 2**31
 
@@ -45,20 +45,6 @@ def read_identity(run_dir: Path) -> RunIdentity:
         raise UsageError(f"unknown key {min(unknown)!r} in {path}")
     check_seed(top["seed"], name=f"seed in {path}")
     return RunIdentity(config, game_name(top["game"]), top["seed"], top["preset"])
-
-
-def game_name(text: str) -> str:
-    """The canonical name of a game; a toy's is itself.
-
-    Raises:
-      UsageError: no such game.
-    """
-    if text == build.TOY_GAME:
-        return text
-    try:
-        return find_game(text).name
-    except UnknownGameError as error:
-        raise UsageError(str(error)) from None
 
 
 def check_seed(seed: int, name: str = "--seed") -> None:

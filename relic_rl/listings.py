@@ -10,7 +10,7 @@ from rich.table import Table
 from envs.games import ATARI57, REFERENCE_SOURCE
 from relic_rl import build
 from relic_rl import config as configuration
-from relic_rl.identity import game_name
+from relic_rl.run_game import game_name
 
 
 def show_config(game: str, preset: str | None, overrides: dict[str, Any]) -> None:

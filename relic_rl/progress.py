@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from envs.games import UnknownGameError
 from relic_rl import config as configuration
-from relic_rl.analysis.scores import human_normalized
 from relic_rl.config import Config
 from relic_rl.counters import Budget
 from relic_rl.errors import UserError
 from relic_rl.metrics import EVALUATIONS_FILE, METRICS_FILE
 from relic_rl.run_folder import CONFIG_FILE, is_in_use
+from relic_rl.run_game import normalized_score
 from relic_rl.sweep_manifest import read_states
 
 _TAIL_BYTES = 65_536  # many lines of either table
@@ -55,7 +54,9 @@ def read_progress(run_dir: Path) -> RunProgress:
         minutes=latest.get("minutes", 0.0),
         score=score,
         is_evaluated=bool(evaluation),
-        human_normalized_score=_normalized(str(top.get("game")), score),
+        human_normalized_score=(
+            None if score is None else normalized_score(str(top.get("game")), score)
+        ),
         seconds_left=_seconds_left(config, row),
         finished=is_finished(configuration.values(config), evaluation)
         and evaluation["env_frames"] in checkpoints,
@@ -107,13 +108,6 @@ def _seconds_left(config: Config, row: dict[str, Any]) -> float | None:
         return None
     budget = Budget(config.run.frames, config.run.minutes)
     return budget.seconds_left(row["env_frames"], row["minutes"], row.get("frames_per_second", 0.0))
-
-
-def _normalized(game: str, score: float | None) -> float | None:
-    try:
-        return None if score is None else human_normalized(game, score)
-    except UnknownGameError:
-        return None
 
 
 def _last_row(path: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from envs.atari import rom_md5
 from envs.games import find_game
 from envs.protocol import PROTOCOLS
 from relic_rl import build, run_folder
@@ -18,12 +17,13 @@ from relic_rl.console import Console, count, end_in_words, size
 from relic_rl.counters import FRAMES_PER_STEP, Budget
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import evaluate_agent
-from relic_rl.identity import RunIdentity, check_seed, game_name, read_identity
+from relic_rl.identity import RunIdentity, check_seed, read_identity
 from relic_rl.machine import available_bytes
 from relic_rl.metrics import Evaluation
 from relic_rl.progress import is_finished, last_evaluation
 from relic_rl.resources import check_resources, is_out_of_memory, replay_bytes
 from relic_rl.run_folder import RunFolder
+from relic_rl.run_game import game_name, game_rom_md5, game_slug, normalized_score
 from relic_rl.run_log import log_to
 from relic_rl.stop import StoppedEarly, StopRequest
 from relic_rl.train import Training
@@ -40,8 +40,7 @@ def train(
     name = game_name(game)
     resolved = configuration.resolve(build.chosen_preset(preset), overrides)
     check_seed(seed)
-    slug = name if name == build.TOY_GAME else find_game(name).slug
-    path = run_dir or run_folder.default_path(slug, resolved.preset, seed)
+    path = run_dir or run_folder.default_path(game_slug(name), resolved.preset, seed)
     check_resources(resolved.config, path)
     build.learner_device(resolved.config)  # refused here, before the folder is taken
     folder = RunFolder.create(path)
@@ -50,7 +49,7 @@ def train(
         run_folder.write_metadata(
             path,
             game=name,
-            rom_md5=_rom_md5(name),
+            rom_md5=game_rom_md5(name),
             seed=seed,
             protocol=PROTOCOLS[run.config.env.protocol],
             action_set=run.config.env.action_set,
@@ -95,14 +94,10 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
             if checkpoint is not None:
                 _expect_unfinished(run_dir, checkpoint, run.config)
                 plan += _changes(checkpoint, run, allow_change)
-            run_folder.expect_emulator(run_dir, _rom_md5(run.game))
+            run_folder.expect_emulator(run_dir, game_rom_md5(run.game))
             _run(run_dir, run, plan, console, checkpoint)
     finally:
         folder.close()
-
-
-def _rom_md5(game: str) -> str | None:
-    return None if game == build.TOY_GAME else rom_md5(find_game(game))
 
 
 def _done(checkpoint: Checkpoint | None) -> str:
@@ -169,7 +164,7 @@ def evaluate(run_dir: Path, episodes: int | None, seed: int, *, as_json: bool) -
         "episodes": episodes,
         "scores": scores,
         "mean_score": mean,
-        "human_normalized_score": build.normalized_score(game, mean),
+        "human_normalized_score": normalized_score(game, mean),
         "protocol": config.env.protocol,
     }
     if as_json:
@@ -273,7 +268,7 @@ def _farewell(path: Path, game: str, evaluation: Evaluation | None) -> str:
 
 
 def _against_human(game: str, score: float) -> str:
-    normalized = build.normalized_score(game, score)
+    normalized = normalized_score(game, score)
     if normalized is None:
         return ""
     known = find_game(game)

@@ -20,9 +20,10 @@ from relic_rl.config import Config
 from relic_rl.console import Console, end_in_words
 from relic_rl.counters import Budget
 from relic_rl.errors import UsageError, UserError
-from relic_rl.identity import check_seed, game_name
+from relic_rl.identity import check_seed
 from relic_rl.machine import available_bytes, cores
 from relic_rl.resources import memory_bytes
+from relic_rl.run_game import game_name
 from relic_rl.stop import StopRequest
 from relic_rl.sweep_local import LocalBackend, share
 from relic_rl.sweep_manifest import SWEEP_FILE, UNSPLIT_FIELD, Placement, PlannedRun, SweepRequest

@@ -26,6 +26,7 @@ from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.errors import UsageError, UserError
 from relic_rl.run_folder import write_whole
+from relic_rl.run_game import game_slug
 from relic_rl.settings import PositiveInt
 
 SWEEP_FILE = "sweep.toml"
@@ -119,7 +120,7 @@ class SweepRequest:
             raise UsageError(f"{repeated[0]} is asked for twice")
         return [
             PlannedRun(
-                folder=f"{label}/{_slug(game)}-s{seed}",
+                folder=f"{label}/{game_slug(game)}-s{seed}",
                 game=game,
                 seed=seed,
                 settings=settings,
@@ -286,10 +287,6 @@ def _text_of(preset: str) -> str:
         return Path(preset).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read preset {preset}: {error}") from error
-
-
-def _slug(game: str) -> str:
-    return ATARI57[game].slug if game in ATARI57 else game
 
 
 def _meant(values: tuple[str, ...] | None) -> list[float | str] | None:

@@ -19,7 +19,6 @@ import numpy as np
 import psutil
 
 from agents.agent import R2D2Agent
-from agents.exploration import epsilon_ladder
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.analysis.plots import learning_curve, save_figure
@@ -32,6 +31,7 @@ from relic_rl.errors import ResourceError
 from relic_rl.evaluate import evaluate_agent
 from relic_rl.metrics import Episode, Evaluation, MetricsLog
 from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.run_game import normalized_score
 from relic_rl.runtime.engine import resumed_generator, resumed_incarnation
 from relic_rl.runtime.learner import Learner, RunningMeans
 from relic_rl.runtime.limiter import RateLimiter
@@ -87,9 +87,7 @@ class Training:
             replay_ratio=config.replay.replay_ratio,
             steps_per_update=config.learner.batch_sequences * config.learner.unroll_steps,
         )
-        self.epsilons = epsilon_ladder(
-            config.actor.lanes, config.actor.epsilon_base, config.actor.epsilon_exponent
-        )
+        self.epsilons = build.make_epsilons(config)
         self.engine = build.make_engine(
             config,
             game,
@@ -223,7 +221,7 @@ class Training:
             minutes=progress.minutes,
             updates=progress.updates,
             scores=scores,
-            human_normalized_score=build.normalized_score(self.game, float(np.mean(scores))),
+            human_normalized_score=normalized_score(self.game, float(np.mean(scores))),
             epsilon=config.evaluation.epsilon,
             protocol=config.env.protocol,
         )

@@ -1,13 +1,11 @@
 """What two processes must agree in to take part in one run, as plain text by name."""
 
-import contextlib
 import functools
 import hashlib
 import importlib.metadata
 from pathlib import Path
 
-from envs.atari import rom_md5
-from envs.games import UnknownGameError, find_game
+from relic_rl.run_game import game_rom_md5
 
 _PACKAGES = ("agents", "envs", "relic_rl")
 
@@ -22,8 +20,8 @@ def fingerprint(game: str) -> dict[str, str]:
     """
     found = {name: importlib.metadata.version(name) for name in ("relic-rl", "torch", "ale-py")}
     found["source of relic-rl"] = source_digest()
-    with contextlib.suppress(UnknownGameError):
-        found["ROM md5"] = rom_md5(find_game(game))
+    if md5 := game_rom_md5(game):
+        found["ROM md5"] = md5
     return found
 
 

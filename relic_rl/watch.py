@@ -27,6 +27,7 @@ from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import Player
 from relic_rl.identity import check_seed
 from relic_rl.overlay import Picture, Thought, draw, saliency
+from relic_rl.run_game import TOY_GAME
 from relic_rl.stop import StopRequest
 from relic_rl.tracking import Mode
 from relic_rl.trained import TrainedAgent, load_trained
@@ -74,7 +75,7 @@ def watch(
         raise UsageError(f"--video is {str(video)!r}: it must end with {' or '.join(SUFFIXES)}")
     check_seed(seed)
     trained = load_trained(run_dir)
-    if trained.game == build.TOY_GAME:
+    if trained.game == TOY_GAME:
         raise UsageError(f"{run_dir} is a run of {trained.game}, which has no screen to film")
     if track != "off" and trained.tracker_id is None:
         raise UsageError(f"{run_dir} was not tracked, so its film has no place at the tracker")

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import torch
 
-from agents.exploration import epsilon_ladder
 from relic_rl import build
 from relic_rl.bench.ceilings import GAME, Results, environment_steps_per_second, seconds_per_call
 from relic_rl.bench.experience import random_actor
@@ -61,7 +60,7 @@ def _threads_engine(laptop: Config, device: torch.device) -> Iterator[Engine]:
     )
     envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
     agent = build.make_agent(config, envs[0], seed=0, device=device)
-    epsilons = epsilon_ladder(lanes, config.actor.epsilon_base, config.actor.epsilon_exponent)
+    epsilons = build.make_epsilons(config)
     engine = build.make_engine(
         config, GAME, envs, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
     )

@@ -11,7 +11,6 @@ from typing import Any
 
 import psutil
 
-from agents.exploration import epsilon_ladder
 from relic_rl import build
 from relic_rl.bench.ceilings import GAME, Results
 from relic_rl.bench.experience import real_segments
@@ -62,9 +61,7 @@ def _gather(config: Config) -> Results:
     envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
     device = build.learner_device(config)
     agent = build.make_agent(config, envs[0], seed=0, device=device)
-    epsilons = epsilon_ladder(
-        config.actor.lanes, config.actor.epsilon_base, config.actor.epsilon_exponent
-    )
+    epsilons = build.make_epsilons(config)
     engine = build.make_engine(
         *(config, GAME, envs, agent, epsilons), seed=0, incarnation=0, stopwatch=Stopwatch()
     )

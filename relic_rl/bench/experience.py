@@ -7,7 +7,6 @@ from functools import cache
 
 import torch
 
-from agents.exploration import epsilon_ladder
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.bench.ceilings import GAME
@@ -31,7 +30,7 @@ def random_actor(
     config = replace(config, actor=replace(config.actor, lanes=lanes, actors=1))
     envs = build.make_actor_envs(config, game, seed=0, incarnation=0)
     agent = build.make_agent(config, envs[0], seed=0, device=device)
-    epsilons = epsilon_ladder(lanes, config.actor.epsilon_base, config.actor.epsilon_exponent)
+    epsilons = build.make_epsilons(config)
     actor = build.make_actor(
         config, envs[0], agent, epsilons, seed=0, number=0, incarnation=0, stopwatch=Stopwatch()
     )

@@ -12,12 +12,13 @@ from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.config import resolve
 from relic_rl.errors import UsageError
+from relic_rl.run_game import TOY_GAME
 
 
 def make_agent(**representation: Any) -> R2D2Agent:
     overrides = {f"representation.{name}": value for name, value in representation.items()}
     config = resolve("smoke", overrides).config
-    env = build.make_env(config, build.TOY_GAME, lanes=1, seed=0)
+    env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
     return build.make_agent(config, env, seed=0, device=torch.device("cpu"))
 
 
@@ -41,7 +42,7 @@ def played(number: int, incarnation: int) -> tuple[bytes, bytes]:
     """Frames (on the toy they are the episodes' cues) and actions of an actor's first steps."""
     overrides = {"run.engine": "threads", "actor.actors": 2, "actor.lanes": 8, "run.threads": 1}
     values = configuration.values(resolve("smoke", overrides).config)
-    actor = build.make_lone_actor(values, build.TOY_GAME, [1.0] * 8, 0, number, incarnation)
+    actor = build.make_lone_actor(values, TOY_GAME, [1.0] * 8, 0, number, incarnation)
     segments = [segment for _ in range(60) for segment in actor.step().segments]
     actor.close()
     segments.sort(key=lambda segment: segment.name)
@@ -87,7 +88,7 @@ def test_every_value_of_the_configuration_arrives_where_it_belongs() -> None:
         "representation.kl_stop_gradient": "second",
     }
     config = resolve("smoke", overrides).config
-    env = build.make_env(config, build.TOY_GAME, lanes=1, seed=0)
+    env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
 
     assert agent.reinforcement == ReinforcementOptions(

@@ -16,6 +16,7 @@ from envs.toy import MemoryLanes
 from relic_rl import build
 from relic_rl.config import resolve
 from relic_rl.evaluate import MAX_LANES, evaluate_agent, evaluation_lanes, play_episodes
+from relic_rl.run_game import TOY_GAME
 from relic_rl.stop import StopRequest
 
 STACK = 4
@@ -217,13 +218,13 @@ def scores_of(*, averaged: int, newest: int) -> list[float]:
     """Scores on the toy of an agent whose averaged and newest parameters insist on one action."""
     overrides = {"learner.average_decay": 0.9, "evaluation.epsilon": 0.0, "run.threads": 1}
     config = resolve("smoke", overrides).config
-    env = build.make_env(config, build.TOY_GAME, lanes=1, seed=0)
+    env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
     assert agent.average is not None
     for network, action in ((agent.average["online"], averaged), (agent.online, newest)):
         with torch.no_grad():
             network.head.advantage[-1].bias[action] += 100.0
-    return evaluate_agent(agent, config, build.TOY_GAME, seed=0, episodes=12, stop=StopRequest())
+    return evaluate_agent(agent, config, TOY_GAME, seed=0, episodes=12, stop=StopRequest())
 
 
 def test_the_averaged_parameters_are_what_is_judged() -> None:

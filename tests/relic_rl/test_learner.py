@@ -10,6 +10,7 @@ from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl.config import resolve
 from relic_rl.replay.segment import SegmentName, encode_segment
+from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.batches import Batch, BatchesInTurn
 from relic_rl.runtime.learner import (
     MAX_SKIPPED_UPDATES,
@@ -85,7 +86,7 @@ def test_state_is_a_copy() -> None:
 def parts() -> Iterator[tuple[Learner, R2D2Agent, Any]]:
     """A learner of the smoke preset on the toy, with some random episodes in the replay."""
     config = resolve("smoke", {"learner.diagnostics_every_updates": 2}).config
-    env = build.make_env(config, build.TOY_GAME, lanes=1, seed=0)
+    env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
     replay = build.make_replay(config, seed=0)
     rng = np.random.default_rng(0)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.checkpoint import Checkpoint, CheckpointStore
 from relic_rl.config import Config
 from relic_rl.console import Console
+from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.engine import resumed_incarnation
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
@@ -38,7 +38,7 @@ def make_config(engine: str, frames: int) -> Config:
 def train(folder: Path, engine: str, frames: int, checkpoint: Checkpoint | None = None) -> Training:
     """A session, up to a checkpoint at its end."""
     config, console = make_config(engine, frames), Console(stream=io.StringIO())
-    training = Training(folder, config, build.TOY_GAME, 0, console, checkpoint)
+    training = Training(folder, config, TOY_GAME, 0, console, checkpoint)
     try:
         training.train(StopRequest())
         training.save()

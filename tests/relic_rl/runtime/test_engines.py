@@ -19,12 +19,13 @@ from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.replay.segment import Segment
+from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them
 
-GAME = build.TOY_GAME
+GAME = TOY_GAME
 EPISODE_STEPS = 8
 EPSILONS = (0.0, 1.0, 0.0, 0.6)  # of two actors, each has a greedy lane
 STEPS = 3_000

@@ -16,6 +16,7 @@ from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.cli import main
 from relic_rl.replay.segment import Segment
+from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime import ray_cluster
 from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
@@ -23,7 +24,7 @@ from relic_rl.runtime.ray_engine import RayEngine, StalledError
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.versions import difference, fingerprint, source_digest
 
-GAME = build.TOY_GAME
+GAME = TOY_GAME
 
 
 pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them

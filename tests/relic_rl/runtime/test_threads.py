@@ -14,12 +14,13 @@ from relic_rl.checkpoint import CheckpointStore
 from relic_rl.cli import main
 from relic_rl.config import Config
 from relic_rl.console import Console
+from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.runtime.threads import ThreadsEngine
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
-GAME = build.TOY_GAME
+GAME = TOY_GAME
 
 
 def make_config(**changes: object) -> Config:
