@@ -1,5 +1,6 @@
 import copy
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -380,6 +381,14 @@ def test_building_an_agent_leaves_torchs_global_generator_alone(make_agent: Any)
 # Options for a GPU
 
 
+@pytest.fixture
+def bfloat16_on_any_cpu() -> Iterator[None]:
+    """PyTorch's own LSTM: oneDNN's knows bfloat16 only on CPUs with AVX-512."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
+
+
+@pytest.mark.usefixtures("bfloat16_on_any_cpu")
 def test_bfloat16_changes_the_loss_by_its_rounding_and_nothing_else(
     make_agent: Any, make_batch: Any
 ) -> None:
@@ -398,6 +407,7 @@ def test_bfloat16_changes_the_loss_by_its_rounding_and_nothing_else(
     assert {p.dtype for p in rounded.online.parameters()} == {torch.float32}
 
 
+@pytest.mark.usefixtures("bfloat16_on_any_cpu")
 def test_bfloat16_gives_every_parameter_the_exact_gradients_direction(
     make_agent: Any, make_batch: Any
 ) -> None:
