@@ -142,3 +142,10 @@ def test_the_learners_threads_are_its_own_whatever_other_threads_take() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert result.stdout == "3\n"
+
+
+def test_the_ladder_of_a_run_is_that_of_its_lanes_base_and_exponent() -> None:
+    overrides = {"actor.lanes": 4, "actor.epsilon_base": 0.5, "actor.epsilon_exponent": 3.0}
+    epsilons = build.make_epsilons(resolve("smoke", overrides).config)
+
+    assert epsilons.tolist() == [0.5, 0.25, 0.125, 0.0625]

@@ -26,3 +26,7 @@ def test_the_toy_keeps_its_name_and_has_neither_a_rom_nor_a_human_score() -> Non
     assert game_name(TOY_GAME) == game_slug(TOY_GAME) == TOY_GAME
     assert game_rom_md5(TOY_GAME) is None
     assert normalized_score(TOY_GAME, 1.0) is None
+
+
+def test_what_is_none_of_the_57_has_no_human_score() -> None:
+    assert normalized_score("pogn", 1.0) is None
