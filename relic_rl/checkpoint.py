@@ -320,11 +320,13 @@ def _write_manifest(folder: Path, segment_files: list[dict[str, Any]]) -> None:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    document = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    try:
+        document = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{MANIFEST_FILE} is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise ValueError(f"{MANIFEST_FILE} is not of schema {SCHEMA}")
-    expected = document.pop("sha256", None)
-    if _hash_of(document) != expected:
+    if document.pop("sha256", None) != _hash_of(document):
         raise ValueError(f"{MANIFEST_FILE} does not match its hash")
     return document
 

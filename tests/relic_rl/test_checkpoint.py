@@ -302,6 +302,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
     assert saved_twice.checkpoints() == ["000000000100", "damaged-000000000200"]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "000000000200" in caplog.text
+    assert Path(file).name in caplog.text.split("000000000200:")[1]
 
     fill(saved_twice.replay, range(5, 8))
     saved_twice.save(300)
