@@ -331,7 +331,16 @@ class R2D2Agent:
             self.objective.update_momentum(self.represented_encoder)
         if self.average is not None:
             self._update_average(self.average)
-        if self.updates % self.reinforcement.target_period_updates == 0:
+        self._update_target()
+
+    @torch.no_grad()
+    def _update_target(self) -> None:
+        o = self.reinforcement
+        if o.target_decay:
+            mean: list[Tensor] = list(self.target.parameters())
+            newest: list[Tensor] = list(self.online.parameters())
+            torch._foreach_lerp_(mean, newest, 1 - o.target_decay)
+        elif self.updates % o.target_period_updates == 0:
             self.target.load_state_dict(self.online.state_dict())
 
     @torch.no_grad()

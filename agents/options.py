@@ -47,6 +47,8 @@ class ReinforcementOptions:
     adam_epsilon: float
     clip_norm: float
     target_period_updates: int
+    target_decay: float = 0.0
+    """Above 0 the target is a mean of the online network with this decay, and never copied."""
     average_decay: float = 0.0
     """Of the averaged parameters that evaluation plays with; 0: it plays with the newest."""
     bfloat16: bool = False

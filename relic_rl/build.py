@@ -168,6 +168,7 @@ def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.devic
             adam_epsilon=learner.adam_epsilon,
             clip_norm=learner.clip_norm,
             target_period_updates=learner.target_period_updates,
+            target_decay=learner.target_decay,
             average_decay=learner.average_decay,
             bfloat16=learner.bfloat16,
             compile_encoders=learner.compile_encoders,

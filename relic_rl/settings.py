@@ -83,6 +83,8 @@ class LearnerConfig:
     """Global gradient norm. [Ape-X, as in SEED RL]"""
     target_period_updates: PositiveInt = 2500
     """Updates between copies to the target network. [R2D2 table 2]"""
+    target_decay: Fraction = 0.0
+    """Above 0: instead of copies, a target averaged over about 1/(1 - this) updates. [ours]"""
     average_decay: Fraction = 0.0
     """Above 0: evaluation plays with parameters averaged over about 1/(1 - this) updates. [ours]"""
     bfloat16: bool = False

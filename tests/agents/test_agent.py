@@ -248,6 +248,24 @@ def test_the_target_is_copied_exactly_every_period_and_not_before(
     assert copied == [False, False, True, False, False, True]
 
 
+def test_an_averaging_target_is_the_exponential_mean_of_the_online_networks(
+    make_agent: Any, make_batch: Any
+) -> None:
+    # The period would copy it after every update: with a decay there are no copies.
+    agent = make_agent(target_decay=0.75, target_period_updates=1)
+    expected = {name: p.detach().double() for name, p in agent.target.named_parameters()}
+
+    for update in range(3):
+        agent.update(make_batch(seed=update))
+        for name, newest in agent.online.named_parameters():
+            expected[name] = 0.75 * expected[name] + 0.25 * newest.detach().double()
+
+    assert agent.updates == 3
+    for name, mean in agent.target.named_parameters():
+        torch.testing.assert_close(mean.double(), expected[name], rtol=1e-5, atol=1e-7)
+    assert not same(dict(agent.target.state_dict()), dict(agent.online.state_dict()))
+
+
 @pytest.mark.parametrize("join", JOINS)
 def test_the_momentum_encoder_follows_the_updated_one(
     make_agent: Any, make_batch: Any, join: str

@@ -70,6 +70,7 @@ def test_every_value_of_the_configuration_arrives_where_it_belongs() -> None:
         "learner.adam_epsilon": 0.005,
         "learner.clip_norm": 6.0,
         "learner.target_period_updates": 17,
+        "learner.target_decay": 0.19,
         "learner.average_decay": 0.64,
         "representation.arm": "relic",
         "representation.encoder": "separate",
@@ -100,6 +101,7 @@ def test_every_value_of_the_configuration_arrives_where_it_belongs() -> None:
         adam_epsilon=0.005,
         clip_norm=6.0,
         target_period_updates=17,
+        target_decay=0.19,
         average_decay=0.64,
     )
     assert agent.representation == RepresentationOptions(
