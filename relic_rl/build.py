@@ -25,7 +25,7 @@ from envs.toy import MemoryLanes
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.errors import ResourceError
-from relic_rl.machine import cores
+from relic_rl.machine import cores, processor
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.actor import Actor
@@ -61,6 +61,16 @@ def learner_device(config: Config) -> torch.device:
         if getattr(config.learner, option):
             raise ResourceError(f"learner.{option} needs a CUDA device, the learner's is the CPU")
     return torch.device("cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called; a CPU with the instructions that torch uses on it.
+
+    Processors that share a name differ in these, and so in speed and in how sums are rounded.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def without_gpu_options(config: Config) -> Config:

@@ -136,6 +136,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns `1 episode`, `10 episodes`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def end_in_words(budget: Budget) -> str:
     """Where a run ends: `60 minutes or 200.00M frames`; no minutes, no limit of them."""
     minutes = budget.minutes

@@ -55,6 +55,7 @@ def examine(preset: str | None) -> None:
 def _machine() -> Iterator[tuple[str, str]]:
     disk = shutil.disk_usage(".")
     yield "system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    yield "processor", build.device_name(torch.device("cpu"))
     asked = os.environ.get("OMP_NUM_THREADS")
     why = f" (OMP_NUM_THREADS is {asked})" if asked else ""
     yield "cores", f"{cores()} usable of {os.cpu_count()}{why}"

@@ -6,6 +6,7 @@ spin against each other, and memory beyond the limit gets the process killed.
 """
 
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def cores() -> int:
     if asked.isdigit() and int(asked):
         limits.append(int(asked))
     return max(1, int(min(limits)))
+
+
+def processor() -> str:
+    """Its name: as Linux has it, or at least its architecture."""
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def available_bytes() -> int:

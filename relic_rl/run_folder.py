@@ -130,6 +130,7 @@ def write_metadata(
     protocol: Protocol,
     action_set: str,
     preset: str,
+    learner_device: str,
 ) -> None:
     """Records versions, ROM, protocol, commit and machine beside the configuration."""
     metadata: dict[str, Any] = {
@@ -147,6 +148,7 @@ def write_metadata(
         "python": platform.python_version(),
         "commit": _commit(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "learner_device": learner_device,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")

@@ -13,7 +13,7 @@ from relic_rl import build, run_folder
 from relic_rl import config as configuration
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config
-from relic_rl.console import Console, count, end_in_words, size
+from relic_rl.console import Console, count, counted, end_in_words, size
 from relic_rl.counters import FRAMES_PER_STEP, Budget
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluate import evaluate_agent
@@ -42,7 +42,7 @@ def train(
     check_seed(seed)
     path = run_dir or run_folder.default_path(game_slug(name), resolved.preset, seed)
     check_resources(resolved.config, path)
-    build.learner_device(resolved.config)  # refused here, before the folder is taken
+    device = build.learner_device(resolved.config)  # refused here, before the folder is taken
     folder = RunFolder.create(path)
     try:
         run = RunIdentity(resolved.config, name, seed, resolved.preset)
@@ -54,6 +54,7 @@ def train(
             protocol=PROTOCOLS[run.config.env.protocol],
             action_set=run.config.env.action_set,
             preset=resolved.preset,
+            learner_device=build.device_name(device),
         )
         # Comes last and whole: a folder that has it can be resumed.
         run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
@@ -171,7 +172,8 @@ def evaluate(run_dir: Path, episodes: int | None, seed: int, *, as_json: bool) -
         print(json.dumps(result))
         return
     print(f"{game} after {env_frames:,} frames, protocol {config.env.protocol}")
-    print(f"scores of {episodes} episodes: {', '.join(f'{score:.0f}' for score in scores)}")
+    shown = ", ".join(f"{score:.0f}" for score in scores)
+    print(f"scores of {counted(episodes, 'episode')}: {shown}")
     print(f"mean score {mean:.1f}{_against_human(game, mean)}")
 
 
@@ -262,7 +264,7 @@ def _farewell(path: Path, game: str, evaluation: Evaluation | None) -> str:
         return f"stopped with a checkpoint; `relic-rl resume {path}` goes on"
     score, curves = evaluation.mean_score, path / "curves.png"
     return (
-        f"finished: mean score {score:.1f} over {evaluation.episodes} episodes"
+        f"finished: mean score {score:.1f} over {counted(evaluation.episodes, 'episode')}"
         f"{_against_human(game, score)}{f'; curves in {curves}' if curves.exists() else ''}"
     )
 

@@ -25,7 +25,7 @@ from relic_rl.analysis.plots import learning_curve, save_figure
 from relic_rl.analysis.runs import read_run
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config
-from relic_rl.console import Console
+from relic_rl.console import Console, counted
 from relic_rl.counters import FRAMES_PER_STEP, Budget, Progress
 from relic_rl.errors import ResourceError
 from relic_rl.evaluate import evaluate_agent
@@ -238,7 +238,7 @@ class Training:
         )
         self.console.say(
             f"evaluation at {progress.env_frames:,} frames, {progress.minutes:.1f} min: mean score "
-            f"{mean:.1f} over {episodes} episodes ({evaluation.min_score:.0f} to "
+            f"{mean:.1f} over {counted(episodes, 'episode')} ({evaluation.min_score:.0f} to "
             f"{evaluation.max_score:.0f})"
         )
         return evaluation
@@ -384,6 +384,8 @@ class Training:
         )
         self.replay.load_state(state["replay"], checkpoint.segments)
         self.engine.publish(self.agent)
+        if self.incarnation == state["incarnation"]:  # in its own episodes, by their actions
+            self.console.say("playing the games up to where they stood: may take some minutes")
         self.engine.load_state(state["engine"], env_steps=self.progress.env_steps)
         self.metrics.truncate(state["metrics_offsets"])  # last: what is above may refuse
         # The caller holds the checkpoint while the run lasts, but not all of this a second time.

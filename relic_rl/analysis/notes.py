@@ -12,7 +12,7 @@ from relic_rl.analysis.runs import Run, Series
 _VERSIONS = {
     **{"Preset": "preset", "Action set": "action_set", "ale-py": "ale_py"},
     **{"Gymnasium": "gymnasium", "PyTorch": "torch", "relic-rl": "relic_rl"},
-    **{"Commit": "commit", "Machine": "machine"},
+    **{"Commit": "commit", "Machine": "machine", "Learner on": "learner_device"},
 }
 _PROTOCOLS = {
     "noop": "noop: up to 30 no-ops, no sticky actions, 108,000-frame episodes, raw rewards",
@@ -69,7 +69,7 @@ def facts(series: Sequence[Series]) -> list[tuple[str, str]]:
         ("Protocol", _distinct(_PROTOCOLS.get(run.protocol, run.protocol) for run in runs)),
         (
             "Evaluation",
-            f"{episodes} full episodes a run, epsilon {epsilons}; the last, not the best",
+            f"full episodes a run: {episodes}; epsilon {epsilons}; the last, not the best",
         ),
     ]
     for one in series:

@@ -75,8 +75,8 @@ def learning_curve(run: Run) -> Figure:
     for axis, unit in ((left, "frames"), (right, "minutes")):
         x = getattr(run.episodes, unit)
         axis.plot(x, run.episodes.scores, ".", ms=3.2, color=BELOW_HUMAN, mew=0, zorder=1)
-        width = max(1, len(x) // 20)
-        if len(x) >= 10:
+        width = len(x) // 20
+        if width > 1:
             smooth = _running_mean(run.episodes.scores, width)
             axis.plot(x, smooth, color=SOFT, lw=1.3, label=f"training, mean of {width} episodes")
         axis.plot(

@@ -104,20 +104,13 @@ def _relate(results: Results) -> None:
 
 def machine() -> Results:
     """What the figures were taken on."""
-    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
-        "device": torch.cuda.get_device_name() if cuda else _cpu_name(),
+        "device": build.device_name(device),
         "cores": cores(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return "CPU"
 
 
 def _table(name: str, results: Results, seconds: float) -> Table:

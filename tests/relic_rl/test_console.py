@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from relic_rl.console import Console, count, duration
+from relic_rl.console import Console, count, counted, duration
 from relic_rl.counters import Budget
 
 ROW = {
@@ -138,3 +138,10 @@ def test_count_is_short_and_never_a_thousand_of_a_unit(value, text):
 )
 def test_duration_has_at_most_two_units(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 episodes"), (1, "1 episode"), (1200, "1,200 episodes")]
+)
+def test_one_of_a_kind_is_no_plural(number, text):
+    assert counted(number, "episode") == text

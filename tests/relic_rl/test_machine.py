@@ -1,6 +1,7 @@
 """What of the machine a process may use, with control groups laid out as Linux mounts them."""
 
 import os
+import platform
 from pathlib import Path
 
 import psutil
@@ -115,3 +116,13 @@ def test_a_system_without_affinity_gives_all_its_cores(monkeypatch: pytest.Monke
 
 def test_memory_is_never_more_than_the_machine_has_free() -> None:
     assert 0 < machine.available_bytes() <= psutil.virtual_memory().total
+
+
+def test_the_processor_has_the_name_that_linux_gives_it_or_at_least_its_architecture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = "processor\t: 0\nmodel name\t: Some Chip: 2\nprocessor\t: 1\nmodel name\t: Other\n"
+    monkeypatch.setattr(machine, "_text", lambda _: told)
+    assert machine.processor() == "Some Chip: 2"
+    monkeypatch.setattr(machine, "_text", lambda _: "processor\t: 0\nBogoMIPS\t: 50\n")
+    assert machine.processor() in {platform.processor(), platform.machine()} - {""}

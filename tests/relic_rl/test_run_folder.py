@@ -253,6 +253,7 @@ def test_metadata_names_versions_rom_commit_machine_and_protocol(tmp_path: Path)
         protocol=PROTOCOLS["machado"],
         action_set="full",
         preset="smoke",
+        learner_device="AMD EPYC (AVX2)",
     )
     metadata = json.loads((tmp_path / METADATA_FILE).read_text())
 
@@ -263,6 +264,7 @@ def test_metadata_names_versions_rom_commit_machine_and_protocol(tmp_path: Path)
     assert metadata["rom_md5"] == "60e0ea3cbe0913d39803477945e9e5ec"
     for name in ("relic_rl", "torch", "numpy", "gymnasium", "ale_py", "python", "machine"):
         assert metadata[name]
+    assert metadata["learner_device"] == "AMD EPYC (AVX2)"
     assert "commit" in metadata
 
 
@@ -278,6 +280,7 @@ def test_a_machine_without_git_records_no_commit(
         protocol=PROTOCOLS["noop"],
         action_set="full",
         preset="smoke",
+        learner_device="AMD EPYC (AVX2)",
     )
 
     assert json.loads((tmp_path / METADATA_FILE).read_text())["commit"] is None

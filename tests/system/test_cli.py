@@ -234,6 +234,7 @@ def test_doctor_shows_the_machine_and_every_preset(
 
     assert (status, err) == (0, "")
     assert "57 of 57" in out
+    assert re.search(r"^ *processor +\S.* \([A-Z0-9 ]+\)", out, re.MULTILINE)  # ... (AVX2)
     assert f"relic-rl {__version__}" in out
     for preset in ("laptop", "workstation", "paper", "machado", "smoke"):
         assert re.search(rf"^ *{preset} ", out, re.MULTILINE)

@@ -56,6 +56,7 @@ def test_a_changed_setting_is_shown_and_refused_unless_it_is_allowed(
     checkpoint = CheckpointStore(run).load()
 
     assert (status, f"changed: {LEARNING_RATE} from 0.0003 to 0.002" in said) == (0, True)
+    assert "playing the games up to where they stood" in said  # or it would be silent meanwhile
     assert checkpoint.state["settings"][LEARNING_RATE] == 0.002
     assert checkpoint.optimizer["main"]["param_groups"][0]["lr"] == 0.002  # it is what is used
 

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from relic_rl.analysis import notes, plots
 from relic_rl.analysis.columns import make_columns
 from relic_rl.analysis.published import published_scores
 from relic_rl.analysis.report import write_report
-from relic_rl.analysis.runs import find_series, read_run
+from relic_rl.analysis.runs import Curve, find_series, read_run
 from relic_rl.analysis.scores import aggregate, probability_of_improvement
 from relic_rl.sweep_manifest import Manifest, Placement, SweepRequest
 
@@ -326,6 +327,18 @@ def test_learning_curve_shows_evaluations_human_and_random(tmp_path, write_run):
         (curve,) = [line for line in axis.lines if line.get_label() == "evaluation"]
         assert list(curve.get_xdata()) == x
         assert list(curve.get_ydata()) == [-20.0, 15.0]
+
+
+def test_a_running_mean_is_drawn_once_there_are_episodes_enough_for_one(tmp_path, write_run):
+    few = read_run(write_run(tmp_path / "pong-1"))  # of 12 training episodes
+    curve = Curve(*(np.arange(50.0) for _ in range(3)))
+    many = replace(few, episodes=curve)
+
+    def labels(run):
+        return [line.get_label() for line in plots.learning_curve(run).axes[0].lines]
+
+    assert not any("training" in label for label in labels(few))
+    assert "training, mean of 2 episodes" in labels(many)
 
 
 def test_analysis_needs_no_torch():
