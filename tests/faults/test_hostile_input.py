@@ -348,7 +348,7 @@ def test_configurations_with_unknown_missing_or_mistyped_keys_are_refused(
             return
         before = digest(run)
         for arguments in (
-            ("resume", "run", "--frames", "1600"),
+            ("resume", "run", "--frames", "2000"),
             ("train", "toy_memory", "--preset", "run/config.toml", "--run-dir", "other"),
         ):
             status, said = run_here(*arguments)
@@ -366,7 +366,7 @@ def test_configurations_with_unknown_missing_or_mistyped_keys_are_refused(
         f"configurations: {sum(kinds.values())} of {sum(kinds.values())} refused in one line "
         f"({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))})"
     )
-    assert run_here("resume", "run", "--frames", "1600")[0] == 0
+    assert run_here("resume", "run", "--frames", "2000")[0] == 0
     assert min(kinds.values()) >= 10
 
 

@@ -28,25 +28,26 @@ def hang(self, actions):
 
 atari.AtariLanes.step = hang
 sys.exit(cli.main(["train", "pong", "--preset", "smoke", "--run.engine", "{engine}",
-    "--actor.actors", "{actors}", "--frames", "4000", "--run.threads", "1",
+    "--actor.actors", "{actors}", "--frames", "{frames}", "--run.threads", "1",
     "--run-dir", sys.argv[1]]))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("engine", "actors", "thread", "when", "words"),
+    ("engine", "actors", "frames", "thread", "when", "words"),
     [
-        ("inline", 1, "MainThread", "True", "a step of the emulators"),
-        ("threads", 1, "actor-0", "True", "a step of actor 0"),
-        ("threads", 2, "actor-1", "True", "a step of actor 1"),  # and the other one goes on
-        ("inline", 1, "MainThread", "self.lanes < 4", "a step of the evaluation's emulators"),
+        ("inline", 1, 4000, "MainThread", "True", "a step of the emulators"),
+        ("threads", 1, 4000, "actor-0", "True", "a step of actor 0"),
+        # The other one goes on meanwhile: it must not get to the end of the run.
+        ("threads", 2, 4_000_000, "actor-1", "True", "a step of actor 1"),
+        ("inline", 1, 4000, "MainThread", "self.lanes < 4", "a step of the evaluation's emulators"),
     ],
 )
 def test_a_run_whose_emulator_hangs_ends_and_says_so(
-    tmp_path: Path, engine: str, actors: int, thread: str, when: str, words: str
+    tmp_path: Path, engine: str, actors: int, frames: int, thread: str, when: str, words: str
 ) -> None:
-    code = HANGING.format(engine=engine, actors=actors, thread=thread, when=when)
+    code = HANGING.format(engine=engine, actors=actors, frames=frames, thread=thread, when=when)
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
     result = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False
