@@ -24,6 +24,7 @@ from agents.networks import (
     RecurrentQNetwork,
     copied,
     load_parameters,
+    move_towards,
     stacks_from_frames,
 )
 from agents.options import NetworkShape, ReinforcementOptions, RepresentationOptions, SequenceShape
@@ -333,23 +334,17 @@ class R2D2Agent:
             self._update_average(self.average)
         self._update_target()
 
-    @torch.no_grad()
     def _update_target(self) -> None:
         o = self.reinforcement
         if o.target_decay:
-            mean: list[Tensor] = list(self.target.parameters())
-            newest: list[Tensor] = list(self.online.parameters())
-            torch._foreach_lerp_(mean, newest, 1 - o.target_decay)
+            move_towards(self.target.parameters(), self.online.parameters(), o.target_decay)
         elif self.updates % o.target_period_updates == 0:
             self.target.load_state_dict(self.online.state_dict())
 
-    @torch.no_grad()
     def _update_average(self, average: nn.ModuleDict) -> None:
         # The first updates count for more, so that the initial parameters are soon forgotten.
         decay = min(self.reinforcement.average_decay, self.updates / (self.updates + 10))
-        means: list[Tensor] = list(average.parameters())
-        newest: list[Tensor] = list(self._acting_modules().parameters())
-        torch._foreach_lerp_(means, newest, 1 - decay)
+        move_towards(average.parameters(), self._acting_modules().parameters(), decay)
 
     # --- state ----------------------------------------------------------------------------------
 

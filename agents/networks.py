@@ -7,7 +7,7 @@ streams have a hidden layer of 512 units each. All widths are arguments.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Literal, TypeVar
 
@@ -265,6 +265,12 @@ def copied(module: _Module) -> _Module:
         if isinstance(part, nn.LSTM):
             part.flatten_parameters()
     return copy
+
+
+@torch.no_grad()
+def move_towards(means: Iterable[Tensor], newest: Iterable[Tensor], decay: float) -> None:
+    """Each mean <- decay x mean + (1 - decay) x its newest, in place: an exponential mean."""
+    torch._foreach_lerp_(list(means), list(newest), 1 - decay)
 
 
 def load_parameters(name: str, module: nn.Module, found: dict[str, Tensor]) -> None:

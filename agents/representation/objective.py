@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.augmentation import random_shift_and_intensity
-from agents.networks import ConvEncoder
+from agents.networks import ConvEncoder, move_towards
 from agents.representation.byol import ByolHeads, byol_loss
 from agents.representation.contrastive import contrastive_accuracy
 from agents.representation.curl import curl_loss
@@ -88,15 +88,11 @@ class RepresentationObjective(nn.Module):
             return self._byol(online_1, online_2, target_1, target_2)
         return self._contrast(online_1, online_2, target_1, target_2)
 
-    @torch.no_grad()
     def update_momentum(self, encoder: ConvEncoder) -> None:
         """Moves h towards f, h <- m h + (1 - m) f; with byol the heads too."""
-        average: list[Tensor] = list(self.momentum_encoder.parameters())
-        online: list[Tensor] = list(encoder.parameters())
+        move_towards(self.momentum_encoder.parameters(), encoder.parameters(), self.momentum)
         if self.heads is not None and self.momentum_heads is not None:
-            average += self.momentum_heads.parameters()
-            online += self.heads.parameters()
-        torch._foreach_lerp_(average, online, 1.0 - self.momentum)
+            move_towards(self.momentum_heads.parameters(), self.heads.parameters(), self.momentum)
 
     def _contrast(
         self, online_1: Tensor, online_2: Tensor, target_1: Tensor, target_2: Tensor
