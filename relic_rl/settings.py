@@ -12,6 +12,7 @@ import pydantic
 LARGEST = 2**53
 """Beyond it a number is no longer exact as a float, and no machine has so much of anything."""
 Fraction = Annotated[float, pydantic.Field(ge=0.0, le=1.0)]
+Decay = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
 PositiveFraction = Annotated[float, pydantic.Field(gt=0.0, le=1.0)]
 PositiveFloat = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, pydantic.Field(ge=0.0, allow_inf_nan=False)]
@@ -83,7 +84,7 @@ class LearnerConfig:
     """Global gradient norm. [Ape-X, as in SEED RL]"""
     target_period_updates: PositiveInt = 2500
     """Updates between copies to the target network. [R2D2 table 2]"""
-    target_decay: Fraction = 0.0
+    target_decay: Decay = 0.0
     """Above 0: instead of copies, a target averaged over about 1/(1 - this) updates. [ours]"""
     average_decay: Fraction = 0.0
     """Above 0: evaluation plays with parameters averaged over about 1/(1 - this) updates. [ours]"""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from relic_rl import run_folder
-from relic_rl.console import Console, duration
+from relic_rl.console import Console, counted, duration
 from relic_rl.errors import UserError
 from relic_rl.progress import read_progress
 from relic_rl.stop import StopRequest
@@ -118,7 +118,7 @@ class SweepRuns:
         while self._jobs or (not stop.requested and (self._waiting or self._elsewhere)):
             if stop.requested and not stopping:
                 stopping = True
-                self._console.say(f"stopping {len(self._jobs)} runs with their checkpoints")
+                self._console.say(f"stopping {counted(len(self._jobs), 'run')}, with checkpoints")
                 for _, job in self._jobs:
                     job.stop()
             if not stop.requested:
@@ -181,7 +181,7 @@ class SweepRuns:
     def _say_plan(self) -> None:
         done, failed = self.manifest.count("done"), self.manifest.count("failed")
         self._console.say(
-            f"sweep of {len(self.manifest.entries)} runs in {self._path}: {done} done, "
+            f"sweep of {counted(len(self.manifest.entries), 'run')} in {self._path}: {done} done, "
             f"{failed} failed before; preset {self._preset}, {self._backend.describe()}; "
             "Ctrl-C stops all in order"
         )

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relic_rl import run_folder
-from relic_rl.console import count, duration
+from relic_rl.console import count, counted, duration
 from relic_rl.progress import RunProgress, read_progress
 from relic_rl.sweep_manifest import Entry, Manifest, SweepRequest
 
@@ -79,13 +79,13 @@ def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
             _left(progress) if state == "running" else "",
             Text("" if state in ("running", "done") else entry.why),
         )
-    counted = Counter(states)
-    summary = ", ".join(f"{counted[state]} {state}" for state in _SUMMARY_ORDER if counted[state])
+    of_state = Counter(states)
+    summary = ", ".join(f"{of_state[state]} {state}" for state in _SUMMARY_ORDER if of_state[state])
     seconds = _sweep_seconds_left(states, progresses)
     if seconds is not None:
         summary += f"; about {duration(seconds)} left"
     note = "~ before the first evaluation: mean of the latest training episodes"
-    return table, Text(f"{len(entries)} runs: {summary}"), Text(note, style="dim")
+    return table, Text(f"{counted(len(entries), 'run')}: {summary}"), Text(note, style="dim")
 
 
 def _state(path: Path, entry: Entry, progress: RunProgress, *, is_active: bool) -> str:

@@ -8,6 +8,7 @@ from envs.games import ATARI57, REFERENCE_SOURCE
 from relic_rl.analysis.columns import Column
 from relic_rl.analysis.published import METHODS
 from relic_rl.analysis.runs import Run, Series
+from relic_rl.console import counted
 
 _VERSIONS = {
     **{"Preset": "preset", "Action set": "action_set", "ale-py": "ale_py"},
@@ -47,7 +48,7 @@ def lead(series: Sequence[Series]) -> str:
     games = len({run.game for run in runs})
     seeds = len({run.seed for run in runs})
     return (
-        f"{games} of the 57 Atari games, {seeds} {'seed' if seeds == 1 else 'seeds'},"
+        f"{games} of the 57 Atari games, {counted(seeds, 'seed')},"
         f" {span([run.env_frames for run in runs])} frames a run."
         f" {caution(series) or 'What counts is the evaluation at the end of each run.'}"
     )

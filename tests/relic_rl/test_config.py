@@ -114,6 +114,7 @@ def test_fields_that_do_not_fit_together_are_refused(overrides, complaint):
         ("actor.epsilon_base", "0"),
         ("actor.epsilon_exponent", "nan"),
         ("learner.learning_rate", "nan"),
+        ("learner.target_decay", "1.0"),  # a target that never moves
         ("run.minutes", "inf"),
     ],
 )

@@ -41,6 +41,15 @@ def report(sweep, tmp_path_factory):
     return out
 
 
+def test_the_report_says_what_the_runs_learned_on(tmp_path, write_run):
+    write_run(tmp_path / "runs/pong-1", seed=1, learner_device="Chip (AVX2)")
+    write_run(tmp_path / "runs/pong-2", seed=2, learner_device="Chip (AVX512)")
+
+    facts = dict(notes.facts(find_series([tmp_path / "runs"])))
+
+    assert facts["Learner on"] == "Chip (AVX2), Chip (AVX512)"
+
+
 def test_all_files_are_written_and_each_figure_twice(report):
     names = {path.name for path in report.iterdir()}
 
