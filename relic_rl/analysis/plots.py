@@ -74,9 +74,9 @@ def learning_curve(run: Run) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, unit in ((left, "frames"), (right, "minutes")):
         x = getattr(run.episodes, unit)
-        axis.plot(x, run.episodes.scores, ".", ms=3.2, color=BELOW_HUMAN, mew=0, zorder=1)
-        width = len(x) // 20
-        if width > 1:
+        dots = {"ms": 3.2, "color": BELOW_HUMAN, "mew": 0, "zorder": 1}
+        axis.plot(x, run.episodes.scores, ".", label="training episode", **dots)
+        if (width := len(x) // 20) > 1:
             smooth = _running_mean(run.episodes.scores, width)
             axis.plot(x, smooth, color=SOFT, lw=1.3, label=f"training, mean of {width} episodes")
         axis.plot(
@@ -97,7 +97,7 @@ def learning_curve(run: Run) -> Figure:
     left.set(xlabel="environment frames", ylabel="score", title=f"{run.game}, seed {run.seed}")
     right.set(xlabel="minutes of training")
     figure.legend(
-        *left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8.5
+        *left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8.5
     )
     return figure
 

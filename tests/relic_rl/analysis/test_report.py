@@ -346,8 +346,10 @@ def test_a_running_mean_is_drawn_once_there_are_episodes_enough_for_one(tmp_path
     def labels(run):
         return [line.get_label() for line in plots.learning_curve(run).axes[0].lines]
 
-    assert not any("training" in label for label in labels(few))
+    assert not any("mean of" in label for label in labels(few))
     assert "training, mean of 2 episodes" in labels(many)
+    for run in (few, many):  # every mark is in the legend
+        assert {"training episode", "evaluation"} <= set(labels(run))
 
 
 def test_analysis_needs_no_torch():
