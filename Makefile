@@ -3,7 +3,7 @@ GAME ?= pong
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-all check fix clean
+.PHONY: train test test-all test-cuda check fix clean
 
 # The installed environment; made anew when the pins or the package's needs change.
 .venv/installed: pyproject.toml constraints.txt
@@ -22,6 +22,9 @@ test: .venv/installed
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "" -rP
+
+test-cuda: .venv/installed
+	RELIC_RL_TEST_CUDA=1 $(BIN)/python -m pytest -m cuda
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -232,15 +232,23 @@ class RecurrentQNetwork(nn.Module):
         rewards = torch.tanh(previous_rewards) if self._squash_reward else previous_rewards
         one_hot = F.one_hot(previous_actions + 1, self.actions + 1)[..., 1:]
         inputs = torch.cat([features, rewards.unsqueeze(-1), one_hot.to(features.dtype)], dim=-1)
-        if self._recurrent:
-            outputs, (hidden, cell) = self.core(inputs, (state.hidden[None], state.cell[None]))
-        else:  # every row on its own, from a state of zeros
-            outputs, _ = self.core(inputs.flatten(0, 1)[None])
-            outputs = outputs[0].unflatten(0, inputs.shape[:2])
-            hidden, cell = torch.zeros_like(state.hidden[None]), torch.zeros_like(state.cell[None])
+        # Under autocast, of whatever type, cuDNN's LSTM takes float16: small gradients would be 0.
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs, (hidden, cell) = self._core_over(inputs.to(state.hidden.dtype), state)
         if self._skip_core:
             outputs = torch.cat([outputs, features], dim=-1)
-        return outputs, RecurrentState(hidden[0], cell[0])
+        return outputs, RecurrentState(hidden, cell)
+
+    def _core_over(
+        self, inputs: Tensor, state: RecurrentState
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if self._recurrent:
+            outputs, (hidden, cell) = self.core(inputs, (state.hidden[None], state.cell[None]))
+            return outputs, (hidden[0], cell[0])
+        # Every row on its own, from a state of zeros.
+        outputs, _ = self.core(inputs.flatten(0, 1)[None])
+        zeros = (torch.zeros_like(state.hidden), torch.zeros_like(state.cell))
+        return outputs[0].unflatten(0, inputs.shape[:2]), zeros
 
 
 def stacks_from_frames(frames: Tensor, frame_stack: int) -> Tensor:

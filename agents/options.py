@@ -52,7 +52,7 @@ class ReinforcementOptions:
     average_decay: float = 0.0
     """Of the averaged parameters that evaluation plays with; 0: it plays with the newest."""
     bfloat16: bool = False
-    """The Q-networks' passes under autocast to bfloat16; Q-values and losses stay float32."""
+    """The Q-networks' passes under autocast to bfloat16; LSTM, Q-values and losses stay float32."""
     compile_encoders: bool = False
     """Whether torch.compile makes the encoders' kernels."""
 

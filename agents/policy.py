@@ -69,11 +69,12 @@ class Policy:
         # Not `encode`, which lets no gradient into a separate encoder.
         given = [] if self._given_encoder is None else [self._given_encoder]
         encoders = [*self._online.encoders, *given]
-        features = torch.cat([encoder(pixels) for encoder in encoders], dim=-1)
-        q, _ = self._online.unroll(
-            features[None], previous_actions[None], previous_rewards[None], state
-        )
-        (gradient,) = torch.autograd.grad(q[0].amax(dim=-1).sum(), pixels)
+        with torch.backends.cudnn.flags(enabled=False):  # its LSTM goes back in training mode only
+            features = torch.cat([encoder(pixels) for encoder in encoders], dim=-1)
+            q, _ = self._online.unroll(
+                features[None], previous_actions[None], previous_rewards[None], state
+            )
+            (gradient,) = torch.autograd.grad(q[0].amax(dim=-1).sum(), pixels)
         return gradient
 
     def load(self, parts: dict[str, dict[str, Tensor]], version_updates: int) -> None:

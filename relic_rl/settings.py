@@ -89,7 +89,7 @@ class LearnerConfig:
     average_decay: Fraction = 0.0
     """Above 0: evaluation plays with parameters averaged over about 1/(1 - this) updates. [ours]"""
     bfloat16: bool = False
-    """Q-networks learn in bfloat16, losses in float32; CUDA only. [ours]"""
+    """Q-networks learn in bfloat16, their LSTM and all losses in float32; CUDA only. [ours]"""
     compile_encoders: bool = False
     """torch.compile for the online and target encoders; CUDA only. [ours]"""
     diagnostics_every_updates: NonNegativeInt = 200

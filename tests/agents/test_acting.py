@@ -159,3 +159,20 @@ def test_without_a_decay_evaluation_plays_with_the_newest(make_agent: Any, make_
 
     assert all((judged[k] == v.numpy()).all() for k, v in agent.online.state_dict().items())
     assert "average" not in agent.model_state()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpus_gradient_of_the_pixels_is_the_cpus(make_agent: Any, make_batch: Any) -> None:
+    agent, batch = make_agent(), make_batch()
+    seen = (stacks(batch)[: batch.actions.shape[1]], batch.previous_actions[0])
+    seen = (*seen, batch.previous_rewards[0], batch.state)
+    expected = agent.policy().pixel_gradient(*seen)
+
+    agent.online.cuda()
+    *tensors, state = seen
+    found = agent.policy().pixel_gradient(
+        *(tensor.cuda() for tensor in tensors), type(state)(*(part.cuda() for part in state))
+    )
+
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-6)

@@ -401,7 +401,7 @@ def test_building_an_agent_leaves_torchs_global_generator_alone(make_agent: Any)
 
 @pytest.fixture
 def bfloat16_on_any_cpu() -> Iterator[None]:
-    """PyTorch's own LSTM: oneDNN's knows bfloat16 only on CPUs with AVX-512."""
+    """PyTorch's own kernels: oneDNN's know bfloat16 only on CPUs with AVX-512."""
     with torch.backends.mkldnn.flags(enabled=False):
         yield
 
@@ -440,6 +440,22 @@ def test_bfloat16_gives_every_parameter_the_exact_gradients_direction(
         assert float(cosine) > 0.9, name
 
 
+@pytest.mark.usefixtures("bfloat16_on_any_cpu")
+def test_the_lstm_is_run_in_float32_under_bfloat16(make_agent: Any, make_batch: Any) -> None:
+    agent, batch = make_agent(bfloat16=True), make_batch()
+    given, returned = set(), set()
+
+    def note(_: Any, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+        given.add(inputs[0].dtype)
+        returned.update({outputs[0].dtype, outputs[1][1].dtype})
+
+    agent.online.core.register_forward_hook(note)
+    agent.reinforcement_loss(batch, stacks(batch).float())
+
+    # On a GPU autocast would make it float16, whatever type it was asked for.
+    assert (given, returned) == ({torch.float32}, {torch.float32})
+
+
 def test_q_values_under_bfloat16_are_finer_than_it(make_agent: Any) -> None:
     head = make_agent().online.head
     inputs = torch.randn(4, head.value[0].in_features, generator=torch.Generator().manual_seed(0))
@@ -451,6 +467,7 @@ def test_q_values_under_bfloat16_are_finer_than_it(make_agent: Any) -> None:
     assert not torch.equal(q, q.bfloat16().float())
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_compiled_encoders_learn_the_same_and_keep_their_names(
     make_agent: Any, make_batch: Any

@@ -192,6 +192,7 @@ def test_draws_come_from_the_generator_alone_and_not_from_the_options() -> None:
     assert not torch.equal(generators[0].get_state(), seeded(0).get_state())
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_the_values_of_the_cpu() -> None:
     stacks = random_stacks(50).contiguous(memory_format=torch.channels_last)
