@@ -41,6 +41,8 @@ def split_overrides(
             if not waiting:
                 raise UsageError(f"--{name} needs a value")
             value = waiting.popleft()
+            if value.startswith("--"):
+                raise UsageError(f"--{name} needs a value, before {value}")
         while several and waiting and not waiting[0].startswith("--"):
             value += f",{waiting.popleft()}"
         if name in overrides:

@@ -59,7 +59,10 @@ def learner_device(config: Config) -> torch.device:
         return torch.device("cuda")
     for option in ("bfloat16", "compile_encoders"):
         if getattr(config.learner, option):
-            raise ResourceError(f"learner.{option} needs a CUDA device, the learner's is the CPU")
+            raise ResourceError(
+                f"learner.{option} needs a CUDA device, the learner's is the CPU: give "
+                f"--learner.{option} false, and to resume --allow-change learner.{option}"
+            )
     return torch.device("cpu")
 
 

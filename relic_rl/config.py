@@ -20,6 +20,7 @@ import pydantic
 import tomli_w
 
 from relic_rl.errors import UsageError, nearest
+from relic_rl.replay.segment import MAX_DECODED_BYTES
 from relic_rl.settings import (
     ActorConfig,
     EnvConfig,
@@ -30,6 +31,8 @@ from relic_rl.settings import (
     RepresentationConfig,
     RunConfig,
 )
+
+_SEGMENT_FRAMES = MAX_DECODED_BYTES // (84 * 84)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,13 @@ class Config:
             raise UsageError(
                 f"learner.n_steps is {learner.n_steps}: use at most learner.segment_steps "
                 f"({segment})"
+            )
+        frames = self.network.frame_stack + segment
+        if self.network.frame_stack > 256 or frames > _SEGMENT_FRAMES:
+            raise UsageError(
+                f"network.frame_stack is {self.network.frame_stack} and learner.segment_steps "
+                f"{segment}: use at most 256, and {_SEGMENT_FRAMES} together; a segment of the "
+                "replay holds no more"
             )
         if representation.acting_encoder == "momentum" and representation.encoder == "shared":
             raise UsageError(
@@ -131,6 +141,16 @@ def values(config: Config) -> dict[str, Any]:
     }
 
 
+def settings_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Every `section.field` of a TOML document and its value, unchecked: of whatever version."""
+    return {
+        f"{section}.{name}": value
+        for section, entries in document.items()
+        if isinstance(entries, Mapping)
+        for name, value in entries.items()
+    }
+
+
 def identity(config: Config, game: str, seed: int) -> dict[str, Any]:
     """All that defines a run, by name."""
     return {"game": game, "seed": seed, **values(config)}
@@ -188,9 +208,13 @@ def load(path: Path) -> tuple[Config, dict[str, Any]]:
     top = {key: value for key, value in document.items() if not isinstance(value, dict)}
     sections = {key: value for key, value in document.items() if isinstance(value, dict)}
     flat = dict(_flattened(sections, where=f"in {path}"))
-    missing = field_types().keys() - flat.keys()
+    defaults = values(Config())
+    missing = [f"{name} (default {defaults[name]})" for name in defaults if name not in flat]
     if missing:
-        raise UsageError(f"{path} lacks {', '.join(sorted(missing))}")
+        raise UsageError(
+            f"{path} lacks {', '.join(missing)}: it is of another version, or harmed; add what it "
+            "was trained with"
+        )
     return from_values(flat), top
 
 

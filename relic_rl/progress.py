@@ -5,14 +5,13 @@ Reading never fails and never waits: what is absent, cut short or damaged counts
 
 import csv
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from relic_rl import config as configuration
-from relic_rl.config import Config
 from relic_rl.counters import Budget
-from relic_rl.errors import UserError
 from relic_rl.metrics import EVALUATIONS_FILE, METRICS_FILE
 from relic_rl.run_folder import CONFIG_FILE, is_in_use
 from relic_rl.run_game import normalized_score
@@ -35,18 +34,23 @@ class RunProgress(NamedTuple):
     seconds_left: float | None = None
     """Until the run's budget is spent, at its present speed."""
     finished: bool = False
-    """The budget is spent, the last evaluation is written, and a checkpoint holds it."""
+    """The budget is spent, the last evaluation is written, and a checkpoint holds it, unless all
+    are gone."""
 
 
 def read_progress(run_dir: Path) -> RunProgress:
     """Reads what the run folder says; zeros if there is none."""
-    try:
-        config, top = configuration.load(run_dir / CONFIG_FILE)
-    except UserError:
-        return RunProgress()
     checkpoints = _checkpoints(run_dir)
     row = _last_row(run_dir / METRICS_FILE)
     evaluation = last_evaluation(run_dir)
+    try:
+        # Not as a configuration of this version: another version's run counts as well.
+        document = tomllib.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+        settings = configuration.settings_of(document)
+        seconds_left = _seconds_left(settings, row)
+        is_over = is_finished(settings, evaluation)
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return RunProgress()
     score = evaluation.get("mean_score", row.get("mean_score"))
     latest = max(row, evaluation, key=lambda line: line.get("env_frames", 0))
     return RunProgress(
@@ -55,11 +59,10 @@ def read_progress(run_dir: Path) -> RunProgress:
         score=score,
         is_evaluated=bool(evaluation),
         human_normalized_score=(
-            None if score is None else normalized_score(str(top.get("game")), score)
+            None if score is None else normalized_score(str(document.get("game")), score)
         ),
-        seconds_left=_seconds_left(config, row),
-        finished=is_finished(configuration.values(config), evaluation)
-        and evaluation["env_frames"] in checkpoints,
+        seconds_left=seconds_left,
+        finished=is_over and (not checkpoints or evaluation["env_frames"] in checkpoints),
     )
 
 
@@ -72,6 +75,7 @@ def is_finished(settings: Mapping[str, Any], evaluation: Mapping[str, float]) ->
 
     Raises:
       KeyError: a setting is missing.
+      TypeError: one is no number.
     """
     if not evaluation or evaluation["episodes"] != settings["evaluation.episodes"]:
         return False
@@ -103,10 +107,10 @@ def _checkpoints(run_dir: Path) -> list[int]:
     return [int(name) for name in names if name.isdigit()]
 
 
-def _seconds_left(config: Config, row: dict[str, Any]) -> float | None:
+def _seconds_left(settings: Mapping[str, Any], row: dict[str, Any]) -> float | None:
     if not row:
         return None
-    budget = Budget(config.run.frames, config.run.minutes)
+    budget = Budget(settings["run.frames"], settings["run.minutes"])
     return budget.seconds_left(row["env_frames"], row["minutes"], row.get("frames_per_second", 0.0))
 
 

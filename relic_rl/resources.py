@@ -13,10 +13,15 @@ STEP_BYTES = 700
 """Of the replay a step, with a margin: 266 as the mean of 57 games, 1,390 of the worst, as
 docs/benchmarks.md has them."""
 PROCESS_BYTES = 2**30
-"""Python, torch, the network, its optimizer and a batch in work, at laptop size: measured 0.7."""
+"""Python, torch and the emulators, with a margin: measured 0.5 to 0.7 GiB."""
+_STACKS_AT_WORK = 3
+"""How often an update on a CPU holds its batch's frame stacks, or as much in activations and their
+gradients: measured 3.0 with `paper` and 2.7 with `laptop`."""
 SHARED_MEMORY = Path("/dev/shm")
 _CHECKPOINTS_ON_DISK = 3
 """Two are kept while the next is staged."""
+_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+"""In torch's, CUDA's and cuBLAS's words."""
 _FRAME_PIXELS, _ACTIONS = 84 * 84, 18
 
 
@@ -57,15 +62,32 @@ def check_resources(config: Config, run_dir: Path) -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, of the machine or of a GPU; torch has no class for the former."""
+    """Whether memory ran out, of the machine or of a GPU; torch has a class for some of it only."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
 
 
 def memory_bytes(config: Config) -> int:
     """What the process will take once its replay is full."""
-    return replay_bytes(config) + PROCESS_BYTES
+    networks = 2 * _parameter_copies(config) * parameter_bytes(config)  # twice: a checkpoint's
+    return (
+        replay_bytes(config)
+        + PROCESS_BYTES
+        + networks
+        + _lane_bytes(config)
+        + _update_bytes(config)
+    )
+
+
+def _update_bytes(config: Config) -> int:
+    """Of a batch at work, where that is not a GPU's business."""
+    if config.run.device != "cpu" and torch.cuda.is_available():
+        return 0
+    learner = config.learner
+    rows = learner.burn_in_steps + learner.unroll_steps + learner.n_steps
+    stack = 4 * config.network.frame_stack * _FRAME_PIXELS
+    return _STACKS_AT_WORK * learner.batch_sequences * rows * stack
 
 
 def replay_bytes(config: Config) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 from envs.protocol import Protocol
 from relic_rl.errors import UserError
+from relic_rl.metrics import FILES as TABLES
 
 CONFIG_FILE = "config.toml"
 METADATA_FILE = "metadata.json"
@@ -43,7 +44,8 @@ class RunFolder:
         """Makes a new run folder and takes it.
 
         Raises:
-          RunFolderError: the name is unfit, a run is there already, or it cannot be written.
+          RunFolderError: the name is unfit, a run or its tables are there already, or it cannot be
+            written.
         """
         check_path(path, "run folder")
         if holds_run(path):
@@ -51,6 +53,8 @@ class RunFolder:
                 f"{path} holds a run already: `relic-rl resume {path}` goes on with it, or give "
                 "another --run-dir"
             )
+        if lost := [name for name in TABLES if (path / name).exists()]:
+            raise RunFolderError(f"{path} holds {' and '.join(lost)}: give another --run-dir")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -141,6 +145,24 @@ def write_metadata(
         **{f"protocol_{name}": value for name, value in asdict(protocol).items() if name != "name"},
         "action_set": action_set,
         "rom_md5": rom_md5,
+        **_session(learner_device),
+    }
+    write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
+
+
+def record_resume(path: Path, learner_device: str) -> None:
+    """Adds what a run goes on with: versions, commit, machine. Damaged metadata stays as it is."""
+    try:
+        metadata = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
+        metadata["resumed"] = [*metadata.get("resumed", ()), _session(learner_device)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return
+    write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
+
+
+def _session(learner_device: str) -> dict[str, Any]:
+    """What may differ between a run's start and each resume."""
+    return {
         **{
             name.replace("-", "_"): importlib.metadata.version(name)
             for name in ("relic-rl", "torch", "numpy", "gymnasium", "ale-py")
@@ -151,7 +173,6 @@ def write_metadata(
         "learner_device": learner_device,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
 
 
 def expect_emulator(path: Path, rom_md5: str | None) -> None:

@@ -78,13 +78,14 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
     Raises:
       UsageError: another setting differs, by a flag or by an edit of config.toml; or the run is
         finished, and its budget is not raised.
-      UserError: the folder is not fit, or holds no sound checkpoint.
+      UserError: the folder is not fit, or holds no sound checkpoint; or the run is finished, and
+        its checkpoints were removed.
     """
     configuration.expect_fields((*overrides, *allow_change))
     folder = RunFolder.open(run_dir)
     try:
-        run = read_identity(run_dir)
-        run = run.with_settings(configuration.changed(run.config, overrides))
+        recorded = read_identity(run_dir)
+        run = recorded.with_settings(configuration.changed(recorded.config, overrides))
         check_resources(run.config, run_dir)
         console = _console(run.config)
         with log_to(run_dir / run_folder.LOG_FILE, console):
@@ -92,11 +93,13 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
             checkpoint = None if store.is_empty else store.load()
             plan = f"resuming {run.game}, seed {run.seed}, in {run_dir}: {_done(checkpoint)}"
             plan += f"\n  until {end_in_words(_budget(run.config))}"
-            if checkpoint is not None:
+            if checkpoint is None:
+                _expect_nothing_earned(run_dir, recorded.config)
+            else:
                 _expect_unfinished(run_dir, checkpoint, run.config)
                 plan += _changes(checkpoint, run, allow_change)
             run_folder.expect_emulator(run_dir, game_rom_md5(run.game))
-            _run(run_dir, run, plan, console, checkpoint)
+            _run(run_dir, run, plan, console, checkpoint, resumed=True)
     finally:
         folder.close()
 
@@ -128,6 +131,15 @@ def _expect_unfinished(run_dir: Path, checkpoint: Checkpoint, config: Config) ->
         raise UsageError(
             f"the run is finished: run.frames is {config.run.frames:,}, and {frames:,} are done: "
             "give more --frames"
+        )
+
+
+def _expect_nothing_earned(run_dir: Path, recorded: Config) -> None:
+    """Refuses a finished run without checkpoints: to start it again would erase its tables."""
+    if is_finished(configuration.values(recorded), last_evaluation(run_dir)):
+        raise UserError(
+            f"{run_dir} is finished and its checkpoints are gone: its tables stay as they are; to "
+            "train on, start a new run"
         )
 
 
@@ -194,6 +206,8 @@ def _run(
     plan: str,
     console: Console,
     checkpoint: Checkpoint | None = None,
+    *,
+    resumed: bool = False,
 ) -> None:
     try:
         with StopRequest().listening() as stop:
@@ -202,6 +216,8 @@ def _run(
                 training = _built(path, run, console, checkpoint)
                 # Only now: a resume that was refused leaves the folder as it was.
                 run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
+                if resumed:
+                    run_folder.record_resume(path, build.device_name(training.device))
             try:
                 evaluation = training.run(stop)
             finally:
@@ -211,8 +227,9 @@ def _run(
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            "out of memory: lower --learner.batch_sequences, --replay.max_bytes or --actor.lanes; "
-            f"`relic-rl resume {path}` goes on from the last checkpoint"
+            "out of memory: begin a run with a lower --learner.batch_sequences, --actor.lanes or "
+            f"--replay.max_bytes; or free memory, and `relic-rl resume {path}` goes on from the "
+            "last checkpoint"
         ) from error
     except StoppedEarly:
         console.say(f"stopped before it began; `relic-rl resume {path}` goes on")

@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -134,10 +134,9 @@ class SweepRequest:
     def _label(self, settings: Mapping[str, str], varied: list[str]) -> str:
         """The folder of a combination: `arm=relic,encoder=shared`; `runs` if there is but one."""
         values = configuration.values(configuration.resolve(self.preset, settings).config)
-        short = [name.partition(".")[2] for name in varied]
         parts = [
-            f"{name if short.count(field) > 1 else field}={_UNFIT.sub('-', str(values[name]))}"
-            for name, field in zip(varied, short, strict=True)
+            f"{short}={_UNFIT.sub('-', str(values[name]))}"
+            for name, short in zip(varied, short_names(varied), strict=True)
         ]
         return ",".join(parts) or _NO_GRID
 
@@ -240,6 +239,15 @@ class Manifest:
     def count(self, state: State) -> int:
         """How many entries are in a state."""
         return sum(entry.state == state for entry in self.entries)
+
+
+def short_names(settings: Sequence[str]) -> list[str]:
+    """Without their sections, where that leaves them different."""
+    short = [name.partition(".")[2] for name in settings]
+    return [
+        name if short.count(field) > 1 else field
+        for name, field in zip(settings, short, strict=True)
+    ]
 
 
 def read_states(path: Path) -> dict[str, tuple[Any, str]]:

@@ -132,6 +132,9 @@ class RayJob:
             status, self._why = self._ray.get(self._answer)
         except self._ray.exceptions.TaskCancelledError:
             return 0
+        except self._ray.exceptions.RayTaskError as error:  # of the task itself: not tried again
+            self._why = f"cannot be started: {error.cause}"
+            return 1
         except self._ray.exceptions.RayError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             self._why = f"its worker died {RETRIES + 1} times: {lines[-1] if lines else error}"

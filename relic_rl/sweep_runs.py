@@ -3,6 +3,7 @@
 A command starts each run once at most; what it starts ends with it.
 """
 
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -157,7 +158,8 @@ class SweepRuns:
                 f"{entry.run.folder} is done after {duration(60 * progress.minutes)}: "
                 f"score {progress.score:,.1f}"
             )
-        elif stopping and status > 0:
+        # Ended by our signal itself, it was still being imported: it had nothing to lose.
+        elif stopping and status not in (0, -signal.SIGTERM):
             self._cut_off.append(entry)
             self._set(entry, "queued", job.why())
             self._console.say(f"{entry.run.folder} ended without a new checkpoint: {entry.why}")

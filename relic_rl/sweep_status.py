@@ -12,7 +12,7 @@ from rich.text import Text
 from relic_rl import run_folder
 from relic_rl.console import count, counted, duration
 from relic_rl.progress import RunProgress, read_progress
-from relic_rl.sweep_manifest import Entry, Manifest, SweepRequest
+from relic_rl.sweep_manifest import Entry, Manifest, SweepRequest, short_names
 
 _REFRESH_SECONDS = 2.0
 _PLAIN_WIDTH = 160
@@ -65,7 +65,7 @@ def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
     ]
     settings = list(entries[0].run.varied) if entries else []
     table = Table(box=None)
-    for name in ("game", "seed", *(field.partition(".")[2] for field in settings)):
+    for name in ("game", "seed", *short_names(settings)):
         table.add_column(name)
     for name in ("frames", "minutes", "score", "HNS"):
         table.add_column(name, justify="right")

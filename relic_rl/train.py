@@ -21,7 +21,8 @@ import psutil
 from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl import config as configuration
-from relic_rl.analysis.plots import learning_curve, save_figure
+from relic_rl.analysis.curves import learning_curve
+from relic_rl.analysis.plot_style import save_figure
 from relic_rl.analysis.runs import read_run
 from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config

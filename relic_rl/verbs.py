@@ -308,6 +308,8 @@ class Report:
         from relic_rl.uploads import upload_report
 
         _expect_no_settings(overrides)
+        if not self.dirs:
+            raise UsageError("report: give run folders or sweeps, before --against")
         try:
             report = write_report(self.dirs, self.out, self.against, allow_mixed=self.allow_mixed)
         except ValueError as error:

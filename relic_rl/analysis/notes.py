@@ -82,7 +82,7 @@ def facts(series: Sequence[Series]) -> list[tuple[str, str]]:
         trained = f"{frames} frames, {minutes:,.0f} minutes of training in all"
         facts.append((one.label, f"{games} of 57 games, {seeds}, {trained}"))
     for name, key in _VERSIONS.items():
-        values = _distinct(str(run.metadata[key]) for run in runs if run.metadata.get(key))
+        values = _distinct(str(one[key]) for run in runs for one in run.sessions if one.get(key))
         if values:
             facts.append((name, values))
     return facts

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from envs.games import ATARI57
-from relic_rl.analysis import notes, plots
+from relic_rl.analysis import curves, notes, plots
 from relic_rl.analysis.columns import Column, make_columns
 from relic_rl.analysis.page import Picture, Tile, render_page
+from relic_rl.analysis.plot_style import save_figure
 from relic_rl.analysis.runs import Series, find_series
 from relic_rl.analysis.scores import (
     MIN_SEEDS,
@@ -149,7 +150,7 @@ def _draw(series: Sequence[Series], columns: Sequence[Column], out_dir: Path) ->
             "Aggregates over frames",
             "Over frames that all runs have passed, linear between evaluations. Published levels"
             " are reached after far more frames (see the notes); an arrow: far above.",
-            plots.aggregate_curves(common, published),
+            curves.aggregate_curves(common, published),
         ),
         (
             "profile",
@@ -167,7 +168,7 @@ def _draw(series: Sequence[Series], columns: Sequence[Column], out_dir: Path) ->
             "Learning curves",
             "Evaluations of each run, bold the mean over the seeds that count. The fine line is the"
             " running mean of training episodes, over lanes that explore more and less.",
-            plots.learning_grid(with_curves),
+            curves.learning_grid(with_curves),
         ),
     ]
     runs = [(one.label, run) for one in series for run in one.evaluated]
@@ -176,9 +177,9 @@ def _draw(series: Sequence[Series], columns: Sequence[Column], out_dir: Path) ->
             unfinished = ", not finished" if run.unfinished else ""
             title = f"{run.game}, seed {run.seed} ({label}{unfinished})"
             caption = "Dots are training episodes of all lanes, exploring."
-            drawn.append((f"run_{i:02d}", title, caption, plots.learning_curve(run)))
+            drawn.append((f"run_{i:02d}", title, caption, curves.learning_curve(run)))
     return [
-        Picture(title, caption, *plots.save_figure(figure, out_dir / stem), figure.get_figwidth())
+        Picture(title, caption, *save_figure(figure, out_dir / stem), figure.get_figwidth())
         for stem, title, caption, figure in drawn
     ]
 

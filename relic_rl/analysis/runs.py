@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.games import find_game
+from relic_rl.config import settings_of
 from relic_rl.progress import is_finished, why_unfinished
 from relic_rl.sweep_manifest import SWEEP_FILE, read_states
 
@@ -65,6 +66,13 @@ class Run:
         return float(self.evaluations.scores[-1])
 
     @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """What metadata.json has of the run's start and of each resume: versions, machine."""
+        resumed = self.metadata.get("resumed")
+        found = [self.metadata, *(resumed if isinstance(resumed, list) else ())]
+        return [session for session in found if isinstance(session, dict)]
+
+    @property
     def env_frames(self) -> int:
         """Frames trained before the last evaluation."""
         return int(self.evaluations.frames[-1])
@@ -107,9 +115,10 @@ def find_series(folders: Sequence[Path]) -> list[Series]:
       ValueError: if a folder is missing or holds no run, or a series has a game and seed twice.
     """
     single, series = [], []
-    for folder in folders:
-        if not folder.is_dir():
-            raise ValueError(f"{folder} is no folder")
+    for given in folders:
+        if not given.is_dir():
+            raise ValueError(f"{given} is no folder")
+        folder = given if given.name.strip(".") else given.resolve()  # `.` has a name, too
         if _is_run(folder):
             single.append(folder)
             continue
@@ -145,12 +154,7 @@ def read_run(folder: Path) -> Run:
     if not evaluations["env_frames"]:
         raise ValueError(f"no evaluation yet, {why_unfinished(folder)}")
     last = {name: values[-1] for name, values in evaluations.items()}
-    settings = {
-        f"{section}.{name}": value
-        for section, table in config.items()
-        if isinstance(table, dict)
-        for name, value in table.items()
-    }
+    settings = settings_of(config)
     try:
         return Run(
             folder=folder,

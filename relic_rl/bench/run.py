@@ -1,7 +1,7 @@
 """`relic-rl bench`: the machine's ceilings, and the product against them, in one run.
 
 A share of a ceiling is comparable between machines where a rate is not. Ceilings move (turbo,
-neighbours), so each is the median of probes taken around what is held against it.
+neighbours): those that something is held against are medians of probes taken around it.
 """
 
 import json
@@ -64,6 +64,8 @@ def run(
     if json_file is not None:
         _expect_writable(json_file)
     laptop = configuration.resolve("laptop", overrides).config
+    if laptop.run.engine == "ray":
+        raise UsageError("run.engine is ray: use --engine ray, which measures what concerns Ray")
     build.set_threads(laptop)
     console = Console(highlight=False, soft_wrap=True)
     results: Results = {"machine": machine()}

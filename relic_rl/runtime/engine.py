@@ -76,6 +76,10 @@ def resumed_generator(engine: str, state: dict[str, Any], own: Tensor) -> Tensor
     if saved.shape == own.shape:
         return saved
     if engine == "inline" and "actor" in state["engine"]:
-        raise ValueError("the inline engine cannot go on to the last bit on another kind of device")
+        raise ValueError(
+            "the inline engine cannot go on to the last bit on another kind of device: give "
+            "--run.engine threads --allow-change run.engine; or --run.device cpu --allow-change "
+            "run.device, if it was trained on a CPU"
+        )
     _log.warning("the learner is on another kind of device now: augmentations are drawn anew")
     return own

@@ -107,7 +107,8 @@ class Learner:
             raise DivergedError(
                 f"{MAX_SKIPPED_UPDATES} updates in a row had a loss or gradient that is not "
                 f"finite (last batch: segments {self._skipped_batch}): the run stops; resume it "
-                "from its last checkpoint, with a lower --learner.learning_rate"
+                "from its last checkpoint, with a lower --learner.learning_rate and "
+                "--allow-change learner.learning_rate"
             )
 
 

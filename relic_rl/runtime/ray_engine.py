@@ -321,7 +321,7 @@ class RayEngine:
             raise StalledError(
                 f"none of {len(self._seats)} actors has started in {START_SECONDS:.0f} s: each "
                 f"needs a CPU of the Ray cluster, which has {cpus:.0f} in all; add nodes, or lower "
-                "--actors, and resume"
+                "--actor.actors, and resume with --allow-change actor.actors"
             )
 
     def _end_those_that_hang(self) -> None:

@@ -140,7 +140,7 @@ def test_a_config_file_that_lacks_a_field_is_refused(tmp_path):
     text = configuration.dump(configuration.Config(), game="Pong", seed=3)
     path.write_text(text.replace("n_steps = 5\n", "", 1), encoding="utf-8")
 
-    with pytest.raises(UsageError, match=r"lacks learner\.n_steps"):
+    with pytest.raises(UsageError, match=r"lacks learner\.n_steps \(default 5\): .*add what it"):
         configuration.load(path)
 
 

@@ -63,6 +63,18 @@ def test_a_run_that_memory_will_not_hold_is_refused(
         check_resources(config, tmp_path)
 
 
+def test_the_memory_of_the_papers_update_and_of_many_lanes_is_reckoned_with() -> None:
+    config = resolve("paper", {"run.device": "cpu"}).config
+    found = memory_bytes(config) - replay_bytes(config)
+    many = resolve("paper", {"run.device": "cpu", "actor.lanes": 100 * config.actor.lanes}).config
+
+    # Eight updates of this preset, and the acting before them, took 3,085 MiB at their peak.
+    assert 3_085 * 2**20 < found < 1.5 * 3_085 * 2**20
+    # Of each lane a segment's frames, at least.
+    frames = 99 * config.actor.lanes * config.learner.segment_steps
+    assert memory_bytes(many) - memory_bytes(config) > frames * 84 * 84
+
+
 def test_a_run_that_the_disk_will_not_hold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,3 +122,11 @@ def test_torchs_and_numpys_lack_of_memory_is_told_from_other_errors() -> None:
         errors.append(raised.value)
 
     assert [is_out_of_memory(error) for error in errors] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `create`"],
+)
+def test_a_gpu_that_another_process_fills_is_out_of_memory(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))

@@ -20,6 +20,7 @@ from relic_rl.run_folder import (
     default_path,
     expect_run,
     is_in_use,
+    record_resume,
     write_metadata,
 )
 
@@ -284,3 +285,21 @@ def test_a_machine_without_git_records_no_commit(
     )
 
     assert json.loads((tmp_path / METADATA_FILE).read_text())["commit"] is None
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "episodes.csv", "evaluations.csv"])
+def test_a_new_run_takes_no_folder_that_holds_tables_of_another(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+
+    with pytest.raises(RunFolderError, match=f"holds {name}: give another --run-dir"):
+        RunFolder.create(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_damaged_metadata_is_left_as_it_is_by_a_resume(tmp_path: Path) -> None:
+    record_resume(tmp_path, "AMD EPYC (AVX2)")
+    assert list(tmp_path.iterdir()) == []
+    for damaged in ("[]", '{"resumed": 3}', "{"):
+        (tmp_path / METADATA_FILE).write_text(damaged)
+        record_resume(tmp_path, "AMD EPYC (AVX2)")
+        assert (tmp_path / METADATA_FILE).read_text() == damaged

@@ -100,6 +100,22 @@ def test_a_grid_has_a_folder_for_each_combination_named_by_what_varies() -> None
     }
 
 
+def test_status_tells_apart_two_settings_of_one_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = request(
+        representation__arm=("relic", "none"),
+        learner__learning_rate=("1e-3", "1e-4"),
+        representation__learning_rate=("1", "2"),
+    )
+    asked.write(tmp_path, Placement())
+    status, out, _ = run_here(capsys, "status", str(tmp_path))
+
+    assert status == 0
+    words = out.splitlines()[0].split()
+    assert words[2:5] == ["arm", "learner.learning_rate", "representation.learning_rate"]
+
+
 def test_a_value_that_is_asked_for_twice_is_refused_however_it_is_written() -> None:
     with pytest.raises(UsageError, match=r"learning_rate=0\.001 is asked for twice"):
         request(learner__learning_rate=("1e-3", "0.001")).runs()
@@ -505,6 +521,12 @@ def wait_until(
         time.sleep(0.05)
 
 
+def pending(pid: int) -> set[int]:
+    """Signals that a suspended process has been sent."""
+    (line,) = re.findall(r"^ShdPnd:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return {number for number in range(1, 65) if int(line, 16) >> (number - 1) & 1}
+
+
 def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     begun: Callable[[], "subprocess.Popen[str]"],
     tmp_path: Path,
@@ -563,6 +585,22 @@ def test_a_sweep_that_stops_on_a_full_disk_names_what_has_no_new_checkpoint(
     assert "goes on from the checkpoints before" in err
     assert "stopped with checkpoints" not in out
     assert {*states(tmp_path / "sweep").values()} == {"queued"}
+
+
+def test_a_run_that_is_killed_while_its_sweep_stops_is_named(
+    begun: Callable[[], "subprocess.Popen[str]"],
+) -> None:
+    process = begun()
+    run = psutil.Process(process.pid).children()[0]
+    run.suspend()  # or it would write its checkpoint first
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: signal.SIGTERM in pending(run.pid), process)
+    run.kill()
+    out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err.count("\n")) == (1, 1)
+    assert "ended without a new checkpoint: killed by SIGKILL" in out
+    assert "1 of 2 runs kept no checkpoint of their last moments" in err
 
 
 def test_a_run_that_somebody_else_stops_is_named_and_is_no_success(

@@ -66,6 +66,7 @@ def digest(folder: Path) -> dict[str, tuple[int, int]]:
 
 # --- mistakes -------------------------------------------------------------------------------------
 
+LONG_SEGMENTS = ("--learner.segment_steps", "9999", "--learner.unroll_steps", "9999")
 HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15))
 
 
@@ -90,6 +91,14 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("train pong --learner.lerning_rate 1", 2, ["'learner.learning_rate'"]),
         ("train pong --learner.learning_rate fast", 2, ["learner.learning_rate", "'fast'"]),
         ("train pong --learner.learning_rate", 2, ["learner.learning_rate", "value"]),
+        ("train pong --learner.bfloat16 --preset smoke", 2, ["bfloat16 needs a value, before"]),
+        (
+            "resume nothere --run.ray_address --minutes=5",
+            2,
+            ["run.ray_address needs a value, before"],
+        ),
+        ("train pong --network.frame_stack 257", 2, ["network.frame_stack is 257", "at most 256"]),
+        (" ".join(("train pong", *LONG_SEGMENTS)), 2, ["learner.segment_steps 9999", "9510"]),
         ("train pong --actor.lanes 4 --actor.lanes 5", 2, ["actor.lanes", "twice"]),
         ("train pong --actor.lanes 0", 2, ["actor.lanes", "greater than or equal to 1"]),
         ("train pong --frames 0", 2, ["run.frames", "0"]),
@@ -112,6 +121,7 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("bench --json nothere/figures.json", 2, ["nothere/figures.json", "No such file"]),
         ("bench --json .", 2, ["cannot write ."]),
         ("bench --json fresh.json --actor.lanse 3", 2, ["actor.lanes"]),
+        ("bench --parts ceilings --run.engine ray", 2, ["--engine ray"]),
         ("bench --json a_file/figures.json", 2, ["a_file/figures.json"]),
         ("train pong --learner.burn_in_steps 3", 2, ["burn_in_steps", "3"]),
         ("train pong --run-dir -x/..", 2, []),
@@ -131,6 +141,8 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("evaluate nothere", 1, ["nothere", "does not exist"]),
         ("evaluate nothere --episodes 0", 2, ["--episodes", "0"]),
         ("report nothere --out there", 2, ["nothere"]),
+        ("report --out there", 2, ["give run folders or sweeps, before --against"]),
+        ("report --out there --against relic r2d2 nothere", 2, ["before --against"]),
         ("doctor --preset smok", 2, ["smok", "'smoke'"]),
         ("games pong", 2, ["pong"]),
     ],

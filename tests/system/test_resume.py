@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from relic_rl import cli
 from relic_rl.checkpoint import CheckpointStore
@@ -147,11 +148,43 @@ def test_a_run_goes_on_only_with_the_emulator_it_was_begun_on(run: Path, resume:
     assert resume()[0] == 0
 
 
+def test_a_finished_run_whose_checkpoints_are_gone_keeps_its_tables(
+    run: Path, resume: RunHere
+) -> None:
+    for folder in ("checkpoints", "segments"):
+        shutil.rmtree(run / folder)
+    tables = ("metrics.jsonl", "episodes.csv", "evaluations.csv", "config.toml")
+    before = [(run / name).read_bytes() for name in tables]
+    status, said = resume()
+
+    assert (status, said.count("\n")) == (1, 1)
+    assert "is finished and its checkpoints are gone: its tables stay as they are" in said
+    assert [(run / name).read_bytes() for name in tables] == before
+
+
+def test_what_a_run_goes_on_with_is_recorded_beside_what_it_was_begun_with(
+    run: Path, resume: RunHere
+) -> None:
+    file = run / "metadata.json"
+    begun = json.loads(file.read_text()) | {"torch": "1.2.3"}
+    file.write_text(json.dumps(begun))
+    assert resume("--learner.n_steps", "2")[0] == 2  # refused: nothing went on
+    assert json.loads(file.read_text()) == begun
+
+    assert resume()[0] == 0
+    found = json.loads(file.read_text())
+    (resumed,) = found.pop("resumed")
+    assert found == begun
+    assert resumed["torch"] == torch.__version__
+    assert {"commit", "machine", "learner_device", "started"} <= resumed.keys()
+
+
 def test_a_run_that_ended_before_its_first_checkpoint_starts_again(
     run: Path, finished: Path, resume: RunHere
 ) -> None:
     for folder in ("checkpoints", "segments"):
         shutil.rmtree(run / folder)
+    (run / "evaluations.csv").unlink()
     (run / "checkpoints" / ".staging-000000000400").mkdir(parents=True)
     status, said = resume()
     rows, before = (

@@ -3,20 +3,18 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import relic_rl.analysis
-from envs.games import ATARI57
 from relic_rl import cli
 from relic_rl.analysis import notes, plots
 from relic_rl.analysis.columns import make_columns
 from relic_rl.analysis.published import published_scores
 from relic_rl.analysis.report import write_report
-from relic_rl.analysis.runs import Curve, find_series, read_run
+from relic_rl.analysis.runs import find_series, read_run
 from relic_rl.analysis.scores import aggregate, probability_of_improvement
 from relic_rl.sweep_manifest import Manifest, Placement, SweepRequest
 
@@ -48,6 +46,24 @@ def test_the_report_says_what_the_runs_learned_on(tmp_path, write_run):
     facts = dict(notes.facts(find_series([tmp_path / "runs"])))
 
     assert facts["Learner on"] == "Chip (AVX2), Chip (AVX512)"
+
+
+def test_the_report_says_what_a_run_went_on_with_as_well(tmp_path, write_run):
+    resumed = [{"commit": "def456", "torch": "2.13"}, "damaged"]
+    write_run(tmp_path / "runs/pong-1", resumed=resumed)
+
+    facts = dict(notes.facts(find_series([tmp_path / "runs"])))
+
+    assert (facts["Commit"], facts["PyTorch"]) == ("abc123, def456", "2.13")
+
+
+def test_a_run_that_is_the_working_directory_has_a_name(tmp_path, write_run, monkeypatch):
+    monkeypatch.chdir(write_run(tmp_path / "pong-1"))
+
+    (series,) = find_series([Path()])
+
+    assert series.label == "pong-1"
+    assert series.runs[0].folder.name == "pong-1"
 
 
 def test_all_files_are_written_and_each_figure_twice(report):
@@ -322,34 +338,6 @@ def test_bars_are_as_long_as_the_scores_and_the_human_is_marked():
     assert names == ["Pong", "Freeway"]
     assert widths == pytest.approx([50.0, 200.0])
     assert any(np.allclose(line.get_xdata(), 100) for line in axis.lines)
-
-
-def test_learning_curve_shows_evaluations_human_and_random(tmp_path, write_run):
-    run = read_run(write_run(tmp_path / "pong-1"))
-
-    figure = plots.learning_curve(run)
-
-    for axis, x in zip(figure.axes, ([4000, 8000], [1.0, 2.0]), strict=True):
-        levels = [tuple(line.get_ydata()) for line in axis.lines]
-        assert (ATARI57["Pong"].human,) * 2 in levels
-        assert (ATARI57["Pong"].random,) * 2 in levels
-        (curve,) = [line for line in axis.lines if line.get_label() == "evaluation"]
-        assert list(curve.get_xdata()) == x
-        assert list(curve.get_ydata()) == [-20.0, 15.0]
-
-
-def test_a_running_mean_is_drawn_once_there_are_episodes_enough_for_one(tmp_path, write_run):
-    few = read_run(write_run(tmp_path / "pong-1"))  # of 12 training episodes
-    curve = Curve(*(np.arange(50.0) for _ in range(3)))
-    many = replace(few, episodes=curve)
-
-    def labels(run):
-        return [line.get_label() for line in plots.learning_curve(run).axes[0].lines]
-
-    assert not any("mean of" in label for label in labels(few))
-    assert "training, mean of 2 episodes" in labels(many)
-    for run in (few, many):  # every mark is in the legend
-        assert {"training episode", "evaluation"} <= set(labels(run))
 
 
 def test_analysis_needs_no_torch():
