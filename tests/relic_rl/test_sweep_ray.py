@@ -83,3 +83,14 @@ def test_a_sweep_survives_the_death_of_a_worker_and_goes_on_after_an_interrupt(
     assert f"{len(GAMES)} of {len(GAMES)} runs are done" in said
     assert states(folder) == ["done"] * len(GAMES)
     assert all(read_progress(folder / "runs" / f"{game}-s0").finished for game in GAMES)
+
+
+def test_a_run_that_cannot_be_started_is_not_called_a_worker_that_died(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (folder / "logs").write_text("in the way")
+    said = start(folder).communicate(timeout=200)[0]
+
+    assert states(folder) == ["failed"] * len(GAMES)
+    assert "failed: cannot be started: " in said
+    assert "died" not in said
