@@ -30,6 +30,8 @@ from relic_rl.analysis.plot_style import (
 from relic_rl.analysis.runs import Curve, Run, Series
 from relic_rl.analysis.scores import aggregate
 
+_LINE_PARTS = 200
+"""A running mean is drawn as finely as this."""
 _FAR = 2.5
 """A published level so many times above ours is named at the panel's edge, not drawn."""
 _LABEL_PLACE: dict[str, Any] = {
@@ -53,7 +55,8 @@ def learning_curve(run: Run) -> Figure:
         axis.plot(x, run.episodes.scores, ".", label="training episode", **dots)
         if (width := len(x) // 20) > 1:
             smooth = _running_mean(run.episodes.scores, width)
-            last = np.append(np.diff(x) > 0, True)  # of lanes whose episodes end together
+            # Of lanes whose episodes end almost together the last: or the line is a staircase.
+            last = np.append(np.diff(np.ceil(_LINE_PARTS * x / (x[-1] or 1.0))) > 0, True)
             label = f"training, mean of {width} episodes"
             axis.plot(x[last], smooth[last], color=SOFT, lw=1.3, label=label)
         axis.plot(

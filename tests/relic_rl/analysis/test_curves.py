@@ -48,6 +48,7 @@ def test_the_running_mean_of_lanes_that_end_together_is_one_point(
 ) -> None:
     run = read_run(write_run(tmp_path / "pong-1"))
     x, scores = np.repeat([1000.0, 2000.0, 3000.0], 20), np.arange(60.0)
+    x += np.tile(np.linspace(-4.0, 0.0, 20), 3)
     axis, _ = learning_curve(replace(run, episodes=Curve(x, x, scores))).axes
 
     (line,) = [line for line in axis.lines if line.get_label() == "training, mean of 3 episodes"]
