@@ -40,7 +40,7 @@ def examine(preset: str | None) -> None:
         machine.add_row(name, value)
     console.print(machine)
     needs = Table(title="presets", title_justify="left", box=None)
-    for column in ("preset", "replay when full", "engine", "fits here"):
+    for column in ("preset", "replay when full", "memory in all", "engine", "fits here"):
         needs.add_column(column)
     for row in fits:
         needs.add_row(*row)
@@ -77,7 +77,7 @@ def _machine() -> Iterator[tuple[str, str]]:
     yield "ROMs", f"{len(ATARI57) - len(_missing_roms())} of {len(ATARI57)}"
 
 
-def _needs(preset: str) -> tuple[str, str, str, str]:
+def _needs(preset: str) -> tuple[str, str, str, str, str]:
     config = configuration.resolve(preset, {}).config
     problems = []
     if (needed := memory_bytes(config)) > available_bytes():
@@ -91,6 +91,7 @@ def _needs(preset: str) -> tuple[str, str, str, str]:
     return (
         preset,
         f"{replay_bytes(config) / GIB:.1f} GiB",
+        f"{memory_bytes(config) / GIB:.1f} GiB",
         config.run.engine,
         "; ".join(problems) or "yes",
     )

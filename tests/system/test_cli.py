@@ -250,6 +250,8 @@ def test_doctor_shows_the_machine_and_every_preset(
     assert f"relic-rl {__version__}" in out
     for preset in ("laptop", "workstation", "paper", "machado", "smoke"):
         assert re.search(rf"^ *{preset} ", out, re.MULTILINE)
+    (replay, memory) = re.findall(r"^ *paper +([\d.]+) GiB +([\d.]+) GiB ", out, re.MULTILINE)[0]
+    assert float(memory) > float(replay) + 3.0  # its update alone: see test_resources
 
 
 def test_doctor_says_what_holds_the_cores_back(
