@@ -34,6 +34,10 @@ class Game:
     human: float
     random: float
 
+    def human_normalized(self, score: float) -> float:
+        """(score - random) / (human - random): 0 is random play, 1 the human."""
+        return (score - self.random) / (self.human - self.random)
+
     @property
     def slug(self) -> str:
         """Lower case with underscores, for folders and flags: `ms_pacman`."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import tyro
 
-from relic_rl import process
-from relic_rl.arguments import one_line, split_overrides
+from relic_rl.commands.arguments import one_line, split_overrides
+from relic_rl.commands.verbs import COMMANDS
 from relic_rl.errors import UsageError, UserError, nearest
-from relic_rl.verbs import COMMANDS
+from relic_rl.machine import process
 
 DESCRIPTION = "R2D2 agents with a ReLIC representation loss on the 57 Atari games."
 

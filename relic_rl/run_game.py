@@ -2,7 +2,6 @@
 
 from envs.atari import rom_md5
 from envs.games import ATARI57, UnknownGameError, find_game
-from relic_rl.analysis.scores import human_normalized
 from relic_rl.errors import UsageError
 
 TOY_GAME = "toy_memory"
@@ -40,6 +39,6 @@ def game_rom_md5(game: str) -> str | None:
 def normalized_score(game: str, score: float) -> float | None:
     """Human-normalized score as a fraction; None for a toy, and for any name but the 57."""
     try:
-        return human_normalized(game, score)
+        return find_game(game).human_normalized(score)
     except UnknownGameError:
         return None

@@ -24,13 +24,15 @@ from relic_rl import config as configuration
 from relic_rl.analysis.curves import learning_curve
 from relic_rl.analysis.plot_style import save_figure
 from relic_rl.analysis.runs import read_run
-from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import Config
 from relic_rl.console import Console, counted
 from relic_rl.counters import FRAMES_PER_STEP, Budget, Progress
 from relic_rl.errors import ResourceError
-from relic_rl.evaluate import evaluate_agent
-from relic_rl.metrics import Episode, Evaluation, MetricsLog
+from relic_rl.evaluation.evaluate import evaluate_agent
+from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
+from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
+from relic_rl.records.run_folder import names_of
+from relic_rl.records.tracking import make_tracker
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.run_game import normalized_score
 from relic_rl.runtime.engine import resumed_generator, resumed_incarnation
@@ -38,8 +40,6 @@ from relic_rl.runtime.learner import Learner, RunningMeans
 from relic_rl.runtime.limiter import RateLimiter
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.stop import StopRequest
-from relic_rl.sweep_manifest import names_of
-from relic_rl.tracking import make_tracker
 
 RECENT_EPISODES = 20
 

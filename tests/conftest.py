@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from relic_rl import process
+from relic_rl.machine import process
 
 process.prepare()  # before anything imports torch
 # Results are held equal to the last bit, which no GPU promises: only what is about one sees it.

@@ -105,8 +105,7 @@ def human_normalized(game: str, score: float) -> float:
     Raises:
       ValueError: if the game is none of the 57.
     """
-    known = find_game(game)
-    return float((score - known.random) / (known.human - known.random))
+    return float(find_game(game).human_normalized(score))
 
 
 def aggregate(scores_by_game: Scores, *, repetitions: int = REPETITIONS) -> Aggregate:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.interface import EpisodeRecord
-from relic_rl import process
+from relic_rl.machine import process
 
 if TYPE_CHECKING:
     from relic_rl.runtime.actor import Actor
@@ -52,8 +52,8 @@ class RemoteActor:
         self._incarnation = -1
 
     def fingerprint(self, game: str) -> dict[str, str]:
-        """Versions and hashes of this node: `relic_rl.versions.fingerprint`."""
-        from relic_rl.versions import fingerprint
+        """Versions and hashes of this node: `relic_rl.runtime.versions.fingerprint`."""
+        from relic_rl.runtime.versions import fingerprint
 
         return fingerprint(game)
 

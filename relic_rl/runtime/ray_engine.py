@@ -28,8 +28,8 @@ from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.ray_actor import Place, RemoteActor, Round
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.runtime.versions import difference, fingerprint
 from relic_rl.runtime.watchdog import STALL_SECONDS
-from relic_rl.versions import difference, fingerprint
 
 ROUNDS_AHEAD = 2
 """Asked of each actor at a time: one it works on, and one so that it need not wait for us."""

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from relic_rl import process
+from relic_rl.machine import process
 
 STALL_SECONDS = 120.0
 """A step takes milliseconds; minutes mean that it never ends."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from relic_rl import process
+from relic_rl.machine import process
 
 process.prepare()
 

@@ -11,11 +11,11 @@ import sys
 import threading
 from typing import Any
 
-from relic_rl import process
+from relic_rl.machine import process
 
 process.prepare()
 
-import relic_rl.session  # noqa: E402, F401
+import relic_rl.commands.session  # noqa: E402, F401
 from relic_rl import cli  # noqa: E402
 
 

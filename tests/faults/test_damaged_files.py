@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from relic_rl.checkpoint import CheckpointError, CheckpointStore
+from relic_rl.records.checkpoint import CheckpointError, CheckpointStore
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from relic_rl.checkpoint import CheckpointStore
-from relic_rl.metrics import reproducible
+from relic_rl.records.checkpoint import CheckpointStore
+from relic_rl.records.metrics import reproducible
 
 pytestmark = pytest.mark.slow
 

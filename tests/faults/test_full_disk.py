@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relic_rl.checkpoint import CheckpointStore
+from relic_rl.records.checkpoint import CheckpointStore
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from relic_rl.checkpoint import CheckpointStore
-from relic_rl.metrics import reproducible
+from relic_rl.records.checkpoint import CheckpointStore
+from relic_rl.records.metrics import reproducible
 
 pytestmark = pytest.mark.slow
 

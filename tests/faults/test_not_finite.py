@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from relic_rl.checkpoint import CheckpointStore
 from relic_rl.config import resolve
 from relic_rl.console import Console
 from relic_rl.errors import UserError
+from relic_rl.records.checkpoint import CheckpointStore
 from relic_rl.replay.segment import SegmentError, SegmentName, encode_segment
 from relic_rl.runtime.learner import MAX_SKIPPED_UPDATES, DivergedError
 from relic_rl.stop import StopRequest

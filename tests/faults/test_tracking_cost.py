@@ -15,8 +15,8 @@ import pytest
 
 from relic_rl.config import resolve
 from relic_rl.console import Console
+from relic_rl.records.tracking import make_tracker
 from relic_rl.stop import StopRequest
-from relic_rl.tracking import make_tracker
 from relic_rl.train import Training
 
 pytestmark = pytest.mark.slow

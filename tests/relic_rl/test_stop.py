@@ -92,7 +92,7 @@ def test_under_nohup_a_closing_terminal_is_nothing_to_stop_for() -> None:
 
 def test_who_leaves_at_once_gives_the_terminal_its_cursor_back() -> None:
     reader, writer = pty.openpty()
-    command = [sys.executable, "-c", "from relic_rl import process; process.leave(3)"]
+    command = [sys.executable, "-c", "from relic_rl.machine import process; process.leave(3)"]
     status = subprocess.run(command, stdout=writer, check=False).returncode
     os.close(writer)
 

@@ -18,12 +18,12 @@ import torch
 
 from agents.representation.objective import LOSS_ARMS
 from relic_rl import train
-from relic_rl.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.config import preset_paths, resolve
 from relic_rl.console import Console
 from relic_rl.errors import ResourceError, UserError
-from relic_rl.evaluate import evaluate_agent
-from relic_rl.metrics import reproducible
+from relic_rl.evaluation.evaluate import evaluate_agent
+from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
+from relic_rl.records.metrics import reproducible
 from relic_rl.replay.segment import Segment
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training

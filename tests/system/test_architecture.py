@@ -100,7 +100,7 @@ def test_it_is_imported_without_torch(module: str, tmp_path: Path) -> None:
 
 def test_importing_opens_no_window_starts_no_thread_and_says_nothing(tmp_path: Path) -> None:
     code = (
-        "import threading, relic_rl.session; "
+        "import threading, relic_rl.commands.session; "
         "print(threading.active_count(), 'wandb' in __import__('sys').modules)"
     )
     result = python(code, tmp_path)
@@ -126,7 +126,7 @@ def test_a_foreign_package_of_the_same_name_is_named_and_refused(
 def test_every_setting_is_read_by_some_part() -> None:
     readers = "\n".join(
         (ROOT / "relic_rl" / f"{name}.py").read_text()
-        for name in ("build", "train", "session", "doctor", "resources")
+        for name in ("build", "train", "commands/session", "commands/doctor", "machine/resources")
     )
     for section, kind in config.SECTIONS.items():
         for item in fields(kind):

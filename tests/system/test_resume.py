@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from relic_rl import cli
-from relic_rl.checkpoint import CheckpointStore
+from relic_rl.records.checkpoint import CheckpointStore
 
 TOY = (
     *("train", "toy_memory", "--preset", "smoke", "--frames", "2000", "--run.threads", "1"),

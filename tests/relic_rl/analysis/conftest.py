@@ -8,7 +8,7 @@ import pytest
 from relic_rl import config as configuration
 from relic_rl.analysis.scores import human_normalized
 from relic_rl.config import Config
-from relic_rl.metrics import Episode, MetricsLog
+from relic_rl.records.metrics import Episode, MetricsLog
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from relic_rl.analysis.published import published_scores
 from relic_rl.analysis.report import write_report
 from relic_rl.analysis.runs import find_series, read_run
 from relic_rl.analysis.scores import aggregate, probability_of_improvement
-from relic_rl.sweep_manifest import Manifest, Placement, SweepRequest
+from relic_rl.sweep.manifest import Manifest
+from relic_rl.sweep.request import Placement, SweepRequest
 
 ROOT = Path(relic_rl.analysis.__file__).parents[2]
 FILES = ("report.html", "scores.csv", "summary.json", "table.md", "table.tex")

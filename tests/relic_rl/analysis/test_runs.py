@@ -14,8 +14,9 @@ from relic_rl.analysis.columns import make_columns
 from relic_rl.analysis.report import write_report
 from relic_rl.analysis.runs import Series, find_series, read_run
 from relic_rl.analysis.scores import aggregate
-from relic_rl.run_folder import RunFolder
-from relic_rl.sweep_manifest import Manifest, Placement, SweepRequest
+from relic_rl.records.run_folder import RunFolder
+from relic_rl.sweep.manifest import Manifest
+from relic_rl.sweep.request import Placement, SweepRequest
 
 WriteRun = Callable[..., Path]
 STOPPED = {"settings": {"run.frames": 16_000}}  # evaluated at 4,000 and 8,000 frames

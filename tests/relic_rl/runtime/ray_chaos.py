@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 
 from relic_rl import config as configuration
-from relic_rl.checkpoint import CheckpointStore
 from relic_rl.console import Console
+from relic_rl.records.checkpoint import CheckpointStore
 from relic_rl.replay.segment import SegmentName
 from relic_rl.runtime.actor import Collected
 from relic_rl.stop import StopRequest

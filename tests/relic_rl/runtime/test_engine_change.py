@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from relic_rl import config as configuration
-from relic_rl.checkpoint import Checkpoint, CheckpointStore
 from relic_rl.config import Config
 from relic_rl.console import Console
+from relic_rl.records.checkpoint import Checkpoint, CheckpointStore
 from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.engine import resumed_incarnation
 from relic_rl.stop import StopRequest

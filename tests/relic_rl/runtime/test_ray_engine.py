@@ -22,7 +22,7 @@ from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.runtime.ray_engine import RayEngine, StalledError
 from relic_rl.runtime.stopwatch import Stopwatch
-from relic_rl.versions import difference, fingerprint, source_digest
+from relic_rl.runtime.versions import difference, fingerprint, source_digest
 
 GAME = TOY_GAME
 
@@ -262,7 +262,8 @@ def test_without_the_extra_one_line_says_how_to_install_it(
 def test_nothing_imports_ray_that_was_not_asked_to() -> None:
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "import relic_rl.session, relic_rl.sweep, relic_rl.sweep_ray, relic_rl.bench.run\n"
+        "import relic_rl.commands.session, relic_rl.bench.run\n"
+        "import relic_rl.sweep.sweep, relic_rl.sweep.ray_backend\n"
         "import relic_rl.runtime.ray_engine, relic_rl.runtime.ray_actor\n"
         "assert sys.modules['ray'] is None"
     )

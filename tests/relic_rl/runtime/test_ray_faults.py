@@ -19,8 +19,8 @@ import numpy as np
 import psutil
 import pytest
 
-from relic_rl.checkpoint import CheckpointStore
-from relic_rl.progress import read_progress
+from relic_rl.records.checkpoint import CheckpointStore
+from relic_rl.records.progress import read_progress
 from relic_rl.runtime.ray_cluster import LOCAL_ENVIRONMENT
 
 pytestmark = [

@@ -10,10 +10,10 @@ import torch
 from agents.exploration import epsilon_ladder
 from relic_rl import build
 from relic_rl import config as configuration
-from relic_rl.checkpoint import CheckpointStore
 from relic_rl.cli import main
 from relic_rl.config import Config
 from relic_rl.console import Console
+from relic_rl.records.checkpoint import CheckpointStore
 from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.runtime.threads import ThreadsEngine

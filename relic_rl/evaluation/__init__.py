@@ -1,0 +1,1 @@
+"""A run's agent at play: scored, or filmed."""

@@ -1,0 +1,182 @@
+"""`relic-rl watch`: a run's agent plays the real game, filmed at its native resolution.
+
+The agent acts in an ordinary lane, as in evaluation: `--episodes 1 --seed S` is the very episode
+that `relic-rl evaluate --episodes 1 --seed S` scores. Beside it a plain emulator goes through the
+same states (`envs.reference`), frame by frame, and gives the pictures.
+
+An .mp4 shows every frame, 60 a second. A .gif, whose format is slower, shows one picture a step,
+15 a second: the maximum of the last two frames, as the agent sees it, so that nothing flickers.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import imageio
+import numpy as np
+
+from agents.value_rescaling import unrescale
+from envs.atari import AtariLanes
+from envs.games import find_game
+from envs.protocol import PROTOCOLS
+from envs.reference import make_emulator
+from relic_rl import build
+from relic_rl.counters import FRAMES_PER_STEP
+from relic_rl.errors import UsageError, UserError
+from relic_rl.evaluation.evaluate import Player
+from relic_rl.evaluation.overlay import Picture, Thought, draw, saliency
+from relic_rl.evaluation.trained import TrainedAgent, load_trained
+from relic_rl.records.identity import check_seed
+from relic_rl.records.tracking import Mode
+from relic_rl.records.uploads import upload_film
+from relic_rl.run_game import TOY_GAME
+from relic_rl.stop import StopRequest
+
+FRAMES_PER_SECOND = 60
+SUFFIXES = (".mp4", ".gif")
+
+
+class _Step(NamedTuple):
+    pictures: list[Picture]
+    """Of every frame that the action was held for."""
+    thought: Thought | None
+    score: float
+    """Of the episode, this step included."""
+    ended: bool
+
+
+def watch(
+    run_dir: Path,
+    video: Path,
+    *,
+    overlay: bool,
+    episodes: int,
+    seed: int,
+    max_frames: int | None,
+    track: Mode = "off",
+) -> None:
+    """Films a run's last checkpoint; a signal ends the film early, and it is still written.
+
+    Args:
+      run_dir: the run folder, which is not changed.
+      video: an .mp4 or .gif; replaced when the film is complete.
+      overlay: draw action, value, score and saliency, three times as large.
+      episodes: 1 or more, full ones.
+      seed: of the episodes, as in `relic-rl evaluate`.
+      max_frames: of the whole film, for a short one; None for no limit.
+      track: whether the film goes to the run's place at the tracker.
+
+    Raises:
+      UsageError: another suffix, a game that has no screen to film, or a run that was not tracked.
+      UserError: no sound checkpoint.
+    """
+    if video.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--video is {str(video)!r}: it must end with {' or '.join(SUFFIXES)}")
+    check_seed(seed)
+    trained = load_trained(run_dir)
+    if trained.game == TOY_GAME:
+        raise UsageError(f"{run_dir} is a run of {trained.game}, which has no screen to film")
+    if track != "off" and trained.tracker_id is None:
+        raise UsageError(f"{run_dir} was not tracked, so its film has no place at the tracker")
+    scores: list[float] = []
+    frames = 0
+    with StopRequest().listening() as stop, _writer(video) as write:
+        for step in _play(trained, seed, overlay=overlay):
+            shot = step.pictures[: None if max_frames is None else max_frames - frames]
+            frames += len(shot)
+            if video.suffix.lower() == ".gif":
+                shot = [np.maximum.reduce(shot[-2:])]
+            for picture in shot:
+                write(draw(picture, step.thought) if step.thought else picture)
+            if step.ended:
+                scores.append(step.score)
+            if len(scores) == episodes or frames == max_frames or stop.requested:
+                break
+    played = f"scores {', '.join(f'{score:.0f}' for score in scores)}"
+    print(
+        f"{trained.game} after {trained.env_frames:,} frames of training: filmed {frames:,} frames"
+        f", {played if scores else f'score so far {step.score:.0f}'}, in {video}"
+    )
+    if track != "off" and trained.tracker_id is not None:
+        upload_film(run_dir, video, track, trained.tracker_id)
+
+
+def _play(trained: TrainedAgent, seed: int, *, overlay: bool) -> Iterator[_Step]:
+    """Plays for ever, step by step."""
+    agent, config = trained.agent, trained.config
+    env = build.make_evaluation_env(config, trained.game, lanes=1, seed=seed, updates=agent.updates)
+    assert isinstance(env, AtariLanes)
+    emulator: Any = make_emulator(
+        find_game(trained.game), PROTOCOLS[config.env.protocol], config.env.action_set
+    )
+    player = Player(
+        agent.evaluation_policy(),
+        env.reset(),
+        frame_stack=config.network.frame_stack,
+        epsilon=config.evaluation.epsilon,
+        device=agent.device,
+        seed=build.named_seed(seed, "evaluation actions"),
+    )
+    try:
+        while True:
+            yield from _play_episode(trained, env, emulator, player, overlay=overlay)
+    finally:
+        emulator.close()
+        env.close()
+
+
+def _play_episode(
+    trained: TrainedAgent, env: AtariLanes, emulator: Any, player: Player, *, overlay: bool
+) -> Iterator[_Step]:
+    emulator.reset(
+        seed=int(env.state()["seeds"][0]), options={"noop_frames": int(env.noop_frames[0])}
+    )
+    score, filmed_score, ended = 0.0, 0.0, False
+    while not ended:
+        seen = (player.stacks, player.previous_actions, player.previous_rewards, player.state)
+        actions, q = player.act()
+        thought = None
+        if overlay:
+            value = unrescale(q.max(), trained.config.learner.rescaling_epsilon).item()
+            heat = saliency(player.policy, *seen)
+            thought = Thought(env.action_meanings[actions[0]], value, score, heat)
+        result = env.step(actions)
+        player.observe(actions, result)
+        pictures = []
+        for _ in range(FRAMES_PER_STEP):
+            _, points, terminated, _, _ = emulator.step(int(actions[0]))
+            filmed_score += points
+            pictures.append(emulator.render())
+            if terminated:
+                break
+        score += float(result.rewards[0])
+        ended = bool(result.terminated[0] | result.truncated[0])
+        if filmed_score != score:
+            raise UserError(
+                f"the film went another way than the agent's game (score {filmed_score:.0f} "
+                f"against {score:.0f}): please report the game, the seed and ale-py's version"
+            )
+        yield _Step(pictures, thought, score, ended)
+
+
+@contextmanager
+def _writer(video: Path) -> Iterator[Any]:
+    """Takes pictures; the file has its name only when it is whole."""
+    video.parent.mkdir(parents=True, exist_ok=True)
+    partial = video.with_name(f".partial-{video.name}")
+    if video.suffix.lower() == ".gif":
+        milliseconds = 1000 * FRAMES_PER_STEP / FRAMES_PER_SECOND
+        options: dict[str, Any] = {"duration": milliseconds, "loop": 0}
+    else:
+        # Without the last one imageio would stretch the picture to multiples of 16.
+        options = {"fps": FRAMES_PER_SECOND, "quality": 8, "macro_block_size": 1}
+    writer = imageio.get_writer(partial, mode="I", **options)
+    try:
+        try:
+            yield writer.append_data
+        finally:
+            writer.close()
+        partial.replace(video)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+"""What a run is: its game, seed and settings, as a user gives them and as its folder tells them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from relic_rl import config as configuration
+from relic_rl.config import Config
+from relic_rl.errors import UsageError
+from relic_rl.records import run_folder
+from relic_rl.run_game import game_name
+
+SEEDS = 2**31
+
+
+class RunIdentity(NamedTuple):
+    """What `config.toml` of a run folder holds."""
+
+    config: Config
+    game: str
+    seed: int
+    preset: str
+    """That the settings began from; they are all in `config`."""
+
+    def with_settings(self, config: Config) -> "RunIdentity":
+        """The same with other settings."""
+        return self._replace(config=config)
+
+    def dump(self) -> str:
+        """The text of `config.toml`."""
+        return configuration.dump(self.config, game=self.game, seed=self.seed, preset=self.preset)
+
+
+def read_identity(run_dir: Path) -> RunIdentity:
+    """Reads a run folder's `config.toml`.
+
+    Raises:
+      UsageError: it is unreadable, or one of its keys is missing, unknown or of no sense.
+    """
+    path = run_dir / run_folder.CONFIG_FILE
+    config, top = configuration.load(path)
+    for key, kind in (("game", str), ("seed", int), ("preset", str)):
+        if not isinstance(top.get(key), kind) or isinstance(top[key], bool):
+            raise UsageError(f"{key} is {top.get(key)!r} in {path}, must be {_KINDS[kind]}")
+    if unknown := top.keys() - {"game", "seed", "preset"}:
+        raise UsageError(f"unknown key {min(unknown)!r} in {path}")
+    check_seed(top["seed"], name=f"seed in {path}")
+    return RunIdentity(config, game_name(top["game"]), top["seed"], top["preset"])
+
+
+def check_seed(seed: int, name: str = "--seed") -> None:
+    """Raises UsageError for a seed out of range."""
+    if not 0 <= seed < SEEDS:
+        raise UsageError(f"{name} is {seed}, must be in [0, 2^31)")
+
+
+_KINDS = {str: "text", int: "a whole number"}

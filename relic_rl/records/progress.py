@@ -1,0 +1,137 @@
+"""How a run stands, read from its folder by somebody who does not own it.
+
+Reading never fails and never waits: what is absent, cut short or damaged counts as not there yet.
+"""
+
+import csv
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from relic_rl import config as configuration
+from relic_rl.counters import Budget
+from relic_rl.records.metrics import EVALUATIONS_FILE, METRICS_FILE
+from relic_rl.records.run_folder import CONFIG_FILE
+from relic_rl.run_game import normalized_score
+
+_TAIL_BYTES = 65_536  # many lines of either table
+
+
+class RunProgress(NamedTuple):
+    """A run's counters and what is known of its score."""
+
+    env_frames: int = 0
+    minutes: float = 0.0
+    score: float | None = None
+    """Mean of the last evaluation; before the first, of the latest training episodes."""
+    is_evaluated: bool = False
+    """Whether `score` is an evaluation's."""
+    human_normalized_score: float | None = None
+    """A fraction, of `score`; None for a toy."""
+    seconds_left: float | None = None
+    """Until the run's budget is spent, at its present speed."""
+    finished: bool = False
+    """The budget is spent, the last evaluation is written, and a checkpoint holds it, unless all
+    are gone."""
+
+
+def read_progress(run_dir: Path) -> RunProgress:
+    """Reads what the run folder says; zeros if there is none."""
+    checkpoints = _checkpoints(run_dir)
+    row = _last_row(run_dir / METRICS_FILE)
+    evaluation = last_evaluation(run_dir)
+    try:
+        # Not as a configuration of this version: another version's run counts as well.
+        document = tomllib.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+        settings = configuration.settings_of(document)
+        seconds_left = _seconds_left(settings, row)
+        is_over = is_finished(settings, evaluation)
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return RunProgress()
+    score = evaluation.get("mean_score", row.get("mean_score"))
+    latest = max(row, evaluation, key=lambda line: line.get("env_frames", 0))
+    return RunProgress(
+        env_frames=int(max([latest.get("env_frames", 0), *checkpoints])),
+        minutes=latest.get("minutes", 0.0),
+        score=score,
+        is_evaluated=bool(evaluation),
+        human_normalized_score=(
+            None if score is None else normalized_score(str(document.get("game")), score)
+        ),
+        seconds_left=seconds_left,
+        finished=is_over and (not checkpoints or evaluation["env_frames"] in checkpoints),
+    )
+
+
+def is_finished(settings: Mapping[str, Any], evaluation: Mapping[str, float]) -> bool:
+    """Whether an evaluation is the one at the end of a run, and not one on the way.
+
+    Args:
+      settings: the run's, by `section.field`.
+      evaluation: its last one's `env_frames`, `minutes` and `episodes`; empty if there is none.
+
+    Raises:
+      KeyError: a setting is missing.
+      TypeError: one is no number.
+    """
+    if not evaluation or evaluation["episodes"] != settings["evaluation.episodes"]:
+        return False
+    budget = Budget(settings["run.frames"], settings["run.minutes"])
+    return budget.is_spent(evaluation["env_frames"], evaluation["minutes"])
+
+
+def _checkpoints(run_dir: Path) -> list[int]:
+    """The frames of each checkpoint."""
+    try:
+        names = [path.name for path in (run_dir / "checkpoints").iterdir()]
+    except OSError:
+        return []
+    return [int(name) for name in names if name.isdigit()]
+
+
+def _seconds_left(settings: Mapping[str, Any], row: dict[str, Any]) -> float | None:
+    if not row:
+        return None
+    budget = Budget(settings["run.frames"], settings["run.minutes"])
+    return budget.seconds_left(row["env_frames"], row["minutes"], row.get("frames_per_second", 0.0))
+
+
+def _last_row(path: Path) -> dict[str, Any]:
+    for line in reversed(_whole_lines(path)):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            return row
+    return {}
+
+
+def last_evaluation(run_dir: Path) -> dict[str, float]:
+    """Its `env_frames`, `minutes`, `episodes` and `mean_score`; empty if there is none."""
+    lines = _whole_lines(run_dir / EVALUATIONS_FILE)
+    names = ("env_frames", "minutes", "episodes", "mean_score")
+    for row in reversed(list(csv.DictReader(lines))):
+        try:
+            return {name: float(row[name]) for name in names}
+        except (KeyError, TypeError, ValueError):
+            continue
+    return {}
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The last lines of a table with its first; one that a crash cut short is left out."""
+    try:
+        with path.open("rb") as file:
+            head = file.readline()
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES))
+            tail = file.read()
+    except OSError:
+        return []
+    whole = tail.rpartition(b"\n")[0].decode(errors="replace").split("\n")
+    if size <= _TAIL_BYTES:
+        return whole
+    return [head.decode(errors="replace").rstrip("\n"), *whole[1:]]

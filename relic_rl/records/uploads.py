@@ -1,0 +1,66 @@
+"""Films and reports as files at the tracker, beside the runs that they are of.
+
+A film goes to the run that it shows; a report is a run of its own, in the group of its sweep.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from relic_rl.errors import UserError
+from relic_rl.records.run_folder import SWEEP_FILE, names_of
+from relic_rl.records.tracking import Mode, make_tracker
+
+_CLOSE_SECONDS = 120.0
+
+
+def upload_film(run_dir: Path, video: Path, mode: Mode, tracker_id: str) -> None:
+    """Gives a film to the tracked run that it is of, and says so."""
+    name, sweep = names_of(run_dir)
+    _upload(run_dir, [video], mode, name=name, group=sweep, job_type="train", run_id=tracker_id)
+
+
+def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: Mode) -> None:
+    """Gives a report's files to a run of their own, and says so.
+
+    Args:
+      folders: what the report is of; the first that is a sweep, or of one, names the group.
+      files: what `write_report` wrote, into one folder.
+      mode: "offline" or "online"; "off" does nothing.
+    """
+    if mode == "off":
+        return
+    sweeps = [
+        folder.resolve().name if (folder / SWEEP_FILE).is_file() else names_of(folder)[1]
+        for folder in folders
+    ]
+    group = next(filter(None, sweeps), None)
+    name = f"report of {group or folders[0].resolve().name}"
+    _upload(files[0].parent, files, mode, name=name, group=group, job_type="report", run_id=None)
+
+
+def _upload(
+    folder: Path,
+    files: Sequence[Path],
+    mode: Mode,
+    *,
+    name: str,
+    group: str | None,
+    job_type: str,
+    run_id: str | None,
+) -> None:
+    tracker = make_tracker(
+        mode,
+        folder,
+        {},
+        name=name,
+        group=group,
+        job_type=job_type,
+        run_id=run_id,
+        close_seconds=_CLOSE_SECONDS,
+    )
+    for path in files:
+        tracker.file(path)
+    tracker.close()
+    if tracker.mode == "off":
+        raise UserError(f"wandb took none of {len(files)} files: the warning above says why")
+    print(f"given to wandb, {tracker.mode}: {len(files)} files of {name!r}, run {tracker.id}")

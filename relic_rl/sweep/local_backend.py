@@ -1,0 +1,115 @@
+"""The runs of a sweep as processes of this machine.
+
+With P at once, each is confined to cores of its own, and asks the system how many those are;
+learners on GPUs take them in turn. Runs end with the sweep: stopped in order when it is, and by the
+kernel's word when it is killed.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from relic_rl.machine import core_ids, cores
+from relic_rl.sweep.request import PlannedRun
+from relic_rl.sweep.run_process import RunProcess
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """What one of the runs at once may use."""
+
+    cores: frozenset[int]
+    """That it keeps to: its own, unless there are more places than cores. All of them where a quota
+    allows fewer than there are: which ones are busy with what else, only the system knows."""
+    threads: int
+    """That it may keep busy."""
+    gpu: str | None
+    """As `CUDA_VISIBLE_DEVICES` names it; None: whatever there is."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells a process its share."""
+        gpu = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
+        return {"OMP_NUM_THREADS": str(self.threads), **gpu}
+
+
+def share(parallel: int, *, uses_gpu: bool) -> list[Place]:
+    """Splits what this process may use into so many places."""
+    ids, usable = sorted(core_ids()), cores()
+    gpus: list[str | None] = [None]
+    if uses_gpu:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = [*(visible.split(",") if visible else map(str, range(torch.cuda.device_count())))]
+    places = []
+    for number in range(parallel):
+        own = frozenset(ids[number % len(ids) :: parallel])
+        threads = len(own)
+        if usable < len(ids):
+            own, threads = frozenset(ids), max(1, usable // parallel)
+        places.append(Place(own, threads, gpus[number % len(gpus)]))
+    return places
+
+
+class LocalBackend:
+    """Processes of this machine.
+
+    Args:
+      path: the sweep's folder.
+      preset: the sweep's.
+      places: one for each of the runs at once.
+    """
+
+    def __init__(self, path: Path, preset: str, places: Sequence[Place]) -> None:
+        self._path = path
+        self._preset = preset
+        self._places = places
+        self._busy: dict[int, RunProcess] = {}
+
+    def places(self) -> int:
+        """See `Backend.places`."""
+        return len(self._places)
+
+    def describe(self) -> str:
+        """See `Backend.describe`."""
+        shares = sorted({place.threads for place in self._places})
+        return f"{self.places()} at once on {' or '.join(map(str, shares))} of the cores each"
+
+    def start(self, run: PlannedRun) -> RunProcess:
+        """See `Backend.start`; a place of those that have ended is taken."""
+        busy = {place for place, process in self._busy.items() if process.poll() is None}
+        number = min(set(range(self.places())) - busy)
+        place = self._places[number]
+        process = RunProcess(
+            self._path,
+            run,
+            self._preset,
+            environment=place.environment,
+            prepare=ending_with_parent(place.cores),
+        )
+        self._busy[number] = process
+        return process
+
+    def close(self) -> None:
+        """See `Backend.close`; there is nothing."""
+
+
+def ending_with_parent(allowed: frozenset[int]) -> Callable[[], None]:
+    """What a child does before it becomes a run: keeps to those cores, and to its parent's life."""
+    parent, libc = os.getpid(), ctypes.CDLL(None)
+
+    def prepare() -> None:
+        if sys.platform == "linux":  # elsewhere there is neither
+            os.sched_setaffinity(0, allowed)
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died just before
+            os._exit(1)
+
+    return prepare

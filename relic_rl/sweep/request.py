@@ -1,0 +1,233 @@
+"""What a sweep is: what was asked, and the runs and folders that follow from it.
+
+    SWEEP/sweep.toml       games, seeds, preset, settings, and where it runs; written once
+          preset.toml      a copy of the preset, if it was a file
+          manifest.jsonl   how each run stands (`manifest.py`)
+          runs/<game>-s<seed>/               without a grid
+          <field>=<value>,.../<game>-s<seed>/   with one: a folder for each combination
+
+The order of the runs, and their folders, follow from sweep.toml alone.
+"""
+
+import itertools
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import tomli_w
+
+from envs.games import ATARI57
+from relic_rl import config as configuration
+from relic_rl.errors import UsageError, UserError
+from relic_rl.records.run_folder import NO_GRID, SWEEP_FILE, write_whole
+from relic_rl.run_game import game_slug
+from relic_rl.settings import PositiveInt
+
+PRESET_FILE = "preset.toml"
+UNSPLIT_FIELD = "network.channels"
+"""The one setting whose value is itself a list."""
+
+_UNFIT = re.compile(r"[^A-Za-z0-9.+_-]")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep."""
+
+    folder: str
+    """Below the sweep's folder: `runs/pong-s0`."""
+    game: str
+    seed: int
+    settings: dict[str, str]
+    """All that the sweep sets, as on the command line."""
+    varied: dict[str, str]
+    """Those of them that differ within the sweep."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a sweep's runs run, and how many at once: as it was begun, unless a command differs."""
+
+    backend: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    """Of the cluster; None: local."""
+    max_parallel: PositiveInt | None = None
+    """None: as many as cores, memory and GPUs carry."""
+
+    def changed(self, **given: Any) -> "Placement":
+        """The same but for what is given and not None.
+
+        Raises:
+          UsageError: an address of Ray for another backend.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        if given.get("backend") == "local":
+            given.setdefault("ray_address", None)
+        placement = replace(self, **given)
+        if placement.ray_address is not None and placement.backend != "ray":
+            raise UsageError("--ray-address goes with --backend ray")
+        return placement
+
+    @classmethod
+    def read(cls, path: Path) -> "Placement":
+        """That of a sweep's sweep.toml; the default where it says nothing."""
+        given = _read_sweep_file(path).get("placement", {})
+        try:
+            return pydantic.TypeAdapter(cls).validate_python(given)
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]
+            place = ".".join(map(str, ("placement", *problem["loc"])))
+            raise UserError(f"cannot read {path / SWEEP_FILE}: {place}: {problem['msg']}") from None
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What was asked: every game with every seed and every combination of settings."""
+
+    games: tuple[str, ...]
+    """Canonical names."""
+    seeds: tuple[int, ...]
+    preset: str
+    """A shipped one's name, or a file: the user's until `write` has copied it, then the copy."""
+    settings: dict[str, tuple[str, ...]]
+    """`section.field` to the values that it takes."""
+
+    def runs(self) -> list[PlannedRun]:
+        """The runs in their order: all games with one seed, then with the next.
+
+        Raises:
+          UsageError: a setting's value is not possible, or is given twice.
+        """
+        varied = [name for name, values in self.settings.items() if len(values) > 1]
+        combinations = [
+            dict(zip(self.settings, values, strict=True))
+            for values in itertools.product(*self.settings.values())
+        ]
+        labels = [self._label(settings, varied) for settings in combinations]
+        repeated = [label for label in labels if labels.count(label) > 1]
+        if repeated:
+            raise UsageError(f"{repeated[0]} is asked for twice")
+        return [
+            PlannedRun(
+                folder=f"{label}/{game_slug(game)}-s{seed}",
+                game=game,
+                seed=seed,
+                settings=settings,
+                varied={name: settings[name] for name in varied},
+            )
+            for seed in self.seeds
+            for game in self.games
+            for label, settings in zip(labels, combinations, strict=True)
+        ]
+
+    def _label(self, settings: Mapping[str, str], varied: list[str]) -> str:
+        """The folder of a combination: `arm=relic,encoder=shared`; `runs` if there is but one."""
+        values = configuration.values(configuration.resolve(self.preset, settings).config)
+        parts = [
+            f"{short}={_UNFIT.sub('-', str(values[name]))}"
+            for name, short in zip(varied, short_names(varied), strict=True)
+        ]
+        return ",".join(parts) or NO_GRID
+
+    def write(self, path: Path, placement: Placement) -> None:
+        """Writes sweep.toml, and the copy of a preset that is a file: it may change or be far away.
+
+        Raises:
+          UsageError: the preset cannot be read.
+        """
+        settings = {name: list(values) for name, values in self.settings.items()}
+        given = {name: value for name, value in asdict(placement).items() if value is not None}
+        document = {**asdict(self), "settings": settings, "placement": given}
+        if _is_file(self.preset):
+            write_whole(path / PRESET_FILE, _text_of(self.preset))
+            document["preset"] = PRESET_FILE
+        write_whole(path / SWEEP_FILE, tomli_w.dumps(document))
+
+    @classmethod
+    def read(cls, path: Path) -> "SweepRequest":
+        """Reads sweep.toml.
+
+        Raises:
+          UserError: there is none, or it is not as `write` left it.
+        """
+        document = _read_sweep_file(path)
+        try:
+            settings = {name: tuple(values) for name, values in document["settings"].items()}
+            preset = str(document["preset"])
+            return cls(
+                games=tuple(document["games"]),
+                seeds=tuple(int(seed) for seed in document["seeds"]),
+                # Absolute: runs, here or on other machines, start in other folders.
+                preset=str(path.resolve() / PRESET_FILE) if _is_file(preset) else preset,
+                settings=settings,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"cannot read {path / SWEEP_FILE}: {error}") from error
+
+    def difference(self, other: "SweepRequest") -> str | None:
+        """The first thing that `other` asks for differently, in words; None if there is none."""
+        if _is_file(self.preset) and _is_file(other.preset):
+            if _text_of(self.preset) != _text_of(other.preset):
+                return f"preset {other.preset} differs from its {PRESET_FILE}"
+            other = replace(other, preset=self.preset)
+        for name in ("games", "seeds", "preset"):
+            here, there = getattr(self, name), getattr(other, name)
+            if here != there:
+                return f"{name} {_shown(here)} there, {_shown(there)} here"
+        for name in {**self.settings, **other.settings}:
+            here, there = self.settings.get(name), other.settings.get(name)
+            if _meant(here) != _meant(there):
+                return f"{name} {_shown(here)} there, {_shown(there)} here"
+        return None
+
+
+def short_names(settings: Sequence[str]) -> list[str]:
+    """Without their sections, where that leaves them different."""
+    short = [name.partition(".")[2] for name in settings]
+    return [
+        name if short.count(field) > 1 else field
+        for name, field in zip(settings, short, strict=True)
+    ]
+
+
+def _read_sweep_file(path: Path) -> dict[str, Any]:
+    file = path / SWEEP_FILE
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is no sweep: it has no {SWEEP_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {file}: {error}") from error
+
+
+def _is_file(preset: str) -> bool:
+    return Path(preset).suffix == ".toml"
+
+
+def _text_of(preset: str) -> str:
+    try:
+        return Path(preset).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read preset {preset}: {error}") from error
+
+
+def _meant(values: tuple[str, ...] | None) -> list[float | str] | None:
+    """Values apart from how their numbers are written: `--minutes 60` is `--run.minutes 60.0`."""
+    return None if values is None else [_number_or_text(value) for value in values]
+
+
+def _number_or_text(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "all 57" if value == tuple(ATARI57) else " ".join(map(str, value))
+    return "as in the preset" if value is None else str(value)

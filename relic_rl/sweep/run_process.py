@@ -1,0 +1,97 @@
+"""One run of a sweep as a process: an ordinary `train`, or `resume` if its folder holds a run.
+
+The same on this machine and on a node of a cluster: what it needs to know is in the sweep's folder.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from relic_rl.records import run_folder
+from relic_rl.sweep.request import PlannedRun
+
+LOGS = "logs"
+_REASON_LETTERS = 300
+
+
+class RunProcess:
+    """A run's process, started by the constructor.
+
+    Args:
+      path: the sweep's folder.
+      run: which of its runs.
+      preset: the sweep's.
+      settings: beside the run's own, for this place: `section.field` to value.
+      environment: beside this process's own.
+      prepare: called in the new process before it becomes the run.
+
+    Raises:
+      OSError: it cannot be started.
+      subprocess.SubprocessError: `prepare` failed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        run: PlannedRun,
+        preset: str,
+        *,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        prepare: Callable[[], None],
+    ) -> None:
+        folder = path / run.folder
+        self.log = path / LOGS / f"{run.folder}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        # Also with what never came to a checkpoint: `resume` decides, as the folder's owner.
+        self.goes_on = run_folder.holds_run(folder)
+        if self.goes_on:
+            arguments = ["resume", str(folder)]
+        else:
+            arguments = _train_arguments(run, preset, folder, settings or {})
+        with self.log.open("ab") as output:
+            self._log_bytes = output.tell()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "relic_rl.cli", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,  # the terminal's Ctrl-C is for us; we pass it on, once
+                preexec_fn=prepare,
+            )
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Asks it to end with a checkpoint."""
+        self._process.terminate()
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        return self._process.wait()
+
+    def why(self) -> str:
+        """Why it failed: the signal that ended it, or the last line that it wrote."""
+        status = self.wait()
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}; see {self.log}"
+        with self.log.open("rb") as log:
+            log.seek(self._log_bytes)
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+        said = [line for line in lines if line]
+        last = said[-1].removeprefix("relic-rl: ") if said else f"exit status {status}"
+        return last[:_REASON_LETTERS]
+
+
+def _train_arguments(
+    run: PlannedRun, preset: str, folder: Path, settings: Mapping[str, str]
+) -> list[str]:
+    flags = [f"--{name}={value}" for name, value in {**settings, **run.settings}.items()]
+    options = ["--preset", preset, "--seed", str(run.seed), "--run-dir", str(folder)]
+    return ["train", run.game, *options, *flags]

@@ -1,0 +1,239 @@
+"""The runs of a sweep: which wait, which run, how they end. Where they run is a backend's business.
+
+A command starts each run once at most; what it starts ends with it.
+"""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Protocol
+
+from relic_rl.console import Console, counted, duration
+from relic_rl.errors import UserError
+from relic_rl.records import run_folder
+from relic_rl.records.progress import read_progress
+from relic_rl.stop import StopRequest
+from relic_rl.sweep.manifest import Entry, Manifest, State
+from relic_rl.sweep.request import PlannedRun
+
+_POLL_SECONDS = 0.2
+_STOPPED = "stopped; the same command goes on with it"
+
+
+class SweepError(UserError):
+    """Some runs failed."""
+
+
+class Job(Protocol):
+    """A run that was started."""
+
+    goes_on: bool
+    """Whether its folder held a run already."""
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs."""
+
+    def stop(self) -> None:
+        """Asks it to end with a checkpoint."""
+
+    def why(self) -> str:
+        """Why it failed, once it has."""
+
+
+class Backend(Protocol):
+    """Where runs run."""
+
+    def places(self) -> int:
+        """How many there may be at once, at the moment."""
+
+    def describe(self) -> str:
+        """The same for the user: `2 at once on 1 of the cores each`."""
+
+    def start(self, run: PlannedRun) -> Job:
+        """Starts a run.
+
+        Raises:
+          OSError: it cannot be started.
+          subprocess.SubprocessError: the same, on the cores that it was to keep to.
+        """
+
+    def close(self) -> None:
+        """Frees what it holds, when no job is left."""
+
+
+class SweepRuns:
+    """The runs of one sweep.
+
+    Args:
+      path: the sweep's folder, locked by the caller.
+      preset: the sweep's.
+      runs: that follow from what was asked.
+      backend: where they run.
+      console: says what happens.
+      retry_failed: start those that failed before, too.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        preset: str,
+        runs: list[PlannedRun],
+        backend: Backend,
+        console: Console,
+        *,
+        retry_failed: bool,
+    ) -> None:
+        self._path = path
+        self._preset = preset
+        self._backend = backend
+        self._console = console
+        self._warned = False
+        self._jobs: list[tuple[Entry, Job]] = []
+        self._cut_off: list[Entry] = []
+        """Runs that were to stop with a checkpoint, and ended with an error instead."""
+        self._waiting: list[Entry] = []
+        self._elsewhere: list[Entry] = []
+        """Runs that a killed sweep's processes still write to."""
+        self.manifest = Manifest(path, runs)
+        for entry in self.manifest.entries:
+            self._take_up(entry, retry_failed=retry_failed)
+        self._write_manifest()
+
+    def _take_up(self, entry: Entry, *, retry_failed: bool) -> None:
+        folder = self._path / entry.run.folder
+        if run_folder.is_in_use(folder):
+            entry.state = "running"
+            self._elsewhere.append(entry)
+        elif read_progress(folder).finished:
+            entry.state, entry.why = "done", ""
+        elif entry.state != "failed" or retry_failed:
+            entry.state = "queued"
+            self._waiting.append(entry)
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def run(self, stop: StopRequest) -> None:
+        """Starts and reaps until nothing is left, or until all have stopped."""
+        self._say_plan()
+        stopping = False
+        while self._jobs or (not stop.requested and (self._waiting or self._elsewhere)):
+            if stop.requested and not stopping:
+                stopping = True
+                self._console.say(f"stopping {counted(len(self._jobs), 'run')}, with checkpoints")
+                for _, job in self._jobs:
+                    job.stop()
+            if not stop.requested:
+                self._start_waiting()
+            time.sleep(_POLL_SECONDS)
+            for entry, job in list(self._jobs):
+                status = job.poll()
+                if status is not None:
+                    self._jobs.remove((entry, job))
+                    self._reap(entry, job, status, stopping=stopping)
+            self._look_elsewhere()
+
+    def _start_waiting(self) -> None:
+        if not self._waiting:
+            return
+        free = self._backend.places() - len(self._jobs) - len(self._elsewhere)
+        for _ in range(min(free, len(self._waiting))):
+            self._start(self._waiting.pop(0))
+
+    def _start(self, entry: Entry) -> None:
+        try:
+            job = self._backend.start(entry.run)
+        except (OSError, subprocess.SubprocessError) as error:
+            self._set(entry, "failed", f"cannot be started: {error}")
+            self._console.say(f"{entry.run.folder} failed: {entry.why}")
+            return
+        self._console.say(f"{entry.run.folder} {'goes on' if job.goes_on else 'starts'}")
+        self._jobs.append((entry, job))
+        self._set(entry, "running", "")
+
+    def _reap(self, entry: Entry, job: Job, status: int, *, stopping: bool) -> None:
+        progress = read_progress(self._path / entry.run.folder)
+        if progress.finished:
+            self._set(entry, "done", "")
+            self._console.say(
+                f"{entry.run.folder} is done after {duration(60 * progress.minutes)}: "
+                f"score {progress.score:,.1f}"
+            )
+        # Ended by our signal itself, it was still being imported: it had nothing to lose.
+        elif stopping and status not in (0, -signal.SIGTERM):
+            self._cut_off.append(entry)
+            self._set(entry, "queued", job.why())
+            self._console.say(f"{entry.run.folder} ended without a new checkpoint: {entry.why}")
+        elif stopping or status == 0:
+            self._set(entry, "queued", _STOPPED)
+            if not stopping:
+                self._console.say(f"{entry.run.folder} was stopped by somebody else")
+        else:
+            self._set(entry, "failed", job.why())
+            self._console.say(f"{entry.run.folder} failed: {entry.why}")
+
+    def _look_elsewhere(self) -> None:
+        for entry in list(self._elsewhere):
+            if not run_folder.is_in_use(self._path / entry.run.folder):
+                self._elsewhere.remove(entry)
+                self._take_up(entry, retry_failed=False)
+                self._write_manifest()
+
+    # --- what is said and written ---------------------------------------------------------------
+
+    def _say_plan(self) -> None:
+        done, failed = self.manifest.count("done"), self.manifest.count("failed")
+        self._console.say(
+            f"sweep of {counted(len(self.manifest.entries), 'run')} in {self._path}: {done} done, "
+            f"{failed} failed before; preset {self._preset}, {self._backend.describe()}; "
+            "Ctrl-C stops all in order"
+        )
+        if self._elsewhere:
+            names = ", ".join(entry.run.folder for entry in self._elsewhere)
+            self._console.say(f"waiting for processes of an earlier sweep: {names}")
+
+    def say_end(self, stop: StopRequest) -> None:
+        """Says how the sweep stands.
+
+        Raises:
+          SweepError: runs failed or were stopped by somebody else, and nobody stopped the sweep; or
+            it was stopped, and not all could write a checkpoint.
+        """
+        failed = [entry for entry in self.manifest.entries if entry.state == "failed"]
+        total, done = len(self.manifest.entries), self.manifest.count("done")
+        self._console.say(f"{done} of {total} runs are done")
+        if self._cut_off:
+            first = self._cut_off[0]
+            raise SweepError(
+                f"stopped, but {len(self._cut_off)} of {total} runs kept no checkpoint of their "
+                f"last moments, first {first.run.folder}: {first.why}; the same command goes on "
+                "from the checkpoints before"
+            )
+        if stop.requested:
+            self._console.say("stopped with checkpoints; the same command goes on")
+        elif failed:
+            raise SweepError(
+                f"{len(failed)} of {total} runs failed, first {failed[0].run.folder}: "
+                f"{failed[0].why}; --retry-failed tries them again"
+            )
+        elif done < total:
+            left = next(entry for entry in self.manifest.entries if entry.state != "done")
+            raise SweepError(
+                f"{total - done} of {total} runs are not done, first {left.run.folder}: {left.why}"
+            )
+        else:
+            report = self._path / "report"
+            self._console.say(f"`relic-rl report {self._path} --out {report}` tabulates them")
+
+    def _set(self, entry: Entry, state: State, why: str) -> None:
+        entry.state, entry.why = state, why
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        try:
+            self.manifest.write()
+            self._warned = False
+        except OSError as error:  # a full disk must not stop the runs
+            if not self._warned:
+                self._console.say(f"warning: cannot write the manifest: {error}")
+            self._warned = True

@@ -1,0 +1,173 @@
+"""`relic-rl sweep`: games x seeds x settings, each an ordinary `train` in a process of its own.
+
+The processes are this machine's, or those of a Ray cluster whose nodes share the sweep's folder.
+
+The run folders are the truth: a run is done when its folder says so, goes on if it holds a run, and
+starts if it does not. So a sweep can be stopped or killed at any time,
+and the same command goes on with it.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from envs.games import ATARI57
+from relic_rl import build
+from relic_rl import config as configuration
+from relic_rl.config import Config
+from relic_rl.console import Console, end_in_words
+from relic_rl.counters import Budget
+from relic_rl.errors import UsageError, UserError
+from relic_rl.machine import available_bytes, cores
+from relic_rl.machine.resources import memory_bytes
+from relic_rl.records import run_folder
+from relic_rl.records.identity import check_seed
+from relic_rl.records.run_folder import SWEEP_FILE
+from relic_rl.run_game import game_name
+from relic_rl.stop import StopRequest
+from relic_rl.sweep.local_backend import LocalBackend, share
+from relic_rl.sweep.request import UNSPLIT_FIELD, Placement, PlannedRun, SweepRequest
+from relic_rl.sweep.runs import Backend, SweepRuns
+
+
+def sweep(
+    path: Path,
+    *,
+    games: Sequence[str],
+    seeds: Sequence[int],
+    preset: str | None,
+    settings: Mapping[str, str],
+    retry_failed: bool,
+    backend: str | None = None,
+    ray_address: str | None = None,
+    max_parallel: int | None = None,
+) -> None:
+    """Runs a sweep, or goes on with it; returns when every run has ended or a signal came.
+
+    Args:
+      path: the sweep's folder. If it holds a sweep and nothing else is asked for, that goes on.
+      games: names, or "all"; none: all 57.
+      seeds: none: 0.
+      preset: None: the machine's.
+      settings: `section.field` to a value, or several with commas.
+      retry_failed: also start the runs that failed before.
+      backend: where the runs are; None, like the next two: as the sweep was begun.
+      ray_address: of the cluster to run on.
+      max_parallel: runs at once.
+
+    Raises:
+      UsageError: something asked for is not possible, or is not what the folder's sweep is.
+      UserError: the folder is in use, or is something else.
+      SweepError: runs failed; all others are done.
+    """
+    request = _request(path, games, seeds, preset, settings)
+    runs = request.runs()
+    combinations = {tuple(run.settings.items()): run.settings for run in runs}.values()
+    configs = [configuration.resolve(request.preset, settings).config for settings in combinations]
+    _expect_mine(path, request, runs)
+    begun = Placement.read(path) if (path / SWEEP_FILE).exists() else Placement()
+    placement = begun.changed(backend=backend, ray_address=ray_address, max_parallel=max_parallel)
+    if placement.backend == "local":
+        for config in configs:
+            build.learner_device(config)  # refused here, before the folder is taken
+    run_folder.check_path(path.absolute(), "sweep folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make sweep folder {path}: {error.strerror}") from error
+    handle = run_folder.lock(path, "sweep folder", "give another folder")
+    try:
+        if not (path / SWEEP_FILE).exists():
+            request.write(path, placement)
+        preset = SweepRequest.read(path).preset  # a file's copy, which nobody edits
+        console = Console()
+        budgets = {Budget(config.run.frames, config.run.minutes) for config in configs}
+        ends = sorted(map(end_in_words, budgets))
+        console.say(f"each run ends after {', or '.join(ends)}")
+        make_backend = _on_ray if placement.backend == "ray" else _local
+        where = make_backend(path, preset, configs, placement, len(runs))
+        try:
+            work = SweepRuns(path, preset, runs, where, console, retry_failed=retry_failed)
+            with StopRequest().listening() as stop:
+                work.run(stop)
+        finally:
+            where.close()
+        work.say_end(stop)
+    finally:
+        os.close(handle)
+
+
+def _local(
+    path: Path, preset: str, configs: Sequence[Config], placement: Placement, runs: int
+) -> Backend:
+    parallel = placement.max_parallel or carried(configs)
+    places = share(min(parallel, runs), uses_gpu=_uses_gpu(configs))
+    return LocalBackend(path, preset, places)
+
+
+def _on_ray(
+    path: Path, preset: str, configs: Sequence[Config], placement: Placement, runs: int
+) -> Backend:
+    from relic_rl.runtime import ray_cluster  # what is not asked for is not imported
+    from relic_rl.sweep.ray_backend import Needs, RayBackend
+
+    cluster = ray_cluster.join(placement.ray_address or "local", cpus=cores())
+    parallel = min(placement.max_parallel or runs, runs)
+    return RayBackend(cluster, path, preset, Needs.of(configs, cluster), parallel)
+
+
+def carried(configs: Sequence[Config]) -> int:
+    """How many of the runs the machine carries at once: one a GPU, else one a core."""
+    by_memory = available_bytes() // max(map(memory_bytes, configs))
+    by_processors = torch.cuda.device_count() if _uses_gpu(configs) else cores()
+    return max(1, min(by_processors, by_memory))
+
+
+def _request(
+    path: Path,
+    games: Sequence[str],
+    seeds: Sequence[int],
+    preset: str | None,
+    settings: Mapping[str, str],
+) -> SweepRequest:
+    """What was asked, in one form however it was put; what the folder asks if nothing was."""
+    if not (games or seeds or preset or settings) and (path / SWEEP_FILE).exists():
+        return SweepRequest.read(path)
+    for seed in seeds:
+        check_seed(seed)
+    everything = not games or any(name.lower() == "all" for name in games)
+    return SweepRequest(
+        games=tuple(ATARI57) if everything else tuple(sorted({*map(game_name, games)})),
+        seeds=tuple(sorted({*seeds})) or (0,),
+        preset=build.chosen_preset(preset),
+        settings={name: _values(name, text) for name, text in sorted(settings.items())},
+    )
+
+
+def _values(name: str, text: str) -> tuple[str, ...]:
+    parts = [text] if name == UNSPLIT_FIELD else text.split(",")
+    values = tuple(part.strip() for part in parts)
+    if not all(values):
+        raise UsageError(f"--{name} is {text!r}: give values with a comma between them")
+    return values
+
+
+def _expect_mine(path: Path, request: SweepRequest, runs: Sequence[PlannedRun]) -> None:
+    """Refuses a folder that is another sweep, a run, or holds runs of another origin."""
+    if (path / SWEEP_FILE).exists():
+        difference = SweepRequest.read(path).difference(request)
+        if difference:
+            raise UsageError(
+                f"{path} is another sweep: {difference}; `relic-rl sweep {path}` goes on with it, "
+                "or give another folder"
+            )
+        return
+    for folder in (path, *(path / run.folder for run in runs)):
+        if run_folder.holds_run(folder):
+            raise UserError(f"{folder} holds a run of another origin: give another sweep folder")
+
+
+def _uses_gpu(configs: Sequence[Config]) -> bool:
+    return any(build.learner_device(config).type == "cuda" for config in configs)

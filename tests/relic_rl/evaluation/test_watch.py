@@ -1,0 +1,209 @@
+"""Films of a real, hardly trained agent: read back and held against its evaluation."""
+
+import json
+import shutil
+from pathlib import Path
+
+import imageio
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageSequence
+
+from relic_rl import cli
+from relic_rl.evaluation.evaluate import Player
+from relic_rl.evaluation.overlay import BAR_PIXELS, SCALE, Thought, draw, saliency
+from relic_rl.evaluation.trained import TrainedAgent, load_trained
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of Pong with an encoder of ReLIC's own."""
+    folder = tmp_path_factory.mktemp("watch") / "run"
+    smoke = ("train", "pong", "--preset", "smoke", "--frames", "2000", "--run.threads", "1")
+    separate = ("--representation.encoder", "separate", "--run-dir", str(folder))
+    assert cli.main([*smoke, *separate]) == 0
+    return folder
+
+
+def watch(run: Path, video: Path, *arguments: str) -> int:
+    return cli.main(["watch", str(run), "--video", str(video), *arguments])
+
+
+def pictures(video: Path) -> list[np.ndarray]:
+    with imageio.get_reader(video) as reader:
+        return [np.asarray(picture) for picture in reader]
+
+
+def test_an_mp4_shows_every_frame_at_native_resolution(run: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    status = watch(run, tmp_path / "film.mp4", "--max-frames", "122")
+    film = pictures(tmp_path / "film.mp4")
+    with imageio.get_reader(tmp_path / "film.mp4") as reader:
+        frames_per_second = reader.get_meta_data()["fps"]
+
+    assert (status, len(film), frames_per_second) == (0, 122, 60)
+    assert {picture.shape for picture in film} == {(210, 160, 3)}
+    field = film[-1][100:180, 20:140].reshape(-1, 3)
+    assert np.abs(np.median(field, axis=0) - (144, 72, 17)).max() < 12  # Pong's brown
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_an_overlay_is_three_times_as_large_with_a_bar_of_text(run: Path, tmp_path: Path) -> None:
+    assert watch(run, tmp_path / "o.mp4", "--overlay", "--max-frames", "40") == 0
+    film = pictures(tmp_path / "o.mp4")
+
+    assert len(film) == 40
+    assert {picture.shape for picture in film} == {(SCALE * 210 + BAR_PIXELS, SCALE * 160, 3)}
+    assert film[-1][SCALE * 210 :].max() > 200  # letters
+
+
+def test_a_gif_shows_a_picture_a_step_and_loops(run: Path, tmp_path: Path) -> None:
+    assert watch(run, tmp_path / "film.gif", "--max-frames", "400") == 0
+    with Image.open(tmp_path / "film.gif") as gif:
+        durations = [picture.info["duration"] for picture in ImageSequence.Iterator(gif)]
+        size, loop = gif.size, gif.info["loop"]
+
+    assert (size, loop) == ((160, 210), 0)
+    assert sum(durations) == pytest.approx(1000 * 400 / 60, rel=0.11)  # in 1/100 s; equals merged
+    assert 50 < len(durations) <= 100
+
+
+def test_the_film_is_the_episode_that_evaluation_scores(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    cli.main(["evaluate", str(run), "--episodes", "1", "--seed", "3", "--json"])
+    (score,) = json.loads(capsys.readouterr().out)["scores"]
+    watch(run, tmp_path / "film.gif", "--seed", "3")
+
+    assert f"scores {score:.0f}, in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ("--video film.avi", 2, [".mp4 or .gif"]),
+        ("--video film.mp4 --episodes 0", 2, ["--episodes is 0"]),
+        ("--video film.mp4 --max-frames 0", 2, ["--max-frames is 0"]),
+        ("--video film.mp4 --track offline", 2, ["was not tracked"]),
+        ("", 2, ["--video"]),
+    ],
+)
+def test_a_mistake_gives_one_line_and_no_file(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    status: int,
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    found = cli.main(["watch", str(run), *arguments.split()])
+    out, err = capsys.readouterr()
+
+    assert (found, out, err.count("\n")) == (status, "", 1)
+    assert all(word in err for word in words)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- the overlay ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(run: Path) -> TrainedAgent:
+    return load_trained(run)
+
+
+def test_an_agent_trained_with_what_only_a_gpu_has_plays_anywhere(
+    run: Path, tmp_path: Path, trained: TrainedAgent
+) -> None:
+    moved = Path(shutil.copytree(run, tmp_path / "moved"))
+    text = (moved / "config.toml").read_text()
+    for here, there in (
+        ('device = "auto"', 'device = "cuda"'),
+        ("bfloat16 = false", "bfloat16 = true"),
+        ("compile_encoders = false", "compile_encoders = true"),
+    ):
+        assert here in text
+        text = text.replace(here, there)
+    (moved / "config.toml").write_text(text)
+    values = [
+        agent.evaluation_policy().q_values(*seen(trained, 1))[0]
+        for agent in (load_trained(moved).agent, trained.agent)
+    ]
+
+    assert torch.equal(values[0].cpu(), values[1].cpu())
+
+
+def seen(trained: TrainedAgent, seed: int) -> tuple:
+    frames = np.random.default_rng(seed).integers(0, 256, (1, 84, 84), dtype=np.uint8)
+    player = Player(
+        trained.agent.evaluation_policy(),
+        frames,
+        frame_stack=4,
+        epsilon=0.0,
+        device=torch.device("cpu"),
+        seed=0,
+    )
+    return player.stacks, player.previous_actions, player.previous_rewards, player.state
+
+
+def test_saliency_is_in_0_to_1_and_depends_on_the_picture(trained: TrainedAgent) -> None:
+    policy = trained.agent.evaluation_policy()
+    first, again, other = (saliency(policy, *seen(trained, seed)) for seed in (1, 1, 2))
+
+    assert (first.shape, first.dtype) == ((84, 84), np.float32)
+    assert (first.min(), first.max()) == (pytest.approx(0.0, abs=0.2), 1.0)
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_saliency_sees_through_a_separate_encoder(
+    trained: TrainedAgent,
+) -> None:
+    playing, newest = trained.agent.evaluation_policy(), trained.agent.policy()
+    before = saliency(playing, *seen(trained, 1))
+    parts = trained.agent.parameters_for_policy()
+    parts["given_encoder"]["projection.weight"] = torch.zeros_like(
+        parts["given_encoder"]["projection.weight"]
+    )
+    newest.load(parts, 1)
+    blind = saliency(newest, *seen(trained, 1))
+
+    assert np.abs(before - blind).max() > 1e-3
+
+
+def test_a_pixels_gradient_is_what_a_small_change_of_it_does_to_the_value(
+    trained: TrainedAgent,
+) -> None:
+    policy = trained.agent.evaluation_policy()
+    stacks, *rest = seen(trained, 1)
+    gradient = policy.pixel_gradient(stacks, *rest)
+    row, column = divmod(int(gradient[0, -1].abs().argmax()), 84)
+    values = []
+    for change in (-8.0, 8.0):
+        changed = stacks.float()
+        changed[0, -1, row, column] += change
+        values.append(policy.q_values(changed, *rest)[0].max().item())
+
+    assert (values[1] - values[0]) / 16.0 == pytest.approx(
+        gradient[0, -1, row, column].item(), rel=0.2
+    )
+
+
+def test_the_salient_place_is_tinted_and_the_rest_is_only_enlarged() -> None:
+    picture = np.full((210, 160, 3), 100, np.uint8)
+    picture[50, 60] = (1, 2, 3)
+    heat = np.zeros((84, 84), np.float32)
+    heat[60:84, 60:84] = 1.0
+    drawn = draw(picture, Thought("FIRE", 1.5, 20.0, heat))
+
+    assert (drawn[: 3 * 100, : 3 * 60][0] == 100).all()
+    assert (drawn[150:153, 180:183] == (1, 2, 3)).all()
+    red, green, blue = drawn[3 * 200, 3 * 150].astype(int)
+    assert red > 180
+    assert max(green, blue) < 90

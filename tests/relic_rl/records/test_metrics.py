@@ -1,0 +1,203 @@
+import csv
+import json
+import logging
+import math
+import resource
+
+import numpy as np
+import pytest
+
+from relic_rl.records.metrics import (
+    EPISODE_COLUMNS,
+    EVALUATION_COLUMNS,
+    FILES,
+    Episode,
+    MetricsLog,
+    reproducible,
+)
+
+EPISODE = Episode(
+    env_frames=4000,
+    minutes=0.5,
+    lane=3,
+    epsilon=0.4,
+    score=-21.0,
+    episode_frames=3056,
+    terminated=True,
+)
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = MetricsLog(tmp_path)
+    yield log
+    log.close()
+
+
+def write_evaluation(log, scores=(1.0, 2.0, 6.0)):
+    return log.write_evaluation(
+        env_frames=8000,
+        minutes=1.25,
+        updates=100,
+        scores=scores,
+        human_normalized_score=0.5,
+        epsilon=0.001,
+        protocol="noop",
+    )
+
+
+def json_lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def csv_rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def test_a_row_is_in_the_file_when_the_call_returns(tmp_path, log):
+    log.write_metrics({"env_frames": 4000, "rl_loss": 0.25, "phase": "learn"})
+
+    assert json_lines(tmp_path) == [{"env_frames": 4000, "rl_loss": 0.25, "phase": "learn"}]
+
+
+def test_values_that_json_has_not_are_null_and_named(tmp_path, log):
+    log.write_metrics({"loss": math.nan, "norm": np.float32(-math.inf), "updates": np.int64(3)})
+
+    line = (tmp_path / "metrics.jsonl").read_text()
+    strict = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert strict == {
+        "loss": None,
+        "norm": None,
+        "updates": 3,
+        "not_finite": {"loss": "nan", "norm": "-inf"},
+    }
+
+
+def test_metrics_that_are_no_scalar_are_refused_by_name(log):
+    with pytest.raises(ValueError, match="epsilons is a list"):
+        log.write_metrics({"epsilons": [0.1, 0.2]})
+
+
+def test_episodes_round_trip_through_the_table(tmp_path, log):
+    log.write_episodes([EPISODE, EPISODE])
+
+    rows = csv_rows(tmp_path / "episodes.csv")
+    assert len(rows) == 2
+    assert rows[0] == {
+        "env_frames": "4000",
+        "minutes": "0.5",
+        "lane": "3",
+        "epsilon": "0.4",
+        "score": "-21.0",
+        "episode_frames": "3056",
+        "terminated": "1",
+    }
+
+
+def test_evaluation_statistics_by_hand(tmp_path, log):
+    # 1, 2, 6: mean 3, median 2, population variance (4 + 1 + 9) / 3.
+    evaluation = write_evaluation(log)
+
+    assert (evaluation.episodes, evaluation.mean_score, evaluation.median_score) == (3, 3.0, 2.0)
+    assert (evaluation.min_score, evaluation.max_score) == (1.0, 6.0)
+    assert evaluation.std_score == pytest.approx(math.sqrt(14 / 3), rel=1e-12)
+    (row,) = csv_rows(tmp_path / "evaluations.csv")
+    assert row["scores"] == "1.0;2.0;6.0"
+    assert float(row["std_score"]) == evaluation.std_score
+
+
+def test_columns_are_those_of_the_run_folder_format(tmp_path, log):
+    assert (tmp_path / "episodes.csv").read_text() == ",".join(EPISODE_COLUMNS) + "\n"
+    assert (tmp_path / "evaluations.csv").read_text() == ",".join(EVALUATION_COLUMNS) + "\n"
+
+
+def test_an_evaluation_without_episodes_is_refused(log):
+    with pytest.raises(ValueError, match="at least one"):
+        write_evaluation(log, scores=())
+
+
+def test_truncate_drops_what_came_after_the_checkpoint(tmp_path, log):
+    log.write_metrics({"env_frames": 1})
+    log.write_episodes([EPISODE])
+    at_checkpoint, before = log.offsets(), contents(tmp_path)
+    log.write_metrics({"env_frames": 2})
+    log.write_episodes([EPISODE])
+    write_evaluation(log)
+    log.close()
+
+    resumed = MetricsLog(tmp_path)
+    resumed.truncate(at_checkpoint)
+
+    assert contents(tmp_path) == before
+    resumed.write_metrics({"env_frames": 3})
+    resumed.close()
+    assert json_lines(tmp_path) == [{"env_frames": 1}, {"env_frames": 3}]
+
+
+def test_opening_an_existing_folder_appends_without_a_second_header(tmp_path, log):
+    log.write_episodes([EPISODE])
+    log.close()
+
+    again = MetricsLog(tmp_path)
+    again.write_episodes([EPISODE])
+    again.close()
+
+    assert [row["lane"] for row in csv_rows(tmp_path / "episodes.csv")] == ["3", "3"]
+
+
+def test_truncate_to_nothing_leaves_the_headers(tmp_path, log):
+    log.write_episodes([EPISODE])
+
+    log.truncate(dict.fromkeys(FILES, 0))
+
+    assert (tmp_path / "episodes.csv").read_text() == ",".join(EPISODE_COLUMNS) + "\n"
+
+
+def test_truncate_beyond_the_end_keeps_the_lines_and_warns(tmp_path, log, caplog):
+    log.write_metrics({"env_frames": 1})
+    before = contents(tmp_path)
+
+    log.truncate(dict.fromkeys(FILES, 10_000))
+
+    assert contents(tmp_path) == before
+    assert "lines before the checkpoint are missing" in caplog.text
+
+
+def test_offsets_of_an_unknown_set_of_files_are_refused(log):
+    with pytest.raises(ValueError, match=r"evaluations\.csv"):
+        log.truncate({"metrics.jsonl": 0, "episodes.csv": 0})
+
+
+def test_a_full_disk_warns_once_and_loses_nothing_that_fits_in_memory(tmp_path, log, caplog):
+    rows = [{"env_frames": i, "text": "x" * 1000} for i in range(100)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    with caplog.at_level(logging.WARNING):
+        # A file-size limit fails as a full disk does, half a line written first.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, hard))
+        try:
+            for row in rows[:80]:
+                log.write_metrics(row)
+            during = json_lines(tmp_path)
+            log.sync()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        for row in rows[80:]:
+            log.write_metrics(row)
+
+    assert during == rows[: len(during)]
+    assert 0 < len(during) < 80
+    assert caplog.text.count("cannot be written") == 1
+    assert json_lines(tmp_path) == rows
+    assert log.offsets()["metrics.jsonl"] == (tmp_path / "metrics.jsonl").stat().st_size
+
+
+def test_reproducible_removes_what_the_clock_wrote_and_nothing_else():
+    row = {"env_frames": 1, "minutes": 2.0, "learn_seconds": 3.0, "frames_per_second": 4.0}
+
+    assert reproducible({**row, "seconds_left": 5}) == {"env_frames": 1, "seconds_left": 5}
