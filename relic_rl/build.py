@@ -25,7 +25,7 @@ from envs.toy import MemoryLanes
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.errors import ResourceError
-from relic_rl.machine import cores, processor
+from relic_rl.machine.capacity import cores, processor
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.actor import Actor

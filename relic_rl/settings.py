@@ -11,9 +11,10 @@ import pydantic
 
 LARGEST = 2**53
 """Beyond it a number is no longer exact as a float, and no machine has so much of anything."""
-Fraction = Annotated[float, pydantic.Field(ge=0.0, le=1.0)]
-Decay = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
-PositiveFraction = Annotated[float, pydantic.Field(gt=0.0, le=1.0)]
+# No bound keeps a NaN out: no comparison with one is true.
+Fraction = Annotated[float, pydantic.Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Decay = Annotated[float, pydantic.Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
+PositiveFraction = Annotated[float, pydantic.Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, pydantic.Field(ge=0.0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, pydantic.Field(ge=1, le=LARGEST)]
@@ -39,7 +40,7 @@ class NetworkConfig:
     frame_stack: PositiveInt = 4
     """Frames that one observation stacks. [R2D2 app.]"""
     channels: tuple[PositiveInt, PositiveInt, PositiveInt] = (32, 64, 64)
-    """Channels of the convolutions 8x8/4, 4x4/2, 3x3/1. [R2D2 app.: DQN's network]"""
+    """Channels of the convolutions 8x8/4, 4x4/2, 3x3/1: `16,32,32`. [R2D2 app.: DQN's network]"""
     features: PositiveInt = 512
     """Width of the fully connected layer after them. [DQN]"""
     lstm: PositiveInt = 512
@@ -193,7 +194,7 @@ class RunConfig:
     minutes: NonNegativeFloat = 0.0
     """Minutes to train for, whichever ends first; 0: no limit. [ours]"""
     engine: Literal["inline", "threads", "ray"] = "inline"
-    """Who acts where; see ARCHITECTURE.md. [ours]"""
+    """Who acts: in turn with the learner, in threads beside it, or on a Ray cluster. [ours]"""
     ray_address: str = "local"
     """Ray engine: local, auto, HOST:PORT or ray://HOST:PORT; see docs/cluster.md. [ours]"""
     device: Literal["auto", "cpu", "cuda"] = "auto"

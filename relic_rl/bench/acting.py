@@ -12,7 +12,7 @@ from relic_rl import build
 from relic_rl.bench.ceilings import GAME, Results, environment_steps_per_second, seconds_per_call
 from relic_rl.bench.experience import random_actor
 from relic_rl.config import Config
-from relic_rl.machine import cores
+from relic_rl.machine.capacity import cores
 from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.stopwatch import Stopwatch

@@ -24,7 +24,7 @@ from relic_rl.bench.learner import end_to_end, learner
 from relic_rl.bench.replay import bytes_per_game, replay, replay_full
 from relic_rl.config import Config
 from relic_rl.errors import UsageError
-from relic_rl.machine import cores
+from relic_rl.machine.capacity import cores
 
 PARTS: dict[str, Callable[[Config], Results]] = {
     # First: memory that another part has freed would serve it, and its growth would not be seen.

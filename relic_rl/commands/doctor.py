@@ -16,7 +16,7 @@ from envs.games import ATARI57
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.errors import ResourceError, UserError
-from relic_rl.machine import available_bytes, cores
+from relic_rl.machine.capacity import available_bytes, cores
 from relic_rl.machine.resources import disk_bytes, memory_bytes, replay_bytes
 
 GIB = 2**30

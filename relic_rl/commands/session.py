@@ -17,7 +17,7 @@ from relic_rl.counters import FRAMES_PER_STEP, Budget
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluation.evaluate import evaluate_agent
 from relic_rl.evaluation.trained import load_trained
-from relic_rl.machine import available_bytes
+from relic_rl.machine.capacity import available_bytes
 from relic_rl.machine.resources import check_resources, is_out_of_memory, replay_bytes
 from relic_rl.records import run_folder
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
@@ -280,6 +280,12 @@ def _plan(path: Path, run: RunIdentity) -> str:
 def _farewell(path: Path, game: str, evaluation: Evaluation | None) -> str:
     if evaluation is None:
         return f"stopped with a checkpoint; `relic-rl resume {path}` goes on"
+    if not evaluation.updates:
+        return (
+            f"finished, but nothing was learned: after {evaluation.env_frames:,} frames the replay "
+            f"held less than replay.min_steps; `relic-rl resume {path}` with more --frames or "
+            "--minutes goes on"
+        )
     score, curves = evaluation.mean_score, path / "curves.png"
     return (
         f"finished: mean score {score:.1f} over {counted(evaluation.episodes, 'episode')}"

@@ -7,7 +7,7 @@ import torch
 
 from relic_rl.config import Config
 from relic_rl.errors import ResourceError
-from relic_rl.machine import available_bytes
+from relic_rl.machine.capacity import available_bytes
 
 STEP_BYTES = 700
 """Of the replay a step, with a margin: 266 as the mean of 57 games, 1,390 of the worst, as
@@ -39,15 +39,15 @@ def check_resources(config: Config, run_dir: Path) -> None:
     if needed > available:
         raise ResourceError(
             f"the run needs about {_gib(needed)} of memory, {_gib(replay_bytes(config))} of it for "
-            f"the full replay, and {_gib(available)} are free: lower --replay.capacity_steps or "
-            "--replay.max_bytes"
+            f"the full replay, and {_gib(available)} are free: lower --replay.capacity_steps, "
+            "--replay.max_bytes, --learner.batch_sequences or --actor.lanes"
         )
     needed = disk_bytes(config)
     free = shutil.disk_usage(_existing(run_dir)).free + _held_bytes(run_dir)
     if needed > free:
         raise ResourceError(
             f"the run's checkpoints need about {_gib(needed)} of disk, {_gib(free)} are free at "
-            f"{run_dir}: lower --replay.capacity_steps, or give a --run-dir on another disk"
+            f"{run_dir}: free some, lower --replay.capacity_steps, or begin the run on another disk"
         )
     needed = shared_memory_bytes(config)
     if (

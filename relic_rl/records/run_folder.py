@@ -40,9 +40,9 @@ class RunFolderError(UserError):
 class RunFolder:
     """A locked run folder; the lock goes with the process, however it ends."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, otherwise: str | None = None) -> None:
         self.path = path
-        self._lock = lock(path, "run folder", "give another --run-dir")
+        self._lock = lock(path, "run folder", otherwise)
 
     @classmethod
     def create(cls, path: Path) -> "RunFolder":
@@ -64,7 +64,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunFolderError(f"cannot make run folder {path}: {error.strerror}") from error
-        return cls(path)
+        return cls(path, "give another --run-dir")
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -227,13 +227,14 @@ def write_whole(file: Path, text: str) -> None:
     staged.replace(file)
 
 
-def lock(path: Path, kind: str, otherwise: str) -> int:
+def lock(path: Path, kind: str, otherwise: str | None) -> int:
     """Takes a folder for this process; returns the handle that holds it.
 
     Raises:
       RunFolderError: another process has it, or its file system has no locks; the message says what
-        to do `otherwise`.
+        to do `otherwise`, if there is something.
     """
+    or_else = f", or {otherwise}" if otherwise else ""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     handle = os.open(path / LOCK_FILE, flags, 0o644)
     try:
@@ -242,14 +243,13 @@ def lock(path: Path, kind: str, otherwise: str) -> int:
         owner = os.read(handle, 32).decode(errors="replace").strip()
         os.close(handle)
         raise RunFolderError(
-            f"{kind} {path} is in use by process {owner or '(unknown)'}: stop it first, or "
-            f"{otherwise}"
+            f"{kind} {path} is in use by process {owner or '(unknown)'}: stop it first{or_else}"
         ) from error
     except OSError as error:
         os.close(handle)
         raise RunFolderError(
-            f"cannot lock {kind} {path}: {error.strerror}: use a file system that has locks, or "
-            f"{otherwise}"
+            f"cannot lock {kind} {path}: {error.strerror}: use a file system that has locks"
+            f"{or_else}"
         ) from error
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())

@@ -88,7 +88,7 @@ class ReplayBuffer:
         self._rng = rng
         self._lock = threading.RLock()
         self._store = SegmentStore(capacity_steps, max_bytes)
-        self._tree = SumTree(capacity_steps // segment_steps)  # by slot; 0: cannot be drawn
+        self._tree = SumTree()  # by slot; 0: cannot be drawn
         self._layout: _Layout | None = None
         self._sequences = 0
         self._stale_priorities = 0

@@ -28,6 +28,7 @@ class Update(NamedTuple):
     """One update's scalars, still on the device, and the age of what it was trained on."""
 
     metrics: dict[str, Tensor]
+    """None of a skipped update: its NaN would blank the means of all the others."""
     mean_age_steps: float
 
 
@@ -73,7 +74,7 @@ class Learner:
                 )
         else:
             self._skip(batch)
-        return Update(report.metrics, float(batch.age_steps.mean()))
+        return Update(report.metrics if report.finite else {}, float(batch.age_steps.mean()))
 
     def take_skipped_batch(self) -> str | None:
         """The sequences of the last skipped update; None if there is none since the last call."""

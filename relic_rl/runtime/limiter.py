@@ -7,8 +7,9 @@ Source: Cassirer et al., "Reverb", 2021: a rate limiter between inserting and sa
 class RateLimiter:
     """Counts environment steps and trained steps, and says when an update is owed.
 
-    The ratio is held to within one update and one collected step of all lanes; it counts the rows
-    of a batch, those behind an episode's end included.
+    The ratio is held to within one update and what is collected at once: a step of all lanes, or
+    with the ray engine an actor's round. It counts the rows of a batch, those behind an episode's
+    end included.
 
     The actors have no limit of their own: the loop makes the owed updates before it collects more.
 

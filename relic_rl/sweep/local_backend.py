@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from relic_rl.machine import core_ids, cores
+from relic_rl.machine.capacity import core_ids, cores
 from relic_rl.sweep.request import PlannedRun
 from relic_rl.sweep.run_process import RunProcess
 

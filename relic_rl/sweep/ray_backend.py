@@ -86,7 +86,7 @@ class RayBackend:
             cluster.close()
             raise ClusterError(
                 f"no node of the Ray cluster has what one run needs: {needs}; add such a node, or "
-                "lower --run.threads or --replay.max_bytes"
+                "lower --run.threads, --replay.max_bytes or --learner.batch_sequences"
             )
 
     def places(self) -> int:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from relic_rl.machine import core_ids
+from relic_rl.machine.capacity import core_ids
 from relic_rl.records import run_folder
 from relic_rl.runtime.versions import difference, fingerprint
 from relic_rl.sweep.local_backend import ending_with_parent

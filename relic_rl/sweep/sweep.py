@@ -20,7 +20,7 @@ from relic_rl.config import Config
 from relic_rl.console import Console, end_in_words
 from relic_rl.counters import Budget
 from relic_rl.errors import UsageError, UserError
-from relic_rl.machine import available_bytes, cores
+from relic_rl.machine.capacity import available_bytes, cores
 from relic_rl.machine.resources import memory_bytes
 from relic_rl.records import run_folder
 from relic_rl.records.identity import check_seed

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.agent import R2D2Agent
+from agents.augmentation import random_shift_and_intensity
 from agents.interface import TrainingBatch
 from agents.networks import stacks_from_frames
 
@@ -86,6 +87,18 @@ def test_the_augmentation_arm_augments_what_the_q_network_learns_from(
 
     assert same_start
     assert not torch.equal(*losses)
+
+
+def test_the_augmentation_arm_draws_anew_for_every_stack_of_the_whole_sequence(
+    make_agent: Any, make_batch: Any
+) -> None:
+    agent, twin = (make_agent(arm="augmentation") for _ in range(2))
+    batch = make_batch()
+    augmented = random_shift_and_intensity(stacks(batch), generator=twin.generator)
+
+    loss = agent.update(batch).metrics["rl_loss"]
+
+    assert torch.equal(loss, twin.reinforcement_loss(batch, augmented).loss)
 
 
 @pytest.mark.parametrize("arm", LOSS_ARMS)

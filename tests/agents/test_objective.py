@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from agents.augmentation import random_shift_and_intensity
+from agents.representation.byol import byol_loss
+from agents.representation.curl import curl_loss
 from agents.representation.objective import ContrastOptions, RepresentationLoss
+from agents.representation.relic import relic_loss
+from agents.representation.simclr import simclr_loss
 
 OPTIONS = ContrastOptions(
     temperature=0.1,
@@ -21,6 +26,52 @@ EMBEDDINGS = torch.tensor([[1.0, 0.0], [10.0, 10.0]])
 
 def accuracy(loss: RepresentationLoss) -> float:
     return loss.metrics["contrastive_accuracy"].item()
+
+
+def by_hand(objective: Any, f: Any, views: list[torch.Tensor]) -> torch.Tensor:
+    """The arm's loss of two views, each through f and h by itself."""
+    h, o = objective.momentum_encoder, objective.options
+    f_1, f_2 = map(f, views)
+    h_1, h_2 = map(h, views)
+    if objective.arm == "curl":
+        return curl_loss(f_1, h_2, objective.critic.weight)
+    if objective.arm == "byol":
+        project = objective.momentum_heads.projector
+        return byol_loss(objective.heads(f_1), objective.heads(f_2), project(h_1), project(h_2))
+    shared = {"temperature": o.temperature, "normalize": o.normalize}
+    if objective.arm == "simclr":
+        return simclr_loss(f_1, f_2, h_1, h_2, **shared)
+    return relic_loss(
+        *(f_1, f_2, h_1, h_2),
+        **shared,
+        alpha=o.alpha,
+        kl_direction=o.kl_direction,
+        kl_stop_gradient=o.kl_stop_gradient,
+    ).loss
+
+
+@pytest.mark.parametrize("arm", ["relic", "simclr", "curl", "byol"])
+def test_the_loss_compares_two_augmentations_of_the_same_stacks_through_f_and_h(
+    make_agent: Any, make_batch: Any, arm: str
+) -> None:
+    agent = make_agent(arm=arm)
+    objective, f = agent.objective, agent.represented_encoder
+    stacks = agent.contrast_stacks(make_batch())
+    with torch.no_grad():  # h, and its heads, are others than f and its
+        for name, parameter in objective.named_parameters():
+            if name.startswith("momentum"):
+                parameter += 0.3 * parameter.std() * torch.randn_like(parameter)
+    generator, same = (torch.Generator() for _ in range(2))
+    generator.manual_seed(7)
+    same.manual_seed(7)
+    one, other = (random_shift_and_intensity(stacks, generator=same) for _ in range(2))
+
+    loss = objective.loss(f, stacks, generator).loss
+
+    torch.testing.assert_close(loss, by_hand(objective, f, [one, other]))
+    plain = stacks.float()
+    for wrong in ([plain, plain], [one, one], [other, one] if arm == "curl" else [other, other]):
+        assert not torch.allclose(loss, by_hand(objective, f, wrong))
 
 
 @pytest.mark.parametrize("normalize", [False, True])

@@ -124,6 +124,9 @@ def test_an_update_that_is_not_finite_changes_nothing_is_counted_and_its_batch_i
     assert (learner.skipped_updates, changed, noted) == (injected, 0, injected)
     assert rows[-1]["skipped_updates"] <= injected
     assert any(row["skipped_batch"] for row in rows)
+    beside = [row for row in rows if row["skipped_batch"] and "rl_loss" in row]
+    assert beside  # the sound updates of a row with a skipped one
+    assert all(math.isfinite(row["rl_loss"]) for row in beside)
     model = CheckpointStore(training.folder).load().model
     assert all(t.isfinite().all() for part in model.values() for t in part.values())
 

@@ -1,3 +1,4 @@
+import inspect
 import subprocess
 import sys
 from typing import Any
@@ -8,11 +9,16 @@ import torch
 from agents.agent import R2D2Agent
 from agents.options import ReinforcementOptions, RepresentationOptions
 from agents.representation.objective import ContrastOptions
+from envs.atari import RESEED_STEPS
+from envs.protocol import PROTOCOLS
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.config import resolve
 from relic_rl.errors import UsageError
+from relic_rl.evaluation import evaluate
 from relic_rl.run_game import TOY_GAME
+from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.stop import StopRequest
 
 
 def make_agent(**representation: Any) -> R2D2Agent:
@@ -123,6 +129,113 @@ def test_every_value_of_the_configuration_arrives_where_it_belongs() -> None:
             kl_stop_gradient="second",
         ),
     )
+
+
+def witnessed(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> dict[str, Any]:
+    """What the last call of a function or class was given, by the names of its parameters."""
+    real, given = getattr(module, name), {}
+
+    def call(*positional: Any, **named: Any) -> Any:
+        given.update(inspect.signature(real).bind(*positional, **named).arguments)
+        return real(*positional, **named)
+
+    monkeypatch.setattr(module, name, call)
+    return given
+
+
+def test_the_emulators_are_those_that_the_configuration_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = witnessed(monkeypatch, build, "make_atari")
+    for protocol, action_set in (("noop", "full"), ("machado", "minimal")):
+        overrides = {"env.protocol": protocol, "env.action_set": action_set, "env.threads": 1}
+        config = resolve("smoke", overrides).config
+
+        build.make_env(config, "Breakout", lanes=3, seed=5).close()
+        asked = given["game"], given["lanes"], given["seed"], given["threads"]
+        assert asked == ("Breakout", 3, 5, 1)
+        assert given["protocol"] == PROTOCOLS[protocol]
+        assert given["action_set"] == action_set
+        assert given["reseed_steps"] == RESEED_STEPS
+
+        build.make_evaluation_env(config, "Breakout", lanes=2, seed=5, updates=7).close()
+        assert given["protocol"] == PROTOCOLS[protocol]
+        assert given["action_set"] == action_set
+        assert given["reseed_steps"] == 0
+
+
+def test_every_value_of_the_configuration_arrives_at_replay_and_actor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    overrides = {
+        "network.frame_stack": 3,
+        "learner.segment_steps": 8,
+        "learner.burn_in_steps": 8,
+        "learner.unroll_steps": 16,
+        "learner.n_steps": 2,
+        "learner.discount": 0.91,
+        "learner.rescaling_epsilon": 0.003,
+        "learner.life_loss_ends_return": True,
+        "replay.capacity_steps": 777,
+        "replay.max_bytes": 12_345_678,
+        "replay.priority_exponent": 0.51,
+        "replay.priority_mix": 0.73,
+        "replay.importance_exponent": 0.42,
+        "actor.lanes": 6,
+        "env.threads": 1,
+    }
+    config = resolve("smoke", overrides).config
+    replay = witnessed(monkeypatch, build, "ReplayBuffer")
+    actor = witnessed(monkeypatch, build, "Actor")
+    env = build.make_env(config, TOY_GAME, lanes=3, seed=0)
+    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    epsilons = torch.rand(3)
+
+    build.make_replay(config, seed=0)
+    build.make_actor(
+        *(config, env, agent, epsilons), seed=0, number=1, incarnation=4, stopwatch=Stopwatch()
+    )
+
+    shape = {"segment_steps": 8, "n_steps": 2, "frame_stack": 3}
+    assert {name: value for name, value in replay.items() if name != "rng"} == {
+        **shape,
+        "burn_in_steps": 8,
+        "unroll_steps": 16,
+        "capacity_steps": 777,
+        "max_bytes": 12_345_678,
+        "priority_exponent": 0.51,
+        "priority_mix": 0.73,
+        "importance_exponent": 0.42,
+    }
+    parts = {"env", "policy", "stopwatch", "seed", "device"}
+    assert {name: value for name, value in actor.items() if name not in parts} == {
+        **shape,
+        "epsilons": epsilons,
+        "actor": 1,
+        "incarnation": 4,
+        "first_lane": 3,
+        "run_lanes": 6,
+        "discount": 0.91,
+        "rescaling_epsilon": 0.003,
+        "life_loss_ends_return": True,
+    }
+    assert actor["env"] is env
+
+
+def test_an_evaluation_explores_as_much_and_sees_as_many_frames_as_the_configuration_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    overrides = {"evaluation.epsilon": 0.23, "network.frame_stack": 3, "run.threads": 1}
+    config = resolve("smoke", overrides).config
+    env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
+    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    given = witnessed(monkeypatch, evaluate, "play_episodes")
+
+    scores = evaluate.evaluate_agent(
+        agent, config, TOY_GAME, seed=0, episodes=3, stop=StopRequest()
+    )
+
+    assert (given["epsilon"], given["frame_stack"], given["episodes"]) == (0.23, 3, len(scores))
 
 
 SHARING = """

@@ -115,6 +115,9 @@ def test_fields_that_do_not_fit_together_are_refused(overrides, complaint):
         ("actor.epsilon_exponent", "nan"),
         ("learner.learning_rate", "nan"),
         ("learner.target_decay", "1.0"),  # a target that never moves
+        ("learner.target_decay", "nan"),
+        ("learner.discount", "nan"),
+        ("actor.epsilon_base", "nan"),
         ("run.minutes", "inf"),
     ],
 )

@@ -585,6 +585,33 @@ def test_every_preset_trains(runner: Callable[..., Runner], preset: str) -> None
     assert all(math.isfinite(row["rl_loss"]) for row in rows)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.cuda,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+            ],
+        ),
+    ],
+)
+def test_the_workstation_preset_trains_and_goes_on_with_the_engine_that_it_names(
+    runner: Callable[..., Runner], device: str
+) -> None:
+    few = {"actor__lanes": 8, "learner__batch_sequences": 2, "run__device": device}
+    run = runner(preset="workstation")
+    first = run.train(run__frames=1_600, **few)
+    more = run.train(resume=True, run__frames=3_200, **few)
+
+    assert first.config.run.engine == "threads"
+    assert first.device.type == device
+    assert more.progress.updates > first.progress.updates >= 2
+    assert all(math.isfinite(row["rl_loss"]) for row in run.metrics())  # type: ignore[arg-type]
+
+
 def test_the_paper_preset_builds(runner: Callable[..., Runner]) -> None:
     training = runner(preset="paper").start(
         replay__min_steps=50_000, actor__publish_every_updates=16

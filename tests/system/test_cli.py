@@ -304,6 +304,17 @@ def test_evaluate_prints_one_json_object_and_changes_nothing(
     assert digest(finished) == before
 
 
+def test_a_run_that_ends_before_it_could_learn_does_not_pass_for_one_that_did(
+    run_here: Callable[..., tuple[int, str, str]],
+) -> None:
+    short = ("--frames", "1200", "--run.threads", "1", "--run-dir", "run")
+    status, out, _ = run_here("train", "toy_memory", "--preset", "smoke", *short)
+
+    assert status == 0
+    assert "finished, but nothing was learned: after 1,200 frames the replay held less than" in out
+    assert "`relic-rl resume run` with more --frames" in out
+
+
 def test_a_run_says_what_it_will_do_and_leaves_a_whole_folder(
     run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

@@ -15,8 +15,16 @@ from envs.interface import EpisodeRecord, StepResult, VectorEnv
 from envs.toy import MemoryLanes
 from relic_rl import build
 from relic_rl.config import resolve
-from relic_rl.evaluation.evaluate import MAX_LANES, evaluate_agent, evaluation_lanes, play_episodes
+from relic_rl.evaluation.evaluate import (
+    MAX_LANES,
+    Player,
+    evaluate_agent,
+    evaluation_lanes,
+    play_episodes,
+)
 from relic_rl.run_game import TOY_GAME
+from relic_rl.runtime.actor import Actor
+from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.stop import StopRequest
 
 STACK = 4
@@ -170,6 +178,48 @@ def test_a_lane_starts_afresh_when_its_own_episode_ends_and_never_else(
                 assert torch.equal(state.hidden[lane], witness.after[step].hidden[lane])
                 assert torch.equal(state.cell[lane], witness.after[step].cell[lane])
     assert fresh >= 3
+
+
+def test_a_policy_is_shown_the_same_when_it_is_judged_as_when_it_gathers_experience() -> None:
+    acting, judged = (
+        Witness(make_atari("UpNDown", 2, 3, "noop", action_set="minimal")) for _ in range(2)
+    )
+    actor = Actor(
+        env=acting,  # type: ignore[arg-type]
+        policy=acting,  # type: ignore[arg-type]
+        epsilons=torch.ones(2),
+        actor=0,
+        incarnation=0,
+        first_lane=0,
+        run_lanes=2,
+        segment_steps=10,
+        n_steps=3,
+        frame_stack=STACK,
+        discount=0.99,
+        rescaling_epsilon=1e-3,
+        life_loss_ends_return=True,
+        seed=5,
+        device=torch.device("cpu"),
+        stopwatch=Stopwatch(),
+    )
+    player = Player(
+        judged,  # type: ignore[arg-type]
+        judged.reset(),
+        frame_stack=STACK,
+        epsilon=1.0,
+        device=torch.device("cpu"),
+        seed=5,
+    )
+    for _ in range(500):
+        actor.step()
+        actions, _ = player.act()
+        player.observe(actions, judged.step(actions))
+
+    assert len(judged.episodes) >= 2
+    assert np.count_nonzero([rewards for _, _, rewards, _ in judged.shown]) > 50
+    for one, other in zip(acting.shown, judged.shown, strict=True):
+        for here, there in zip((*one[:3], *one[3]), (*other[:3], *other[3]), strict=True):
+            assert torch.equal(here, there)
 
 
 def test_epsilon_zero_is_greedy_and_one_is_uniform() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from relic_rl.machine import ControlGroups, capacity
+from relic_rl.machine import capacity
+from relic_rl.machine.capacity import ControlGroups
 
 MIB = 2**20
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from relic_rl.machine import core_ids
+from relic_rl.machine.capacity import core_ids
 from relic_rl.records.progress import read_progress
 from relic_rl.records.run_folder import RunFolder
 from relic_rl.sweep.local_backend import LocalBackend, Place

@@ -25,12 +25,12 @@ from relic_rl.errors import UsageError, UserError
 from relic_rl.machine.resources import memory_bytes
 from relic_rl.records.progress import RunProgress, read_progress
 from relic_rl.records.run_folder import RunFolder, is_in_use, names_of
-from relic_rl.sweep import carried
 from relic_rl.sweep.local_backend import share
 from relic_rl.sweep.manifest import Entry, Manifest, read_states
 from relic_rl.sweep.ray_backend import Needs
 from relic_rl.sweep.request import Placement, SweepRequest
 from relic_rl.sweep.status import _sweep_seconds_left
+from relic_rl.sweep.sweep import carried
 
 COMMAND = [sys.executable, "-m", "relic_rl.cli", "sweep"]
 TINY = (
