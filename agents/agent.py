@@ -21,13 +21,14 @@ from agents.diagnostics import delta_q, effective_rank, error_quantiles, gradien
 from agents.interface import TrainingBatch, UpdateReport
 from agents.networks import (
     ConvEncoder,
+    NetworkShape,
     RecurrentQNetwork,
     copied,
     load_parameters,
     move_towards,
     stacks_from_frames,
 )
-from agents.options import NetworkShape, ReinforcementOptions, RepresentationOptions, SequenceShape
+from agents.options import ReinforcementOptions, RepresentationOptions, SequenceShape
 from agents.policy import Policy
 from agents.r2d2_loss import R2D2Loss, r2d2_loss
 from agents.representation.contrast_set import choose_contrast_set
@@ -71,12 +72,15 @@ class R2D2Agent:
         self.average: nn.ModuleDict | None = None
         if reinforcement.average_decay:
             self.average = copied(self._acting_modules()).requires_grad_(False)
+        apart = {
+            "separate_encoder": self.separate_encoder,
+            "objective": self.objective,
+            "average": self.average,
+        }
         self._modules: dict[str, nn.Module] = {
             "online": self.online,
             "target": self.target,
-            **({"separate_encoder": self.separate_encoder} if self.separate_encoder else {}),
-            **({"objective": self.objective} if self.objective else {}),
-            **({"average": self.average} if self.average else {}),
+            **{name: module for name, module in apart.items() if module is not None},
         }
         self.optimizers = self._build_optimizers()
         if reinforcement.compile_encoders:  # in place: names of parameters stay as they are
@@ -85,29 +89,16 @@ class R2D2Agent:
 
     def _build(self, network: NetworkShape, representation: RepresentationOptions) -> None:
         arm, separate = representation.arm, representation.join == "separate"
-        encoder_sizes: dict[str, Any] = {
-            "frame_stack": network.frame_stack,
-            "frame_height": network.frame_height,
-            "frame_width": network.frame_width,
-            "channels": network.channels,
-            "features": network.features,
-        }
         has_loss = arm in LOSS_ARMS
         self.online = RecurrentQNetwork(
-            **encoder_sizes,
-            actions=network.actions,
-            lstm=network.lstm,
-            hidden=network.hidden,
-            previous_reward=network.previous_reward,
-            skip_core=network.skip_core,
-            recurrent=network.recurrent,
+            network,
             encoders=2 if separate and arm == "augmentation" else 1,
             given_features=network.features if separate and has_loss else 0,
         ).to(self.device)
         self.target = copied(self.online).requires_grad_(False)
         self.separate_encoder: ConvEncoder | None = None
         if separate and has_loss:
-            self.separate_encoder = ConvEncoder(**encoder_sizes).to(self.device)
+            self.separate_encoder = ConvEncoder(network).to(self.device)
         self.objective: RepresentationObjective | None = None
         if has_loss:
             self.objective = RepresentationObjective(

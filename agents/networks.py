@@ -3,12 +3,13 @@
 Source: Kapturowski et al., "Recurrent Experience Replay in Distributed RL" (R2D2), ICLR 2019,
 section 2.3 and appendix: the 3-layer convolutional network of DQN, an LSTM of 512 units fed with
 the previous reward and the one-hot previous action, and a dueling head whose value and advantage
-streams have a hidden layer of 512 units each. All widths are arguments.
+streams have a hidden layer of 512 units each. All widths are a `NetworkShape`'s.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import torch
@@ -31,6 +32,28 @@ FORGET_BIAS = 1.0
 """Added to the LSTM's: a memory that begins by halving each step learns slowly to keep anything."""
 
 
+@dataclass(frozen=True)
+class NetworkShape:
+    """Sizes of the Q-network and what it looks at."""
+
+    actions: int
+    frame_stack: int
+    frame_height: int
+    frame_width: int
+    channels: tuple[int, ...]
+    """Of the three convolutions."""
+    features: int
+    """Width of the fully connected layer after them."""
+    lstm: int
+    hidden: int
+    """Width of both streams of the dueling head."""
+    previous_reward: Literal["raw", "tanh"] = "raw"
+    skip_core: bool = False
+    """Whether the head reads the features beside the LSTM's output."""
+    recurrent: bool = True
+    """False: the state is zero at every step, the feed-forward agent of R2D2's table 1."""
+
+
 def initialize(layer: nn.Module, gain: float) -> None:
     """A linear or convolutional layer's: normal of deviation gain / √inputs; biases of zero.
 
@@ -50,34 +73,29 @@ class ConvEncoder(nn.Module):
     Takes stacks [N, S, H, W] with values in [0, 255], of any dtype, best in channels-last layout,
     and yields float32[N, F]. The division by 255 is folded into the first convolution's weights:
     it costs nothing per pixel.
+
+    Raises:
+      ValueError: other than three channels, or frames too small.
     """
 
-    def __init__(
-        self,
-        *,
-        frame_stack: int,
-        frame_height: int,
-        frame_width: int,
-        channels: Sequence[int],
-        features: int,
-    ) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
-        if len(channels) != len(KERNELS):
-            raise ValueError(f"channels has {len(channels)} entries, needs {len(KERNELS)}")
-        height, width, previous = frame_height, frame_width, frame_stack
+        if len(shape.channels) != len(KERNELS):
+            raise ValueError(f"channels has {len(shape.channels)} entries, needs {len(KERNELS)}")
+        height, width, previous = shape.frame_height, shape.frame_width, shape.frame_stack
         layers = []
-        for out, kernel, stride in zip(channels, KERNELS, STRIDES, strict=True):
+        for out, kernel, stride in zip(shape.channels, KERNELS, STRIDES, strict=True):
             layers.append(nn.Conv2d(previous, out, kernel, stride))
             height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
             previous = out
         if min(height, width) < 1:
             raise ValueError(
-                f"frames of {frame_height}x{frame_width} are too small for kernels {KERNELS}, "
-                f"strides {STRIDES}: use 36x36 or more"
+                f"frames of {shape.frame_height}x{shape.frame_width} are too small for kernels "
+                f"{KERNELS}, strides {STRIDES}: use 36x36 or more"
             )
         self.convolutions = nn.ModuleList(layers)
-        self.projection = nn.Linear(previous * height * width, features)
-        self.features = features
+        self.projection = nn.Linear(previous * height * width, shape.features)
+        self.features = shape.features
         for layer in (*layers, self.projection):
             initialize(layer, HIDDEN_GAIN)
         # Channels last is what the CPU's convolutions are fastest in. Not the first one's weights:
@@ -137,48 +155,19 @@ class RecurrentQNetwork(nn.Module):
     `encoders` is 2 only for the paper's augmentation baseline, where two identical encoders are
     trained end to end. `given_features` is the width of features that another encoder provides
     (the separate representation encoder of ReLIC's appendix E.6); no gradient goes through them.
-    Without `recurrent` the state is zero at every step: the feed-forward agent of R2D2's table 1.
     """
 
-    def __init__(
-        self,
-        *,
-        actions: int,
-        frame_stack: int,
-        frame_height: int,
-        frame_width: int,
-        channels: Sequence[int],
-        features: int,
-        lstm: int,
-        hidden: int,
-        encoders: int = 1,
-        given_features: int = 0,
-        previous_reward: Literal["raw", "tanh"] = "raw",
-        skip_core: bool = False,
-        recurrent: bool = True,
-    ) -> None:
+    def __init__(self, shape: NetworkShape, *, encoders: int = 1, given_features: int = 0) -> None:
         super().__init__()
-        self.actions = actions
-        self.lstm_width = lstm
+        self.shape = shape
         self.given_features = given_features
-        self._squash_reward = previous_reward == "tanh"
-        self._skip_core = skip_core
-        self._recurrent = recurrent
-        self.encoders = nn.ModuleList(
-            ConvEncoder(
-                frame_stack=frame_stack,
-                frame_height=frame_height,
-                frame_width=frame_width,
-                channels=channels,
-                features=features,
-            )
-            for _ in range(encoders)
-        )
-        seen = features * encoders + given_features
-        self.core = nn.LSTM(seen + 1 + actions, lstm)
+        self.encoders = nn.ModuleList(ConvEncoder(shape) for _ in range(encoders))
+        seen = shape.features * encoders + given_features
+        self.core = nn.LSTM(seen + 1 + shape.actions, shape.lstm)
         with torch.no_grad():  # the gates' order is input, forget, cell, output
-            self.core.get_parameter("bias_ih_l0")[lstm : 2 * lstm] += FORGET_BIAS
-        self.head = DuelingHead(lstm + (seen if skip_core else 0), hidden, actions)
+            self.core.get_parameter("bias_ih_l0")[shape.lstm : 2 * shape.lstm] += FORGET_BIAS
+        read = shape.lstm + seen * shape.skip_core
+        self.head = DuelingHead(read, shape.hidden, shape.actions)
 
     @property
     def encoder(self) -> ConvEncoder:
@@ -189,7 +178,7 @@ class RecurrentQNetwork(nn.Module):
 
     def initial_state(self, lanes: int) -> RecurrentState:
         """Zeros: the state at an episode's start."""
-        return RecurrentState.zeros(lanes, self.lstm_width, next(self.parameters()).device)
+        return RecurrentState.zeros(lanes, self.shape.lstm, next(self.parameters()).device)
 
     def encode(self, stacks: Tensor, given: Tensor | None = None) -> Tensor:
         """Stacks [N, S, H, W] in [0, 255] (and given features [N, G]) -> float32[N, F']."""
@@ -229,20 +218,21 @@ class RecurrentQNetwork(nn.Module):
         state: RecurrentState,
     ) -> tuple[Tensor, RecurrentState]:
         """The same without the head: what it would read, [T, B, ...], and the state."""
-        rewards = torch.tanh(previous_rewards) if self._squash_reward else previous_rewards
-        one_hot = F.one_hot(previous_actions + 1, self.actions + 1)[..., 1:]
+        squash = self.shape.previous_reward == "tanh"
+        rewards = torch.tanh(previous_rewards) if squash else previous_rewards
+        one_hot = F.one_hot(previous_actions + 1, self.shape.actions + 1)[..., 1:]
         inputs = torch.cat([features, rewards.unsqueeze(-1), one_hot.to(features.dtype)], dim=-1)
         # Under autocast, of whatever type, cuDNN's LSTM takes float16: small gradients would be 0.
         with torch.autocast(inputs.device.type, enabled=False):
             outputs, (hidden, cell) = self._core_over(inputs.to(state.hidden.dtype), state)
-        if self._skip_core:
+        if self.shape.skip_core:
             outputs = torch.cat([outputs, features], dim=-1)
         return outputs, RecurrentState(hidden, cell)
 
     def _core_over(
         self, inputs: Tensor, state: RecurrentState
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if self._recurrent:
+        if self.shape.recurrent:
             outputs, (hidden, cell) = self.core(inputs, (state.hidden[None], state.cell[None]))
             return outputs, (hidden[0], cell[0])
         # Every row on its own, from a state of zeros.

@@ -1,4 +1,4 @@
-"""What an agent is made of and how it learns: plain values, one record a part."""
+"""How an agent learns: plain values, one record a part (its networks: `networks.NetworkShape`)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,23 +7,6 @@ from agents.representation.objective import Arm, ContrastOptions
 
 Join = Literal["shared", "separate"]
 ActingEncoder = Literal["online", "momentum"]
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """Sizes of the Q-network and what it looks at."""
-
-    actions: int
-    frame_stack: int
-    frame_height: int
-    frame_width: int
-    channels: tuple[int, ...]
-    features: int
-    lstm: int
-    hidden: int
-    previous_reward: Literal["raw", "tanh"]
-    skip_core: bool
-    recurrent: bool
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import torch
 
 from agents.agent import R2D2Agent
 from agents.exploration import epsilon_ladder
+from agents.networks import NetworkShape
 from agents.options import (
-    NetworkShape,
     ReinforcementOptions,
     RepresentationOptions,
     SequenceShape,

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from agents.agent import R2D2Agent
 from agents.interface import RecurrentState, TrainingBatch
-from agents.options import NetworkShape, ReinforcementOptions, RepresentationOptions, SequenceShape
+from agents.networks import NetworkShape
+from agents.options import ReinforcementOptions, RepresentationOptions, SequenceShape
 from agents.representation.objective import ContrastOptions
 
 ACTIONS, STACK, SIZE, LSTM = 5, 4, 36, 12

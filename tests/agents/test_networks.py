@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,24 +9,27 @@ from agents.networks import (
     CPU_CHUNK_STACKS,
     ConvEncoder,
     DuelingHead,
+    NetworkShape,
     RecurrentQNetwork,
     stacks_from_frames,
 )
 
+SHAPE = NetworkShape(
+    actions=5,
+    frame_stack=4,
+    frame_height=36,
+    frame_width=36,
+    channels=(4, 8, 8),
+    features=16,
+    lstm=12,
+    hidden=10,
+)
 
-def make_network(**changes):
-    sizes = {
-        "actions": 5,
-        "frame_stack": 4,
-        "frame_height": 36,
-        "frame_width": 36,
-        "channels": (4, 8, 8),
-        "features": 16,
-        "lstm": 12,
-        "hidden": 10,
-    }
+
+def make_network(*, encoders=1, given_features=0, **changes):
     torch.manual_seed(0)
-    return RecurrentQNetwork(**(sizes | changes))
+    shape = replace(SHAPE, **changes)
+    return RecurrentQNetwork(shape, encoders=encoders, given_features=given_features)
 
 
 def random_inputs(steps, lanes, seed=1):
@@ -37,9 +42,7 @@ def random_inputs(steps, lanes, seed=1):
 
 def test_encoder_equals_a_plain_one_that_divides_pixels_by_255():
     torch.manual_seed(0)
-    encoder = ConvEncoder(
-        frame_stack=4, frame_height=84, frame_width=84, channels=(4, 8, 8), features=16
-    ).double()
+    encoder = ConvEncoder(replace(SHAPE, frame_height=84, frame_width=84)).double()
     stacks = torch.randint(0, 256, (3, 4, 84, 84), dtype=torch.uint8)
 
     x = stacks.double() / 255.0
@@ -63,9 +66,7 @@ def test_encoder_gives_the_same_on_channels_last_and_contiguous_stacks():
 
 def test_many_stacks_have_the_features_and_gradients_of_the_same_ones_encoded_few_at_a_time():
     torch.manual_seed(0)
-    encoder = ConvEncoder(
-        frame_stack=1, frame_height=36, frame_width=36, channels=(2, 3, 4), features=5
-    )
+    encoder = ConvEncoder(replace(SHAPE, frame_stack=1, channels=(2, 3, 4), features=5))
     stacks = torch.randint(0, 256, (2 * CPU_CHUNK_STACKS + 3, 1, 36, 36), dtype=torch.uint8)
     upstream = torch.randn(len(stacks), 5)
 
@@ -98,14 +99,16 @@ def test_a_new_networks_values_are_near_zero_and_differ_from_frame_to_frame(seed
         stack[:, row : row + 8, column : column + 8] = 236
     torch.manual_seed(seed)
     network = RecurrentQNetwork(
-        actions=6,
-        frame_stack=2,
-        frame_height=84,
-        frame_width=84,
-        channels=(16, 32, 32),
-        features=256,
-        lstm=128,
-        hidden=128,
+        NetworkShape(
+            actions=6,
+            frame_stack=2,
+            frame_height=84,
+            frame_width=84,
+            channels=(16, 32, 32),
+            features=256,
+            lstm=128,
+            hidden=128,
+        )
     )
 
     with torch.no_grad():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.interface import RecurrentState
-from agents.networks import RecurrentQNetwork
+from agents.networks import NetworkShape, RecurrentQNetwork
 from agents.policy import Policy
 from envs.atari import make_atari
 from envs.interface import EpisodeRecord, StepResult, VectorEnv
@@ -37,14 +37,16 @@ class Witness:
         with torch.random.fork_rng():
             torch.manual_seed(weights)
             network = RecurrentQNetwork(
-                actions=env.actions,
-                frame_stack=STACK,
-                frame_height=env.frame_height,
-                frame_width=env.frame_width,
-                channels=(2, 2, 2),
-                features=4,
-                lstm=5,
-                hidden=4,
+                NetworkShape(
+                    actions=env.actions,
+                    frame_stack=STACK,
+                    frame_height=env.frame_height,
+                    frame_width=env.frame_width,
+                    channels=(2, 2, 2),
+                    features=4,
+                    lstm=5,
+                    hidden=4,
+                )
             )
         self.env = env
         self.policy = Policy(network, None)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.interface import RecurrentState
-from agents.networks import RecurrentQNetwork
+from agents.networks import NetworkShape, RecurrentQNetwork
 from agents.policy import Policy
 from envs.atari import make_atari
 from envs.games import ATARI57
@@ -169,14 +169,16 @@ class Scene:
         with torch.random.fork_rng():
             torch.manual_seed(11)
             network = RecurrentQNetwork(
-                actions=env.actions,
-                frame_stack=STACK,
-                frame_height=env.frame_height,
-                frame_width=env.frame_width,
-                channels=(2, 2, 2),
-                features=4,
-                lstm=lstm,
-                hidden=4,
+                NetworkShape(
+                    actions=env.actions,
+                    frame_stack=STACK,
+                    frame_height=env.frame_height,
+                    frame_width=env.frame_width,
+                    channels=(2, 2, 2),
+                    features=4,
+                    lstm=lstm,
+                    hidden=4,
+                )
             )
         self.env = WitnessEnv(env)
         self.policy = WitnessPolicy(Policy(network, None))
