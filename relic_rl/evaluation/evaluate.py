@@ -4,7 +4,9 @@ Each lane plays the same number of episodes: taking the first to finish of many 
 ones.
 """
 
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import torch
@@ -99,7 +101,9 @@ class Player:
         self._stacks[..., -1] = result.frames
         self._previous_actions = np.where(ended, -1, actions)
         self._previous_rewards = np.where(ended, np.float32(0), result.rewards)
-        self.state = _reset(self.state, torch.from_numpy(ended).to(self._device))
+        fresh = self.policy.initial_state(len(ended))
+        is_over = torch.from_numpy(ended).to(self._device)
+        self.state = RecurrentState.where(is_over, fresh, self.state)
 
 
 def evaluate_agent(
@@ -116,41 +120,40 @@ def evaluate_agent(
         config, game, lanes=evaluation_lanes(episodes), seed=seed, updates=agent.updates
     )
     try:
-        return play_episodes(
-            agent.evaluation_policy(),
-            env,
-            episodes=episodes,
-            epsilon=config.evaluation.epsilon,
-            frame_stack=config.network.frame_stack,
-            device=agent.device,
-            seed=build.named_seed(seed, "evaluation actions"),
-            stop=stop,
-        )
+        start = partial(make_player, agent, config, seed=seed)
+        return play_episodes(env, start, episodes=episodes, stop=stop)
     finally:
         env.close()
 
 
+def make_player(agent: R2D2Agent, config: Config, frames: Frames, *, seed: int) -> Player:
+    """An agent at play as it is judged: scored or filmed, the same `seed` gives the same actions.
+
+    Args:
+      agent: plays with its `evaluation_policy`.
+      config: the run's.
+      frames: uint8[N, H, W], the first of every lane's episode.
+      seed: of the evaluation.
+    """
+    return Player(
+        agent.evaluation_policy(),
+        frames,
+        frame_stack=config.network.frame_stack,
+        epsilon=config.evaluation.epsilon,
+        device=agent.device,
+        seed=build.named_seed(seed, "evaluation actions"),
+    )
+
+
 def play_episodes(
-    policy: Policy,
-    env: VectorEnv,
-    *,
-    episodes: int,
-    epsilon: float,
-    frame_stack: int,
-    device: torch.device,
-    seed: int,
-    stop: StopRequest,
+    env: VectorEnv, start: Callable[[Frames], Player], *, episodes: int, stop: StopRequest
 ) -> list[float]:
     """Scores of full episodes, in order of lane and then of time; none if stopped before the end.
 
     Args:
-      policy: acts.
       env: freshly made; its lanes divide the episodes.
+      start: the first frames of every lane, uint8[N, H, W], to who plays on from them.
       episodes: how many.
-      epsilon: probability of a random action.
-      frame_stack: S.
-      device: where the policy computes.
-      seed: of the random actions.
       stop: looked at before each step.
 
     Raises:
@@ -163,9 +166,7 @@ def play_episodes(
     with closing(Watchdog()) as watchdog:
         with watchdog.watching("the start of the evaluation's emulators"):
             frames = env.reset()
-        player = Player(
-            policy, frames, frame_stack=frame_stack, epsilon=epsilon, device=device, seed=seed
-        )
+        player = start(frames)
         while min(map(len, scores)) < wanted:
             if stop.requested:
                 return []
@@ -176,8 +177,3 @@ def play_episodes(
                 scores[record.lane].append(record.score)
             player.observe(actions, result)
     return [score for lane in scores for score in lane[:wanted]]
-
-
-def _reset(state: RecurrentState, ended: Tensor) -> RecurrentState:
-    zeros = RecurrentState(torch.zeros_like(state.hidden), torch.zeros_like(state.cell))
-    return RecurrentState.where(ended, zeros, state)

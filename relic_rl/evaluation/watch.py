@@ -24,7 +24,7 @@ from envs.reference import make_emulator
 from relic_rl import build
 from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError
-from relic_rl.evaluation.evaluate import Player
+from relic_rl.evaluation.evaluate import Player, make_player
 from relic_rl.evaluation.overlay import Picture, Thought, draw, saliency
 from relic_rl.evaluation.trained import TrainedAgent, load_trained
 from relic_rl.records.identity import check_seed
@@ -110,14 +110,7 @@ def _play(trained: TrainedAgent, seed: int, *, overlay: bool) -> Iterator[_Step]
     emulator: Any = make_emulator(
         find_game(trained.game), PROTOCOLS[config.env.protocol], config.env.action_set
     )
-    player = Player(
-        agent.evaluation_policy(),
-        env.reset(),
-        frame_stack=config.network.frame_stack,
-        epsilon=config.evaluation.epsilon,
-        device=agent.device,
-        seed=build.named_seed(seed, "evaluation actions"),
-    )
+    player = make_player(agent, config, env.reset(), seed=seed)
     try:
         while True:
             yield from _play_episode(trained, env, emulator, player, overlay=overlay)

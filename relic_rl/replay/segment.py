@@ -158,8 +158,8 @@ class Segment:
             range, or frames that would decompress to another size than the header implies.
         """
         data = bytes(buffer)
-        segment = _parse(data)
-        expected = _compressed_offset(segment) + _compressed_bytes(data) + _CRC.size
+        segment, compressed_bytes = _parse(data)
+        expected = _compressed_offset(segment) + compressed_bytes + _CRC.size
         if len(data) != expected:
             raise SegmentError(_at(segment.name, f"{len(data)} bytes where {expected} belong"))
         if zlib.crc32(memoryview(data)[: -_CRC.size]) != _CRC.unpack(data[-_CRC.size :])[0]:
@@ -269,17 +269,20 @@ def _fill(target: memoryview, compressed: memoryview) -> None:
             done += count
 
 
-def _parse(data: bytes) -> Segment:
+def _parse(data: bytes) -> tuple[Segment, int]:
+    """The segment, and how many bytes its compressed frames should have."""
     if len(data) < _HEADER.size + _CRC.size:
         raise SegmentError(f"not a segment: {len(data)} bytes are less than a header")
     fields = _HEADER.unpack_from(data)
     magic, version, flags, history_frames, steps, height, width, previous_action = fields[:8]
+    state_size, compressed_bytes, *name = fields[8:15]
+    created_env_steps, previous_reward, td_max, td_sum = fields[15:]
     if magic != _MAGIC:
         raise SegmentError(f"not a segment: it begins with {magic!r}, not {_MAGIC!r}")
     if version != _VERSION:
         raise SegmentError(f"segment format {version}; this version reads only {_VERSION}")
-    return Segment(
-        name=SegmentName(*fields[10:15]),
+    segment = Segment(
+        name=SegmentName(*name),
         steps=steps,
         history_frames=history_frames,
         frame_height=height,
@@ -287,13 +290,14 @@ def _parse(data: bytes) -> Segment:
         terminated=bool(flags & _TERMINATED),
         truncated=bool(flags & _TRUNCATED),
         previous_action=previous_action,
-        previous_reward=fields[16],
-        state_size=fields[8],
-        td_max=fields[17],
-        td_sum=fields[18],
-        created_env_steps=fields[15],
+        previous_reward=previous_reward,
+        state_size=state_size,
+        td_max=td_max,
+        td_sum=td_sum,
+        created_env_steps=created_env_steps,
         data=data,
     )
+    return segment, compressed_bytes
 
 
 def _check_ranges(segment: Segment) -> None:
@@ -329,10 +333,6 @@ def _decoded_bytes(segment: Segment) -> int:
 
 def _compressed_offset(segment: Segment) -> int:
     return _HEADER.size + 8 * segment.state_size + 5 * segment.steps
-
-
-def _compressed_bytes(data: bytes) -> int:
-    return int(_HEADER.unpack_from(data)[9])
 
 
 def _content_bytes(compressed: memoryview) -> int:

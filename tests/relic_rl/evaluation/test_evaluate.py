@@ -1,4 +1,5 @@
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from agents.interface import RecurrentState
 from agents.networks import NetworkShape, RecurrentQNetwork
 from agents.policy import Policy
 from envs.atari import make_atari
-from envs.interface import EpisodeRecord, StepResult, VectorEnv
+from envs.interface import EpisodeRecord, Frames, StepResult, VectorEnv
 from envs.toy import MemoryLanes
 from relic_rl import build
 from relic_rl.config import resolve
@@ -79,15 +80,17 @@ class Witness:
         return q, after
 
     def play(self, episodes: int, *, epsilon: float = 0.2, seed: int = 0) -> list[float]:
-        return play_episodes(
+        start = partial(self.at_play, epsilon=epsilon, seed=seed)
+        return play_episodes(self, start, episodes=episodes, stop=StopRequest())  # type: ignore[arg-type]
+
+    def at_play(self, frames: Frames, *, epsilon: float, seed: int) -> Player:
+        return Player(
             self,  # type: ignore[arg-type]
-            self,  # type: ignore[arg-type]
-            episodes=episodes,
-            epsilon=epsilon,
+            frames,
             frame_stack=STACK,
+            epsilon=epsilon,
             device=torch.device("cpu"),
             seed=seed,
-            stop=StopRequest(),
         )
 
     def summed(self) -> list[list[float]]:
@@ -204,14 +207,7 @@ def test_a_policy_is_shown_the_same_when_it_is_judged_as_when_it_gathers_experie
         device=torch.device("cpu"),
         stopwatch=Stopwatch(),
     )
-    player = Player(
-        judged,  # type: ignore[arg-type]
-        judged.reset(),
-        frame_stack=STACK,
-        epsilon=1.0,
-        device=torch.device("cpu"),
-        seed=5,
-    )
+    player = judged.at_play(judged.reset(), epsilon=1.0, seed=5)
     for _ in range(500):
         actor.step()
         actions, _ = player.act()
@@ -252,16 +248,8 @@ def test_episodes_that_do_not_divide_are_refused() -> None:
 def test_a_stop_ends_it_without_scores() -> None:
     witness, stop = Witness(MemoryLanes(2, 0)), StopRequest()
     stop.requested = True
-    scores = play_episodes(
-        witness,  # type: ignore[arg-type]
-        witness,  # type: ignore[arg-type]
-        episodes=2,
-        epsilon=0.0,
-        frame_stack=STACK,
-        device=torch.device("cpu"),
-        seed=0,
-        stop=stop,
-    )
+    start = partial(witness.at_play, epsilon=0.0, seed=0)
+    scores = play_episodes(witness, start, episodes=2, stop=stop)  # type: ignore[arg-type]
 
     assert (scores, witness.actions) == ([], [])
 
