@@ -5,7 +5,7 @@ mark of a frame. The action taken on that last frame is worth +1 if it is the cu
 the game is over; all earlier actions are worth 0. With more blank frames than the frame stack is
 high, an agent whose only memory is the stack is at 0 on average; a recurrent one reaches +1.
 
-One frame is one step. The default size is the smallest that the 8x8/4, 4x4/2, 3x3/1 encoder takes.
+One frame is one step. The size is the smallest that the 8x8/4, 4x4/2, 3x3/1 encoder takes.
 """
 
 from typing import Any
@@ -28,8 +28,6 @@ class MemoryLanes:
       blank_frames: between cue and question, 0 or more.
       max_episode_steps: an episode longer than this is truncated. None: never; an episode takes
         `blank_frames` + 2 steps.
-      frame_height: in pixels, 4 or more.
-      frame_width: the same.
 
     Raises:
       ValueError: an argument is out of range.
@@ -37,6 +35,7 @@ class MemoryLanes:
 
     actions = 2
     action_meanings = ("CUE_0", "CUE_1")
+    frame_height = frame_width = 36
 
     def __init__(
         self,
@@ -45,26 +44,20 @@ class MemoryLanes:
         *,
         blank_frames: int = 6,
         max_episode_steps: int | None = None,
-        frame_height: int = 36,
-        frame_width: int = 36,
     ) -> None:
         for name, value, least in (
             ("lanes", lanes, 1),
             ("seed", seed, 0),
             ("blank_frames", blank_frames, 0),
             ("max_episode_steps", 1 if max_episode_steps is None else max_episode_steps, 1),
-            ("frame_height", frame_height, 4),
-            ("frame_width", frame_width, 4),
         ):
             if value < least:
                 raise ValueError(f"{name} is {value}; it must be {least} or more")
         self.lanes = lanes
-        self.frame_height = frame_height
-        self.frame_width = frame_width
         self._seed = seed
         self._episode_steps = blank_frames + 2
         self._max_episode_steps = max_episode_steps or self._episode_steps
-        self._pictures = _draw_pictures(frame_height, frame_width)
+        self._pictures = _draw_pictures(self.frame_height, self.frame_width)
         self._ledger = EpisodeLedger(lanes)
         self._seeds = np.full(lanes, -1, np.int64)
         self._cues = np.zeros(lanes, np.int64)

@@ -93,9 +93,18 @@ def set_threads(config: Config) -> None:
 
 
 def make_env(
-    config: Config, game: str, *, lanes: int, seed: int, reseed_steps: int = RESEED_STEPS
+    config: Config,
+    game: str,
+    *,
+    lanes: int,
+    seed: int,
+    threads: int = 0,
+    reseed_steps: int = RESEED_STEPS,
 ) -> VectorEnv:
-    """The game's vector environment, under the run's protocol."""
+    """The game's vector environment, under the run's protocol.
+
+    `env.threads` beats `threads`, which are as many as there are cores if it is 0.
+    """
     if game == TOY_GAME:
         return MemoryLanes(lanes, seed)
     return make_atari(
@@ -104,7 +113,7 @@ def make_env(
         seed,
         PROTOCOLS[config.env.protocol],
         action_set=config.env.action_set,
-        threads=config.env.threads or min(cores(), lanes),
+        threads=config.env.threads or threads or min(cores(), lanes),
         reseed_steps=reseed_steps,
     )
 
@@ -134,23 +143,28 @@ def make_actor_envs(config: Config, game: str, *, seed: int, incarnation: int) -
     if config.run.engine == "ray":
         return [make_env(config, game, lanes=1, seed=seed)]
     return [
-        _make_actor_env(config, game, seed=seed, number=number, incarnation=incarnation)
+        _make_actor_env(
+            *(config, game),
+            seed=seed,
+            number=number,
+            incarnation=incarnation,
+            threads=max(cores() // config.actor.actors, 1),
+        )
         for number in range(config.actor.actors)
     ]
 
 
 def _make_actor_env(
-    config: Config, game: str, *, seed: int, number: int, incarnation: int
+    config: Config, game: str, *, seed: int, number: int, incarnation: int, threads: int
 ) -> VectorEnv:
     """One actor's; the first actor of a run that never started anew gets the run's own seed."""
     is_first = number == incarnation == 0
-    actors = config.actor.actors
-    threads = config.env.threads or max(cores() // actors, 1)
     return make_env(
-        replace(config, env=replace(config.env, threads=threads)),
+        config,
         game,
-        lanes=config.actor.lanes // actors,
+        lanes=config.actor.lanes // config.actor.actors,
         seed=seed if is_first else named_seed(seed, f"{number} {incarnation}"),
+        threads=threads,
     )
 
 
@@ -327,8 +341,9 @@ def make_lone_actor(
       incarnation: how often it was started before.
     """
     config = without_gpu_options(configuration.from_values(values))
-    config = replace(config, env=replace(config.env, threads=config.env.threads or 1))
-    env = _make_actor_env(config, game, seed=seed, number=number, incarnation=incarnation)
+    env = _make_actor_env(
+        config, game, seed=seed, number=number, incarnation=incarnation, threads=1
+    )
     agent = make_agent(config, env, seed=seed, device=torch.device("cpu"))
     lanes = slice(number * env.lanes, (number + 1) * env.lanes)
     return make_actor(

@@ -2,7 +2,7 @@
 
 The agent acts in an ordinary lane, as in evaluation: `--episodes 1 --seed S` is the very episode
 that `relic-rl evaluate --episodes 1 --seed S` scores. Beside it a plain emulator goes through the
-same states (`envs.reference`), frame by frame, and gives the pictures.
+same states (`envs.emulator`), frame by frame, and gives the pictures.
 
 An .mp4 shows every frame, 60 a second. A .gif, whose format is slower, shows one picture a step,
 15 a second: the maximum of the last two frames, as the agent sees it, so that nothing flickers.
@@ -18,9 +18,9 @@ import numpy as np
 
 from agents.value_rescaling import unrescale
 from envs.atari import AtariLanes
+from envs.emulator import make_emulator
 from envs.games import find_game
 from envs.protocol import PROTOCOLS
-from envs.reference import make_emulator
 from relic_rl import build
 from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError

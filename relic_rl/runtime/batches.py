@@ -12,6 +12,8 @@ from relic_rl.replay.buffer import EmptyReplayError, ReplayBuffer
 from relic_rl.replay.sequences import SequenceBatch
 from relic_rl.runtime.handoff import Handoff
 
+AHEAD_BATCHES = 2
+"""That wait for the learner: double buffering."""
 _EMPTY_SECONDS = 0.05
 
 
@@ -62,7 +64,7 @@ class BatchesInTurn:
 class BatchesAhead:
     """Samples, decodes and copies in a thread, while the learner computes.
 
-    A batch is drawn up to `ahead_batches` + 1 updates before it is used, so by priorities that are
+    A batch is drawn up to `AHEAD_BATCHES` + 1 updates before it is used, so by priorities that are
     that much older, and not the same ones twice: for engines that are not reproducible anyway. On
     a GPU the copies go from pinned memory over a stream of their own.
 
@@ -70,7 +72,6 @@ class BatchesAhead:
       replay: what is sampled.
       batch_sequences: B.
       device: the learner's.
-      ahead_batches: how many wait, at least 1; 2 is double buffering.
     """
 
     def __init__(
@@ -78,12 +79,10 @@ class BatchesAhead:
         replay: ReplayBuffer,
         batch_sequences: int,
         device: torch.device,
-        *,
-        ahead_batches: int = 2,
     ) -> None:
         self._in_turn = BatchesInTurn(replay, batch_sequences, device)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._waiting: Handoff[Batch] = Handoff(ahead_batches)
+        self._waiting: Handoff[Batch] = Handoff(AHEAD_BATCHES)
         self._thread = self._waiting.thread("batches", self._sample)
         self._started = False
 

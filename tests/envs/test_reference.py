@@ -1,14 +1,37 @@
+"""The lanes against ale-py's single environment under Gymnasium's own preprocessing.
+
+The cap: `TimeLimit` counts steps above the preprocessing, so that, as in `AtariLanes`, a truncated
+episode's last frame is a real one. The resize is opencv's INTER_AREA on both sides: the frames are
+equal to the last bit, also the stale last frame of an episode that terminated inside a frame skip.
+"""
+
 import dataclasses
 
 import numpy as np
 import pytest
+from gymnasium.wrappers import AtariPreprocessing, TimeLimit
 
 from envs.atari import make_atari
+from envs.emulator import make_emulator
 from envs.games import find_game
 from envs.protocol import PROTOCOLS
-from envs.reference import make_emulator, make_reference
 
 pytest.importorskip("cv2", reason="Gymnasium's AtariPreprocessing resizes with opencv")
+
+
+def make_reference(game, protocol, action_set):
+    """The game as an agent sees it: uint8[84, 84] a step."""
+    preprocessed = AtariPreprocessing(
+        make_emulator(game, protocol, action_set),
+        noop_max=0,
+        frame_skip=protocol.frame_skip,
+        screen_size=(84, 84),
+        terminal_on_life_loss=False,
+        grayscale_obs=True,
+        grayscale_newaxis=False,
+        scale_obs=False,
+    )
+    return TimeLimit(preprocessed, max_episode_steps=protocol.max_episode_steps)
 
 
 def assert_lanes_equal_reference(game, protocol, episodes, reseed_steps, action_set="full"):

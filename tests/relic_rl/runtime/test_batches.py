@@ -116,7 +116,7 @@ def test_every_sequence_comes_about_equally_often(batches: Batches) -> None:
 
 
 def test_ahead_waits_with_two_batches_and_draws_no_more(replay: ReplayBuffer) -> None:
-    batches = BatchesAhead(replay, 3, CPU, ahead_batches=2)
+    batches = BatchesAhead(replay, 3, CPU)
     taken = batches.take()
     for thread in threading.enumerate():
         if thread.name == "batches":

@@ -1,19 +1,14 @@
-"""One game, emulated and preprocessed the plain way: what the vector environment is held against.
+"""One game in ale-py's single environment, at its native speed and resolution: what films show.
 
-`make_emulator` gives the single environment of ale-py at its native speed and resolution, and can
-be started as any episode of `AtariLanes` was: with the same seed and the same number of no-ops.
-Fed with the same actions (each `frame_skip` times) it goes through the same states: `watch` films
-it. `make_reference` puts Gymnasium's own `AtariPreprocessing` over it; the tests hold `AtariLanes`
-equal to that, frame by frame and reward by reward. It needs opencv, which only the tests install.
+It can be started as any episode of `AtariLanes` was: with the same seed and the same number of
+no-ops. Fed with the same actions (each `frame_skip` times) it goes through the same states: the
+tests hold `AtariLanes` equal to it, under Gymnasium's own `AtariPreprocessing`, frame by frame and
+reward by reward.
 
 How both are made equal, where their authors chose otherwise:
 - No-ops. ale-py's vector environment and Gymnasium draw their number with different generators, so
-  the reference is told the number (`AtariLanes.noop_frames`) instead of drawing it.
+  this one is told the number (`AtariLanes.noop_frames`) instead of drawing it.
 - Seeds. Gymnasium hashes a seed before it reaches the emulator; here it is given as it is.
-- The cap. `TimeLimit` counts steps above the preprocessing, so that, as in `AtariLanes`, a
-  truncated episode's last frame is a real one.
-- The resize is opencv's INTER_AREA on both sides: the frames are equal to the last bit, also the
-  stale last frame of an episode that terminated inside a frame skip.
 """
 
 from typing import Any
@@ -21,7 +16,6 @@ from typing import Any
 import ale_py
 import gymnasium
 import numpy as np
-from gymnasium.wrappers import AtariPreprocessing, TimeLimit
 from numpy.typing import NDArray
 
 from envs.games import Game
@@ -73,29 +67,3 @@ def make_emulator(game: Game, protocol: Protocol, action_set: str = "full") -> N
         render_mode="rgb_array",
     )
     return SeededStart(emulator)
-
-
-def make_reference(
-    game: Game,
-    protocol: Protocol,
-    action_set: str = "full",
-    *,
-    frame_height: int = 84,
-    frame_width: int = 84,
-) -> NativeEnv:
-    """Returns the game as an agent sees it: uint8[frame_height, frame_width] a step.
-
-    Raises:
-      gymnasium.error.DependencyNotInstalled: opencv is missing.
-    """
-    preprocessed = AtariPreprocessing(
-        make_emulator(game, protocol, action_set),
-        noop_max=0,
-        frame_skip=protocol.frame_skip,
-        screen_size=(frame_width, frame_height),
-        terminal_on_life_loss=False,
-        grayscale_obs=True,
-        grayscale_newaxis=False,
-        scale_obs=False,
-    )
-    return TimeLimit(preprocessed, max_episode_steps=protocol.max_episode_steps)
