@@ -3,8 +3,8 @@
 A value is the dataclass default (`relic_rl.settings`), unless the preset (or a TOML file of the
 user's) sets it, unless a flag does.
 
-Only the composition root (`relic_rl.train` and the commands beside it) sees a `Config`; everything
-below takes plain values.
+Who acts, learns and keeps (`relic_rl.runtime`, `relic_rl.replay`, the agent, the environments) sees
+no `Config`: the composition root (`relic_rl.train`, `relic_rl.build`) gives them plain values.
 """
 
 import ast

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from relic_rl.counters import Budget
+
 LARGEST = 2**53
 """Beyond it a number is no longer exact as a float, and no machine has so much of anything."""
 # No bound keeps a NaN out: no comparison with one is true.
@@ -209,3 +211,8 @@ class RunConfig:
     """Between rows of metrics.jsonl. [ours]"""
     checkpoint_every_minutes: PositiveFloat = 10.0
     """Between checkpoints. [ours]"""
+
+    @property
+    def budget(self) -> Budget:
+        """Where the run ends."""
+        return Budget(self.frames, self.minutes)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from agents.agent import R2D2Agent
+from envs.interface import EpisodeRecord
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.analysis.curves import learning_curve
@@ -26,14 +26,13 @@ from relic_rl.analysis.plot_style import save_figure
 from relic_rl.analysis.runs import read_run
 from relic_rl.config import Config
 from relic_rl.console import Console, counted
-from relic_rl.counters import FRAMES_PER_STEP, Budget, Progress
+from relic_rl.counters import FRAMES_PER_STEP, Progress
 from relic_rl.errors import ResourceError
 from relic_rl.evaluation.evaluate import evaluate_agent
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
 from relic_rl.records.run_folder import names_of
 from relic_rl.records.tracking import make_tracker
-from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.run_game import normalized_score
 from relic_rl.runtime.engine import resumed_generator, resumed_incarnation
 from relic_rl.runtime.learner import Learner, RunningMeans
@@ -78,8 +77,8 @@ class Training:
         self.stopwatch = Stopwatch()
         self.incarnation = resumed_incarnation(config.run.engine, checkpoint and checkpoint.state)
         envs = build.make_actor_envs(config, game, seed=seed, incarnation=self.incarnation)
-        self.agent: R2D2Agent = build.make_agent(config, envs[0], seed=seed, device=self.device)
-        self.replay: ReplayBuffer = build.make_replay(config, seed=seed)
+        self.agent = build.make_agent(config, envs[0], seed=seed, device=self.device)
+        self.replay = build.make_replay(config, seed=seed)
         self.batches = build.make_batches(config, self.replay, self.device)
         self.learner = Learner(
             agent=self.agent, replay=self.replay, batches=self.batches, stopwatch=self.stopwatch
@@ -104,7 +103,6 @@ class Training:
         self._recent_scores: list[float] = []
         self._means = RunningMeans()
         self._latest_row: dict[str, Any] = {}
-        self._checkpoint_period = config.run.checkpoint_every_minutes
         self._warned_about_checkpoint = False
         if checkpoint is None:  # rows of a session that ended before its first checkpoint
             self.metrics.truncate(dict.fromkeys(self.metrics.offsets(), 0))
@@ -145,7 +143,8 @@ class Training:
         self._session_started = time.perf_counter()
         self._minutes_before = self.progress.minutes
         self._lap_from = (self.progress.env_steps, self.progress.updates)
-        self._next_checkpoint_minutes = self._minutes_before + self._checkpoint_period
+        every = self.config.run.checkpoint_every_minutes
+        self._next_checkpoint_minutes = self._minutes_before + every
         self._make_owed_updates(stop)  # the rest, where a stop came among them
         while not stop.requested and not self._budget_spent():
             self._collect()
@@ -195,8 +194,8 @@ class Training:
         self.console.status(self._status())
 
     def _budget_spent(self) -> bool:
-        run, progress = self.config.run, self.progress
-        return Budget(run.frames, run.minutes).is_spent(progress.env_frames, progress.minutes)
+        progress = self.progress
+        return self.config.run.budget.is_spent(progress.env_frames, progress.minutes)
 
     # --- evaluation -----------------------------------------------------------------------------
 
@@ -246,7 +245,7 @@ class Training:
 
     # --- what is written ------------------------------------------------------------------------
 
-    def _write_episodes(self, episodes: list[Any]) -> None:
+    def _write_episodes(self, episodes: list[EpisodeRecord]) -> None:
         progress = self.progress
         progress.episodes += len(episodes)
         self._recent_scores += [episode.score for episode in episodes]
@@ -328,7 +327,8 @@ class Training:
 
     def _save_if_due(self) -> None:
         if self.progress.minutes >= self._next_checkpoint_minutes:
-            self._next_checkpoint_minutes = self.progress.minutes + self._checkpoint_period
+            every = self.config.run.checkpoint_every_minutes
+            self._next_checkpoint_minutes = self.progress.minutes + every
             self._save_or_warn()
 
     def _save_or_warn(self) -> None:

@@ -101,7 +101,7 @@ def _heading(title: str) -> str:
 
 def _tile(tile: Tile) -> str:
     lines = "".join(
-        f"<div{' class=own' if is_own else ''}><span>{_e(label)}</span><b>{_e(number)}</b></div>"
+        f"<div class=own><span>{_e(label)}</span><b>{_e(number)}</b></div>"
         if is_own
         else f"<div><span>{_e(label)}</span>{_e(number)}</div>"
         for label, number, is_own in tile.lines

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from envs.games import find_game
 from relic_rl.config import settings_of
+from relic_rl.records.metrics import EPISODES_FILE, EVALUATIONS_FILE
 from relic_rl.records.progress import is_finished
-from relic_rl.records.run_folder import SWEEP_FILE
+from relic_rl.records.run_folder import CONFIG_FILE, METADATA_FILE, SWEEP_FILE
 from relic_rl.sweep.manifest import read_states, why_unfinished
 
 _DEPTH = 3
@@ -148,10 +149,10 @@ def read_run(folder: Path) -> Run:
       ValueError: if it has no evaluation yet, is of a game outside the 57, or a file cannot be
         read or is damaged: no line is passed over in silence. The message names file and line.
     """
-    config = _parsed(folder / "config.toml", tomllib.loads)
-    metadata = _parsed(folder / "metadata.json", json.loads)
-    evaluations = _read_table(folder / "evaluations.csv", _EVALUATION)
-    episodes = _read_table(folder / "episodes.csv", _EPISODE)
+    config = _parsed(folder / CONFIG_FILE, tomllib.loads)
+    metadata = _parsed(folder / METADATA_FILE, json.loads)
+    evaluations = _read_table(folder / EVALUATIONS_FILE, _EVALUATION)
+    episodes = _read_table(folder / EPISODES_FILE, _EPISODE)
     if not evaluations["env_frames"]:
         raise ValueError(f"no evaluation yet, {why_unfinished(folder)}")
     last = {name: values[-1] for name, values in evaluations.items()}
@@ -193,7 +194,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / "config.toml").is_file()
+    return (folder / CONFIG_FILE).is_file()
 
 
 def _runs_below(folder: Path, depth: int) -> list[Path]:

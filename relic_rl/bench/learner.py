@@ -16,6 +16,7 @@ from relic_rl.bench.ceilings import GAME, Results, matmul_flops_per_second, wait
 from relic_rl.bench.experience import paper_config, paper_segments, real_segments
 from relic_rl.config import Config
 from relic_rl.console import Console
+from relic_rl.records.metrics import METRICS_FILE
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.batches import BatchesAhead, BatchesInTurn, training_batch
@@ -130,7 +131,7 @@ def end_to_end(laptop: Config) -> Results:
         training = Training(Path(folder), config, GAME, 0, Console(stream=nowhere))
         training.train(StopRequest())
         training.close()
-        lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (Path(folder) / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     return _end_to_end_results([json.loads(line) for line in lines], config.replay.replay_ratio)
 
 

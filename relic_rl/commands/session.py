@@ -13,7 +13,7 @@ from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.console import Console, count, counted, end_in_words, size
-from relic_rl.counters import FRAMES_PER_STEP, Budget
+from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluation.evaluate import evaluate_agent
 from relic_rl.evaluation.trained import load_trained
@@ -86,14 +86,14 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
     folder = RunFolder.open(run_dir)
     try:
         recorded = read_identity(run_dir)
-        run = recorded.with_settings(configuration.changed(recorded.config, overrides))
+        run = recorded._replace(config=configuration.changed(recorded.config, overrides))
         check_resources(run.config, run_dir)
         console = _console(run.config)
         with log_to(run_dir / run_folder.LOG_FILE, console):
             store = CheckpointStore(run_dir)
             checkpoint = None if store.is_empty else store.load()
             plan = f"resuming {run.game}, seed {run.seed}, in {run_dir}: {_done(checkpoint)}"
-            plan += f"\n  until {end_in_words(_budget(run.config))}"
+            plan += f"\n  until {end_in_words(run.config.run.budget)}"
             if checkpoint is None:
                 _expect_nothing_earned(run_dir, recorded.config)
             else:
@@ -191,14 +191,7 @@ def evaluate(run_dir: Path, episodes: int | None, seed: int, *, as_json: bool) -
 
 
 def _console(config: Config) -> Console:
-    return Console(
-        budget=_budget(config),
-        plain_seconds=config.run.log_every_seconds,
-    )
-
-
-def _budget(config: Config) -> Budget:
-    return Budget(config.run.frames, config.run.minutes)
+    return Console(budget=config.run.budget, plain_seconds=config.run.log_every_seconds)
 
 
 def _run(
@@ -215,9 +208,8 @@ def _run(
             console.say(plan)
             with stop.nothing_to_lose():
                 training = _built(path, run, console, checkpoint)
-                # Only now: a resume that was refused leaves the folder as it was.
-                run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
-                if resumed:
+                if resumed:  # only now: one that was refused leaves the folder as it was
+                    run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
                     run_folder.record_resume(path, build.device_name(training.device))
             try:
                 evaluation = training.run(stop)
@@ -271,7 +263,7 @@ def _plan(path: Path, run: RunIdentity) -> str:
             f"  replay of {count(config.replay.capacity_steps)} steps, about "
             f"{size(replay_bytes(config))} when full, at most {size(config.replay.max_bytes)} "
             f"({size(available_bytes())} are free)",
-            f"  until {end_in_words(_budget(config))}; writes to {path}; Ctrl-C "
+            f"  until {end_in_words(config.run.budget)}; writes to {path}; Ctrl-C "
             "stops with a checkpoint",
         ]
     )

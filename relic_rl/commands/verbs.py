@@ -110,8 +110,7 @@ class Evaluate:
         from relic_rl.commands import session
 
         _expect_no_settings(overrides)
-        if self.episodes is not None and self.episodes < 1:
-            raise UsageError(f"--episodes is {self.episodes}, must be at least 1")
+        _expect_positive("--episodes", self.episodes)
         session.evaluate(self.run_dir, self.episodes, self.seed, as_json=self.json)
 
 
@@ -151,8 +150,7 @@ class Sweep:
         """Runs the sweep."""
         from relic_rl.sweep import sweep
 
-        if self.max_parallel is not None and self.max_parallel < 1:
-            raise UsageError(f"--max-parallel is {self.max_parallel}, must be at least 1")
+        _expect_positive("--max-parallel", self.max_parallel)
         sweep.sweep(
             self.sweep_dir,
             games=self.games,
@@ -207,10 +205,8 @@ class Watch:
         from relic_rl.evaluation import watch
 
         _expect_no_settings(overrides)
-        if self.episodes < 1:
-            raise UsageError(f"--episodes is {self.episodes}, must be at least 1")
-        if self.max_frames is not None and self.max_frames < 1:
-            raise UsageError(f"--max-frames is {self.max_frames}, must be at least 1")
+        _expect_positive("--episodes", self.episodes)
+        _expect_positive("--max-frames", self.max_frames)
         watch.watch(
             self.run_dir,
             self.video,
@@ -331,6 +327,11 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "bench": Bench,
     "doctor": Doctor,
 }
+
+
+def _expect_positive(flag: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise UsageError(f"{flag} is {value}, must be at least 1")
 
 
 def _expect_no_settings(overrides: dict[str, str]) -> None:

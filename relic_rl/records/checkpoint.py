@@ -208,7 +208,7 @@ class CheckpointStore:
         digest = hashlib.sha256()
         with path.open("xb") as file:
             for segment in fresh:
-                data = segment.to_bytes()
+                data = segment.data
                 for part in (_SEGMENT_LENGTH.pack(len(data)), data):
                     digest.update(part)
                     file.write(part)

@@ -21,10 +21,6 @@ class RunIdentity(NamedTuple):
     preset: str
     """That the settings began from; they are all in `config`."""
 
-    def with_settings(self, config: Config) -> "RunIdentity":
-        """The same with other settings."""
-        return self._replace(config=config)
-
     def dump(self) -> str:
         """The text of `config.toml`."""
         return configuration.dump(self.config, game=self.game, seed=self.seed, preset=self.preset)

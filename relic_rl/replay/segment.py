@@ -145,10 +145,6 @@ class Segment:
             raise SegmentError(_at(self.name, f"its frames do not decompress: {error}")) from error
         return decoded
 
-    def to_bytes(self) -> bytes:
-        """Returns the wire form."""
-        return self.data
-
     @classmethod
     def from_bytes(cls, buffer: bytes | bytearray | memoryview) -> "Segment":
         """Reads the wire form. Frames stay compressed, but their announced size is checked.

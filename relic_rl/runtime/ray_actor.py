@@ -100,7 +100,7 @@ class RemoteActor:
         collected = [actor.step() for _ in range(steps)]
         return Round(
             steps=sum(one.steps for one in collected),
-            segments=[segment.to_bytes() for one in collected for segment in one.segments],
+            segments=[segment.data for one in collected for segment in one.segments],
             episodes=[episode for one in collected for episode in one.episodes],
             version_updates=actor.policy.version_updates,
         )

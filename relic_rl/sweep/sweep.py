@@ -18,7 +18,6 @@ from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.console import Console, end_in_words
-from relic_rl.counters import Budget
 from relic_rl.errors import UsageError, UserError
 from relic_rl.machine.capacity import available_bytes, cores
 from relic_rl.machine.resources import memory_bytes
@@ -83,7 +82,7 @@ def sweep(
             request.write(path, placement)
         preset = SweepRequest.read(path).preset  # a file's copy, which nobody edits
         console = Console()
-        budgets = {Budget(config.run.frames, config.run.minutes) for config in configs}
+        budgets = {config.run.budget for config in configs}
         ends = sorted(map(end_in_words, budgets))
         console.say(f"each run ends after {', or '.join(ends)}")
         make_backend = _on_ray if placement.backend == "ray" else _local
