@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,8 +23,8 @@ from envs.protocol import PROTOCOLS
 from envs.toy import MemoryLanes
 from relic_rl import config as configuration
 from relic_rl.config import Config
-from relic_rl.errors import ResourceError
-from relic_rl.machine.capacity import cores, processor
+from relic_rl.machine import devices
+from relic_rl.machine.capacity import cores
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.actor import Actor
@@ -40,56 +39,6 @@ def named_seed(seed: int, name: str) -> int:
     """An independent 63-bit seed for each named generator of a run."""
     sequence = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
-
-
-def chosen_preset(preset: str | None) -> str:
-    """The preset asked for, or the one that fits the machine."""
-    return preset or configuration.default_preset(has_cuda=torch.cuda.is_available())
-
-
-def learner_device(config: Config) -> torch.device:
-    """The device to learn on.
-
-    Raises:
-      ResourceError: CUDA is asked for, by itself or by an option that needs it, and not there.
-    """
-    if config.run.device == "cuda" and not torch.cuda.is_available():
-        raise ResourceError("run.device is cuda, but no CUDA device is found: use cpu or auto")
-    if config.run.device != "cpu" and torch.cuda.is_available():
-        return torch.device("cuda")
-    for option in ("bfloat16", "compile_encoders"):
-        if getattr(config.learner, option):
-            raise ResourceError(
-                f"learner.{option} needs a CUDA device, the learner's is the CPU: give "
-                f"--learner.{option} false, and to resume --allow-change learner.{option}"
-            )
-    return torch.device("cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """What a device is called; a CPU with the instructions that torch uses on it.
-
-    Processors that share a name differ in these, and so in speed and in how sums are rounded.
-    """
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{processor()} ({torch.backends.cpu.get_cpu_capability()})"
-
-
-def without_gpu_options(config: Config) -> Config:
-    """The same for who only plays: on any machine, without what needs the learner's GPU."""
-    return replace(
-        config,
-        learner=replace(config.learner, bfloat16=False, compile_encoders=False),
-        run=replace(config.run, device="cpu" if config.run.device == "cpu" else "auto"),
-    )
-
-
-def set_threads(config: Config) -> None:
-    """Gives torch its share of the cores; two pools that ask for more spin against each other."""
-    torch.set_num_threads(config.run.threads or cores())
-    # A thread takes the number over when it first asks: later it would be another thread's.
-    torch.get_num_threads()
 
 
 def make_env(
@@ -340,7 +289,7 @@ def make_lone_actor(
       number: of the actor among the run's.
       incarnation: how often it was started before.
     """
-    config = without_gpu_options(configuration.from_values(values))
+    config = devices.without_gpu_options(configuration.from_values(values))
     env = _make_actor_env(
         config, game, seed=seed, number=number, incarnation=incarnation, threads=1
     )

@@ -188,11 +188,6 @@ def preset_paths() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def default_preset(*, has_cuda: bool) -> str:
-    """The preset that fits the machine."""
-    return "workstation" if has_cuda else "laptop"
-
-
 def dump(config: Config, **top: Any) -> str:
     """TOML text of a configuration, under top-level keys such as game and seed."""
     return tomli_w.dumps({**top, **_nested(values(config))})

@@ -29,6 +29,7 @@ from relic_rl.console import Console, counted
 from relic_rl.counters import FRAMES_PER_STEP, Progress
 from relic_rl.errors import ResourceError
 from relic_rl.evaluation.evaluate import evaluate_agent
+from relic_rl.machine import devices
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
 from relic_rl.records.run_folder import names_of
@@ -72,8 +73,8 @@ class Training:
         self.seed = seed
         self.console = console
         self.progress = Progress()
-        self.device = build.learner_device(config)
-        build.set_threads(config)
+        self.device = devices.learner_device(config)
+        devices.set_threads(config)
         self.stopwatch = Stopwatch()
         self.incarnation = resumed_incarnation(config.run.engine, checkpoint and checkpoint.state)
         envs = build.make_actor_envs(config, game, seed=seed, incarnation=self.incarnation)

@@ -12,6 +12,7 @@ from relic_rl import build
 from relic_rl.bench.ceilings import GAME, Results, environment_steps_per_second, seconds_per_call
 from relic_rl.bench.experience import random_actor
 from relic_rl.config import Config
+from relic_rl.machine import devices
 from relic_rl.machine.capacity import cores
 from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.engine import Engine
@@ -24,7 +25,7 @@ def acting(laptop: Config) -> Results:
     In turn, as the inline engine does it; and with the lanes split over as many actors as cores,
     in threads, where one actor's network computes while another's emulators run.
     """
-    device = build.learner_device(laptop)
+    device = devices.learner_device(laptop)
     rates: dict[str, list[float]] = {name: [] for name in ("environment", "forward", "in_turn")}
     overlapped = []
     with random_actor(laptop, device) as actor:

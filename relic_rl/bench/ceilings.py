@@ -13,6 +13,7 @@ from ale_py import roms
 from envs.games import ATARI57
 from relic_rl import build
 from relic_rl.config import Config
+from relic_rl.machine import devices
 
 GAME = "Pong"
 Results = dict[str, Any]
@@ -23,7 +24,7 @@ _COPY_BYTES = 256 << 20
 
 def ceilings(laptop: Config) -> Results:
     """What no code can exceed here."""
-    device = build.learner_device(laptop)
+    device = devices.learner_device(laptop)
     block = torch.zeros(_COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(block)
     seconds = seconds_per_call(lambda: target.copy_(block), device, repeats=5)

@@ -16,6 +16,7 @@ from relic_rl.bench.ceilings import GAME, Results
 from relic_rl.bench.experience import real_segments
 from relic_rl.bench.sizing import Rates, predict_run, predict_sweep_hours
 from relic_rl.config import Config
+from relic_rl.machine import devices
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.runtime.batches import BatchesInTurn
 from relic_rl.runtime.engine import Engine
@@ -59,7 +60,7 @@ def cluster(laptop: Config) -> Results:
 def _gather(config: Config) -> Results:
     """Some seconds of collecting and inserting; costs are per environment step."""
     envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
-    device = build.learner_device(config)
+    device = devices.learner_device(config)
     agent = build.make_agent(config, envs[0], seed=0, device=device)
     epsilons = build.make_epsilons(config)
     engine = build.make_engine(
@@ -135,7 +136,7 @@ def _rates(laptop: Config, results: Results) -> Rates:
     envs = build.make_actor_envs(
         replace(laptop, run=replace(laptop.run, engine="ray")), GAME, seed=0, incarnation=0
     )
-    agent = build.make_agent(laptop, envs[0], seed=0, device=build.learner_device(laptop))
+    agent = build.make_agent(laptop, envs[0], seed=0, device=devices.learner_device(laptop))
     parameter_bytes = sum(
         tensor.nbytes for part in agent.parameters_for_policy().values() for tensor in part.values()
     )

@@ -16,6 +16,7 @@ from relic_rl.bench.ceilings import GAME, Results, matmul_flops_per_second, wait
 from relic_rl.bench.experience import paper_config, paper_segments, real_segments
 from relic_rl.config import Config
 from relic_rl.console import Console
+from relic_rl.machine import devices
 from relic_rl.records.metrics import METRICS_FILE
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.replay.segment import Segment
@@ -45,7 +46,7 @@ def learner(laptop: Config) -> Results:
 
 
 def _learner_results(config: Config, segments: Sequence[Segment], updates: int) -> Results:
-    device = build.learner_device(config)
+    device = devices.learner_device(config)
     config = replace(config, learner=replace(config.learner, diagnostics_every_updates=0))
     env = build.make_env(config, GAME, lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=device)

@@ -15,7 +15,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.bench.acting import acting
 from relic_rl.bench.ceilings import Results, ceilings
@@ -24,6 +23,7 @@ from relic_rl.bench.learner import end_to_end, learner
 from relic_rl.bench.replay import bytes_per_game, replay, replay_full
 from relic_rl.config import Config
 from relic_rl.errors import UsageError
+from relic_rl.machine import devices
 from relic_rl.machine.capacity import cores
 
 PARTS: dict[str, Callable[[Config], Results]] = {
@@ -66,7 +66,7 @@ def run(
     laptop = configuration.resolve("laptop", overrides).config
     if laptop.run.engine == "ray":
         raise UsageError("run.engine is ray: use --engine ray, which measures what concerns Ray")
-    build.set_threads(laptop)
+    devices.set_threads(laptop)
     console = Console(highlight=False, soft_wrap=True)
     results: Results = {"machine": machine()}
     for name in parts or tuple(known):
@@ -108,7 +108,7 @@ def machine() -> Results:
     """What the figures were taken on."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
-        "device": build.device_name(device),
+        "device": devices.device_name(device),
         "cores": cores(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

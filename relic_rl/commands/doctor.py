@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.games import ATARI57
-from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.errors import ResourceError, UserError
+from relic_rl.machine import devices
 from relic_rl.machine.capacity import available_bytes, cores
 from relic_rl.machine.resources import disk_bytes, memory_bytes, replay_bytes
 
@@ -55,7 +55,7 @@ def examine(preset: str | None) -> None:
 def _machine() -> Iterator[tuple[str, str]]:
     disk = shutil.disk_usage(".")
     yield "system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    yield "processor", build.device_name(torch.device("cpu"))
+    yield "processor", devices.device_name(torch.device("cpu"))
     asked = os.environ.get("OMP_NUM_THREADS")
     why = f" (OMP_NUM_THREADS is {asked})" if asked else ""
     yield "cores", f"{cores()} usable of {os.cpu_count()}{why}"
@@ -85,7 +85,7 @@ def _needs(preset: str) -> tuple[str, str, str, str, str]:
     if disk_bytes(config) > shutil.disk_usage(".").free:
         problems.append(f"checkpoints need {disk_bytes(config) / GIB:.1f} GiB of disk")
     try:
-        build.learner_device(config)
+        devices.learner_device(config)
     except ResourceError:
         problems.append("needs CUDA")
     return (

@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.games import ATARI57, REFERENCE_SOURCE
-from relic_rl import build
 from relic_rl import config as configuration
+from relic_rl.machine import devices
 from relic_rl.run_game import game_name
 
 
 def show_config(game: str, preset: str | None, overrides: dict[str, Any]) -> None:
     """Prints every setting with its value, where that came from, and the default's source."""
     name = game_name(game)
-    resolved = configuration.resolve(build.chosen_preset(preset), overrides)
+    resolved = configuration.resolve(devices.chosen_preset(preset), overrides)
     docs = configuration.field_docs()
     width = max(160, shutil.get_terminal_size().columns)
     table = Table(title=f"{name}, preset {resolved.preset}", title_justify="left", box=None)

@@ -9,7 +9,6 @@ from typing import Any
 
 from envs.games import find_game
 from envs.protocol import PROTOCOLS
-from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.console import Console, count, counted, end_in_words, size
@@ -17,6 +16,7 @@ from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluation.evaluate import evaluate_agent
 from relic_rl.evaluation.trained import load_trained
+from relic_rl.machine import devices
 from relic_rl.machine.capacity import available_bytes
 from relic_rl.machine.resources import check_resources, is_out_of_memory, replay_bytes
 from relic_rl.records import run_folder
@@ -39,11 +39,11 @@ def train(
 ) -> None:
     """Trains an agent from the start, in a new run folder."""
     name = game_name(game)
-    resolved = configuration.resolve(build.chosen_preset(preset), overrides)
+    resolved = configuration.resolve(devices.chosen_preset(preset), overrides)
     check_seed(seed)
     path = run_dir or run_folder.default_path(game_slug(name), resolved.preset, seed)
     check_resources(resolved.config, path)
-    device = build.learner_device(resolved.config)  # refused here, before the folder is taken
+    device = devices.learner_device(resolved.config)  # refused here, before the folder is taken
     folder = RunFolder.create(path)
     try:
         run = RunIdentity(resolved.config, name, seed, resolved.preset)
@@ -55,7 +55,7 @@ def train(
             protocol=PROTOCOLS[run.config.env.protocol],
             action_set=run.config.env.action_set,
             preset=resolved.preset,
-            learner_device=build.device_name(device),
+            learner_device=devices.device_name(device),
         )
         # Comes last and whole: a folder that has it can be resumed.
         run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
@@ -210,7 +210,7 @@ def _run(
                 training = _built(path, run, console, checkpoint)
                 if resumed:  # only now: one that was refused leaves the folder as it was
                     run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
-                    run_folder.record_resume(path, build.device_name(training.device))
+                    run_folder.record_resume(path, devices.device_name(training.device))
             try:
                 evaluation = training.run(stop)
             finally:
@@ -253,7 +253,7 @@ def _built(
 def _plan(path: Path, run: RunIdentity) -> str:
     """What a run is about to do, before it does it."""
     config = run.config
-    device = build.learner_device(config)
+    device = devices.learner_device(config)
     return "\n".join(
         [
             f"training {run.game}, seed {run.seed}, preset {run.preset}, arm "

@@ -7,6 +7,7 @@ from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl.config import Config
 from relic_rl.counters import FRAMES_PER_STEP
+from relic_rl.machine import devices
 from relic_rl.records import run_folder
 from relic_rl.records.checkpoint import CheckpointError, CheckpointStore
 from relic_rl.records.identity import read_identity
@@ -35,12 +36,12 @@ def load_trained(run_dir: Path) -> TrainedAgent:
     """
     run_folder.expect_run(run_dir)
     trained, game, _, _ = read_identity(run_dir)
-    config = build.without_gpu_options(trained)
+    config = devices.without_gpu_options(trained)
     checkpoint = CheckpointStore(run_dir).load(read_only=True)
     progress = checkpoint.state["progress"]
-    build.set_threads(config)
+    devices.set_threads(config)
     env = build.make_env(config, game, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=build.learner_device(config))
+    agent = build.make_agent(config, env, seed=0, device=devices.learner_device(config))
     env.close()
     learned = (checkpoint.model, checkpoint.optimizer)
     try:  # with its own generator, from which only learning draws

@@ -8,6 +8,7 @@ import torch
 from relic_rl.config import Config
 from relic_rl.errors import ResourceError
 from relic_rl.machine.capacity import available_bytes
+from relic_rl.machine.devices import uses_gpu
 
 STEP_BYTES = 700
 """Of the replay a step, with a margin: 266 as the mean of 57 games, 1,390 of the worst, as
@@ -82,7 +83,7 @@ def memory_bytes(config: Config) -> int:
 
 def _update_bytes(config: Config) -> int:
     """Of a batch at work, where that is not a GPU's business."""
-    if config.run.device != "cpu" and torch.cuda.is_available():
+    if uses_gpu(config):
         return 0
     learner = config.learner
     rows = learner.burn_in_steps + learner.unroll_steps + learner.n_steps

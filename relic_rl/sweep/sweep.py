@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from envs.games import ATARI57
-from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.console import Console, end_in_words
 from relic_rl.errors import UsageError, UserError
+from relic_rl.machine import devices
 from relic_rl.machine.capacity import available_bytes, cores
 from relic_rl.machine.resources import memory_bytes
 from relic_rl.records import run_folder
@@ -70,7 +70,7 @@ def sweep(
     placement = begun.changed(backend=backend, ray_address=ray_address, max_parallel=max_parallel)
     if placement.backend == "local":
         for config in configs:
-            build.learner_device(config)  # refused here, before the folder is taken
+            devices.learner_device(config)  # refused here, before the folder is taken
     run_folder.check_path(path.absolute(), "sweep folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def _request(
     return SweepRequest(
         games=tuple(ATARI57) if everything else tuple(sorted({*map(game_name, games)})),
         seeds=tuple(sorted({*seeds})) or (0,),
-        preset=build.chosen_preset(preset),
+        preset=devices.chosen_preset(preset),
         settings={name: _values(name, text) for name, text in sorted(settings.items())},
     )
 
@@ -169,4 +169,4 @@ def _expect_mine(path: Path, request: SweepRequest, runs: Sequence[PlannedRun]) 
 
 
 def _uses_gpu(configs: Sequence[Config]) -> bool:
-    return any(build.learner_device(config).type == "cuda" for config in configs)
+    return any(devices.learner_device(config).type == "cuda" for config in configs)

@@ -242,9 +242,9 @@ def test_an_evaluation_explores_as_much_and_sees_as_many_frames_as_the_configura
 SHARING = """
 import threading
 import torch
-from relic_rl import build
 from relic_rl.config import resolve
-build.set_threads(resolve("smoke", {"run.threads": 3}).config)
+from relic_rl.machine import devices
+devices.set_threads(resolve("smoke", {"run.threads": 3}).config)
 other = threading.Thread(target=torch.set_num_threads, args=(1,))
 other.start()
 other.join()

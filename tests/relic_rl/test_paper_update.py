@@ -7,6 +7,7 @@ import torch
 
 from relic_rl import build
 from relic_rl.config import resolve
+from relic_rl.machine import devices
 from relic_rl.runtime.batches import BatchesInTurn
 from relic_rl.runtime.learner import Learner
 from relic_rl.runtime.stopwatch import Stopwatch
@@ -18,7 +19,7 @@ MAX_RESIDENT_BYTES = 24 << 30
 def test_the_paper_preset_makes_three_updates_at_full_size_within_24_gib() -> None:
     # Published sizes throughout; only the lanes are fewer, and learning does not wait.
     config = resolve("paper", {"actor.lanes": 16}).config
-    build.set_threads(config)
+    devices.set_threads(config)
     stopwatch = Stopwatch()
     env = build.make_env(config, "pong", lanes=config.actor.lanes, seed=0)
     agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))

@@ -126,7 +126,14 @@ def test_a_foreign_package_of_the_same_name_is_named_and_refused(
 def test_every_setting_is_read_by_some_part() -> None:
     readers = "\n".join(
         (ROOT / "relic_rl" / f"{name}.py").read_text()
-        for name in ("build", "train", "commands/session", "commands/doctor", "machine/resources")
+        for name in (
+            "build",
+            "train",
+            "commands/session",
+            "commands/doctor",
+            "machine/devices",
+            "machine/resources",
+        )
     )
     for section, kind in config.SECTIONS.items():
         for item in fields(kind):

@@ -1,0 +1,64 @@
+"""Where a run computes: the preset for this machine, the learner's device, torch's threads."""
+
+from dataclasses import replace
+
+import torch
+
+from relic_rl.config import Config
+from relic_rl.errors import ResourceError
+from relic_rl.machine.capacity import cores, processor
+
+
+def chosen_preset(preset: str | None) -> str:
+    """The preset asked for, or the one that fits the machine."""
+    return preset or ("workstation" if torch.cuda.is_available() else "laptop")
+
+
+def uses_gpu(config: Config) -> bool:
+    """Whether the run learns on a GPU of this machine, if nothing keeps it from starting here."""
+    return config.run.device != "cpu" and torch.cuda.is_available()
+
+
+def learner_device(config: Config) -> torch.device:
+    """The device to learn on.
+
+    Raises:
+      ResourceError: CUDA is asked for, by itself or by an option that needs it, and not there.
+    """
+    if config.run.device == "cuda" and not torch.cuda.is_available():
+        raise ResourceError("run.device is cuda, but no CUDA device is found: use cpu or auto")
+    if uses_gpu(config):
+        return torch.device("cuda")
+    for option in ("bfloat16", "compile_encoders"):
+        if getattr(config.learner, option):
+            raise ResourceError(
+                f"learner.{option} needs a CUDA device, the learner's is the CPU: give "
+                f"--learner.{option} false, and to resume --allow-change learner.{option}"
+            )
+    return torch.device("cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called; a CPU with the instructions that torch uses on it.
+
+    Processors that share a name differ in these, and so in speed and in how sums are rounded.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def without_gpu_options(config: Config) -> Config:
+    """The same for who only plays: on any machine, without what needs the learner's GPU."""
+    return replace(
+        config,
+        learner=replace(config.learner, bfloat16=False, compile_encoders=False),
+        run=replace(config.run, device="cpu" if config.run.device == "cpu" else "auto"),
+    )
+
+
+def set_threads(config: Config) -> None:
+    """Gives torch its share of the cores; two pools that ask for more spin against each other."""
+    torch.set_num_threads(config.run.threads or cores())
+    # A thread takes the number over when it first asks: later it would be another thread's.
+    torch.get_num_threads()
