@@ -99,28 +99,7 @@ def learning_grid(series: Sequence[Series]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for axis, game in zip(axes, games, strict=False):
-        shown = []
-        for colour, one in zip(cycle(COLOURS), series, strict=False):
-            drawn = [run for run in one.evaluated if run.game == game]
-            for run in drawn:
-                if shows_training and len(run.episodes.frames):
-                    training = _smooth(run.episodes)
-                    axis.plot(training.frames, training.scores, color=colour, lw=1.0, alpha=0.45)
-                    shown.append(training.scores)
-                curve = run.evaluations
-                thin = {"lw": 0.8, "alpha": 0.6} if len(drawn) > 1 else {"lw": 1.6}
-                axis.plot(curve.frames, curve.scores, _dots(curve.frames), color=colour, **thin)
-                shown.append(curve.scores)
-            counted = [run.evaluations for run in one.runs if run.game == game]
-            if len(counted) > 1:
-                frames, mean = _mean_curve(counted)
-                axis.plot(frames, mean, _dots(frames), color=colour, lw=1.8)
-        _reference_lines(axis, ATARI57[game], np.concatenate(shown), labels=False)
-        axis.set_title(game, fontsize=8.5, fontweight="normal", pad=3)
-        axis.tick_params(labelsize=7, length=0, pad=2)
-        axis.xaxis.set_major_formatter(FuncFormatter(short))
-        axis.yaxis.set_major_formatter(FuncFormatter(short))
-        axis.locator_params(nbins=4)
+        _draw_game(axis, game, series, shows_training=shows_training)
     axes[0].set_xlim(left=0)  # all games': not before the last is drawn, it fixes the right end
     for axis in axes[len(games) :]:
         axis.set_visible(False)
@@ -138,6 +117,32 @@ def learning_grid(series: Sequence[Series]) -> Figure:
     handles.append(Line2D([], [], color=FAINT, lw=1.0, ls=":", label="random"))
     legend_above(figure, handles)
     return figure
+
+
+def _draw_game(axis: Axes, game: str, series: Sequence[Series], *, shows_training: bool) -> None:
+    """One panel of `learning_grid`: a thin line a run, a bold one for the mean over seeds."""
+    shown = []
+    for colour, one in zip(cycle(COLOURS), series, strict=False):
+        drawn = [run for run in one.evaluated if run.game == game]
+        for run in drawn:
+            if shows_training and len(run.episodes.frames):
+                training = _smooth(run.episodes)
+                axis.plot(training.frames, training.scores, color=colour, lw=1.0, alpha=0.45)
+                shown.append(training.scores)
+            curve = run.evaluations
+            thin = {"lw": 0.8, "alpha": 0.6} if len(drawn) > 1 else {"lw": 1.6}
+            axis.plot(curve.frames, curve.scores, _dots(curve.frames), color=colour, **thin)
+            shown.append(curve.scores)
+        counted = [run.evaluations for run in one.runs if run.game == game]
+        if len(counted) > 1:
+            frames, mean = _mean_curve(counted)
+            axis.plot(frames, mean, _dots(frames), color=colour, lw=1.8)
+    _reference_lines(axis, ATARI57[game], np.concatenate(shown), labels=False)
+    axis.set_title(game, fontsize=8.5, fontweight="normal", pad=3)
+    axis.tick_params(labelsize=7, length=0, pad=2)
+    axis.xaxis.set_major_formatter(FuncFormatter(short))
+    axis.yaxis.set_major_formatter(FuncFormatter(short))
+    axis.locator_params(nbins=4)
 
 
 @styled

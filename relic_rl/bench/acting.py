@@ -2,21 +2,17 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
-from relic_rl import build
-from relic_rl.bench.ceilings import GAME, Results, environment_steps_per_second, seconds_per_call
-from relic_rl.bench.experience import random_actor
+from relic_rl.bench.ceilings import Results, environment_steps_per_second, seconds_per_call
+from relic_rl.bench.experience import random_actor, random_engine
 from relic_rl.config import Config
 from relic_rl.machine import devices
 from relic_rl.machine.capacity import cores
 from relic_rl.runtime.actor import Actor, Collected
-from relic_rl.runtime.engine import Engine
-from relic_rl.runtime.stopwatch import Stopwatch
 
 
 def acting(laptop: Config) -> Results:
@@ -28,12 +24,13 @@ def acting(laptop: Config) -> Results:
     device = devices.learner_device(laptop)
     rates: dict[str, list[float]] = {name: [] for name in ("environment", "forward", "in_turn")}
     overlapped = []
+    threads = _in_threads(laptop)
     with random_actor(laptop, device) as actor:
         for _ in range(3):  # interleaved: the machine's speed moves
             rates["environment"].append(environment_steps_per_second(laptop))
             rates["forward"].append(_forward_steps_per_second(laptop, actor, device))
             rates["in_turn"].append(_steps_per_second(actor.step))
-            with _threads_engine(laptop, device) as engine:
+            with random_engine(threads, device) as (engine, _):
                 overlapped.append(_steps_per_second(engine.collect))
     environment, forward, in_turn = (statistics.median(values) for values in rates.values())
     bound = 1 / (1 / environment + 1 / forward)
@@ -48,25 +45,16 @@ def acting(laptop: Config) -> Results:
     }
 
 
-@contextmanager
-def _threads_engine(laptop: Config, device: torch.device) -> Iterator[Engine]:
-    """The threads engine of the same lanes, without a learner beside it."""
+def _in_threads(laptop: Config) -> Config:
+    """The same lanes on the threads engine, with as many actors as cores."""
     lanes = laptop.actor.lanes
     actors = max(count for count in range(1, cores() + 1) if lanes % count == 0)
-    config = replace(
+    return replace(
         laptop,
         actor=replace(laptop.actor, actors=actors),
         env=replace(laptop.env, threads=max(cores() // actors, 1)),
         run=replace(laptop.run, engine="threads"),
     )
-    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
-    agent = build.make_agent(config, envs[0], seed=0, device=device)
-    epsilons = build.make_epsilons(config)
-    engine = build.make_engine(
-        config, GAME, envs, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
-    )
-    yield engine
-    engine.close()
 
 
 def _forward_steps_per_second(laptop: Config, actor: Actor, device: torch.device) -> float:

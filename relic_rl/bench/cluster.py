@@ -13,7 +13,7 @@ import psutil
 
 from relic_rl import build
 from relic_rl.bench.ceilings import GAME, Results
-from relic_rl.bench.experience import real_segments
+from relic_rl.bench.experience import random_engine, real_segments
 from relic_rl.bench.sizing import Rates, predict_run, predict_sweep_hours
 from relic_rl.config import Config
 from relic_rl.machine import devices
@@ -59,15 +59,8 @@ def cluster(laptop: Config) -> Results:
 
 def _gather(config: Config) -> Results:
     """Some seconds of collecting and inserting; costs are per environment step."""
-    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
-    device = devices.learner_device(config)
-    agent = build.make_agent(config, envs[0], seed=0, device=device)
-    epsilons = build.make_epsilons(config)
-    engine = build.make_engine(
-        *(config, GAME, envs, agent, epsilons), seed=0, incarnation=0, stopwatch=Stopwatch()
-    )
     replay = build.make_replay(config, seed=0)
-    try:
+    with random_engine(config, devices.learner_device(config)) as (engine, agent):
         every = config.actor.publish_every_updates * _steps_per_update(config)
         first_steps = config.actor.lanes * config.learner.segment_steps * 4
         _take(engine, agent, replay, every, steps=first_steps)
@@ -77,8 +70,6 @@ def _gather(config: Config) -> Results:
         window = time.perf_counter() - started
         spent = {kind: end - before[kind] for kind, end in _processor_seconds().items()}
         metrics = engine.metrics()
-    finally:
-        engine.close()
     return {
         "steps_per_second": steps / window,
         "cores_used": sum(spent.values()) / window,
@@ -133,10 +124,9 @@ def _rates(laptop: Config, results: Results) -> Rates:
     def median(name: str) -> float:
         return float(statistics.median(result[name] for result in of_ray))
 
-    envs = build.make_actor_envs(
-        replace(laptop, run=replace(laptop.run, engine="ray")), GAME, seed=0, incarnation=0
-    )
-    agent = build.make_agent(laptop, envs[0], seed=0, device=devices.learner_device(laptop))
+    env = build.make_env(laptop, GAME, lanes=1, seed=0)
+    agent = build.make_agent(laptop, env, seed=0, device=devices.learner_device(laptop))
+    env.close()
     parameter_bytes = sum(
         tensor.nbytes for part in agent.parameters_for_policy().values() for tensor in part.values()
     )

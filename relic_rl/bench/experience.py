@@ -7,12 +7,14 @@ from functools import cache
 
 import torch
 
+from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.bench.ceilings import GAME
 from relic_rl.config import Config
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.actor import Actor
+from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.stopwatch import Stopwatch
 
 
@@ -34,8 +36,25 @@ def random_actor(
     actor = build.make_actor(
         config, envs[0], agent, epsilons, seed=0, number=0, incarnation=0, stopwatch=Stopwatch()
     )
-    yield actor
-    actor.close()
+    try:
+        yield actor
+    finally:
+        actor.close()
+
+
+@contextmanager
+def random_engine(config: Config, device: torch.device) -> Iterator[tuple[Engine, R2D2Agent]]:
+    """The engine that the configuration names, on the real game, and whose weights it acts with."""
+    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
+    agent = build.make_agent(config, envs[0], seed=0, device=device)
+    epsilons = build.make_epsilons(config)
+    engine = build.make_engine(
+        *(config, GAME, envs, agent, epsilons), seed=0, incarnation=0, stopwatch=Stopwatch()
+    )
+    try:
+        yield engine, agent
+    finally:
+        engine.close()
 
 
 def real_segments(
