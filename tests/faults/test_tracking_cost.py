@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 import time
@@ -19,18 +18,11 @@ from relic_rl.records.tracking import make_tracker
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_wandb_settings")]
 
 SHARE = 0.02
 UPDATES = 300
 """Three rows of metrics."""
-
-
-@pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
 
 
 class Until(StopRequest):

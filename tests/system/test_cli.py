@@ -461,6 +461,5 @@ def test_the_smoke_preset_ends_by_itself_with_an_evaluation(
     assert (result.returncode, result.stderr) == (0, "")
     assert seconds < 60
     assert [int(row["env_frames"]) for row in rows] == [10_000]
-    assert float(rows[0]["mean_score"]) >= 0
     assert "human-normalized" in result.stdout.splitlines()[-1]
     assert (tmp_path / "run/curves.png").stat().st_size > 1000

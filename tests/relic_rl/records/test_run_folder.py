@@ -27,7 +27,6 @@ from relic_rl.records.run_folder import (
 HOLDER = """
 import sys
 from pathlib import Path
-from envs.protocol import PROTOCOLS
 from relic_rl.records.run_folder import RunFolder
 
 folder = RunFolder.open(Path(sys.argv[1]))
@@ -111,7 +110,6 @@ def test_a_child_process_does_not_inherit_the_lock(run: Path) -> None:
 POLLER = """
 import sys
 from pathlib import Path
-from envs.protocol import PROTOCOLS
 from relic_rl.records.run_folder import is_in_use
 
 print("polling", flush=True)

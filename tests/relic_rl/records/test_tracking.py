@@ -19,6 +19,8 @@ from relic_rl.records import tracking
 from relic_rl.records.tracking import make_tracker, without_secrets
 from relic_rl.records.uploads import upload_report
 
+pytestmark = pytest.mark.usefixtures("no_wandb_settings")
+
 ROOT = Path(tracking.__file__).parents[2]
 KEY = "0" * 40
 
@@ -36,14 +38,6 @@ begun = time.perf_counter()
 tracker.close()
 print(sorted(times)[-2], time.perf_counter() - begun)
 """
-
-
-@pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch, tmp_path):
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
 def run_session(run_dir, environment, limit_seconds):

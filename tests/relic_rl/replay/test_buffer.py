@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relic_rl.replay.buffer import MIN_PRIORITY
-
 PROPERTY = settings(deadline=None, max_examples=40, derandomize=True)
 
 
@@ -295,7 +293,6 @@ def test_a_priority_of_zero_can_still_be_drawn(make_episode, make_buffer):
 
     assert len(replay) == 2
     np.testing.assert_allclose(replay.draw(1).probabilities, 0.5)
-    assert MIN_PRIORITY > 0
 
 
 def test_a_late_priority_for_an_evicted_sequence_is_ignored(make_episode, make_buffer):

@@ -1,6 +1,7 @@
-"""The threads engine, on real threads and a real replay; the toy game keeps it short."""
+"""The threads engine beyond the contract of all engines (`test_engines.py`), on the toy game."""
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,64 +51,29 @@ def collect_for_ever(engine: ThreadsEngine) -> None:
         engine.collect()
 
 
+def steps_of(engine: ThreadsEngine) -> int:
+    """How often any of its actors, of four lanes together, has stepped."""
+    return sum(actor.env_steps // 4 for actor in engine._actors)
+
+
 def actor_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("actor-")]
-
-
-def test_all_actors_contribute_and_segment_names_never_collide():
-    engine = make_engine(make_config())
-    try:
-        segments = [s for _ in range(200) for s in engine.collect().segments]
-    finally:
-        engine.close()
-
-    names = [segment.name for segment in segments]
-    assert {name.actor for name in names} == {0, 1}
-    assert len(set(names)) == len(names)
-
-
-def test_episodes_are_reported_under_the_lanes_of_the_whole_run():
-    engine = make_engine(make_config())
-    try:
-        lanes = {e.lane for _ in range(100) for e in engine.collect().episodes}
-    finally:
-        engine.close()
-
-    assert lanes == {0, 1, 2, 3}
 
 
 def test_actors_wait_when_nobody_collects():
     engine = make_engine(make_config())
     try:
         engine.collect()
-        threading.Event().wait(0.5)
-        # The queue holds 2 steps an actor; each actor may have one more in its hands.
-        waiting = [actor.env_steps // 4 for actor in engine._actors]
+        deadline = time.monotonic() + 20.0
+        while steps_of(engine) < 1 + 4 and time.monotonic() < deadline:  # the queue fills
+            time.sleep(0.01)
+        time.sleep(0.2)
+        taken = steps_of(engine)
     finally:
         engine.close()
 
-    assert sum(waiting) <= 1 + 4 + 2
-
-
-def test_published_parameters_reach_every_actor():
-    config = make_config()
-    engine = make_engine(config)
-    env = build.make_env(config, GAME, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=5, device=torch.device("cpu"))
-    agent.updates = 7
-    try:
-        engine.collect()
-        engine.publish(agent)
-        for _ in range(40):
-            engine.collect()
-        versions = [actor.policy.version_updates for actor in engine._actors]
-        policies = [actor.policy.state()["parameters"]["online"] for actor in engine._actors]
-    finally:
-        engine.close()
-
-    assert versions == [7, 7]
-    for name, tensor in agent.online.state_dict().items():
-        assert all(np.array_equal(policy[name], tensor.numpy()) for policy in policies)
+    # The queue holds 2 steps an actor; each actor may have one more in its hands.
+    assert 1 + 4 <= taken <= 1 + 4 + 2
 
 
 def test_an_error_in_an_actor_ends_the_run_with_that_error():
@@ -116,15 +82,6 @@ def test_an_error_in_an_actor_ends_the_run_with_that_error():
 
     with pytest.raises(RuntimeError, match="reset"):
         collect_for_ever(engine)
-    engine.close()
-
-    assert actor_threads() == []
-
-
-def test_a_closed_engine_leaves_no_thread():
-    engine = make_engine(make_config())
-    engine.collect()
-
     engine.close()
 
     assert actor_threads() == []
