@@ -52,7 +52,7 @@ def collect_for_ever(engine: ThreadsEngine) -> None:
 
 
 def steps_of(engine: ThreadsEngine) -> int:
-    """How often any of its actors, of four lanes together, has stepped."""
+    """How many steps its actors have taken, each of the lanes that are its own."""
     return sum(actor.env_steps // 4 for actor in engine._actors)
 
 
