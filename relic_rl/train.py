@@ -144,8 +144,7 @@ class Training:
         self._session_started = time.perf_counter()
         self._minutes_before = self.progress.minutes
         self._lap_from = (self.progress.env_steps, self.progress.updates)
-        every = self.config.run.checkpoint_every_minutes
-        self._next_checkpoint_minutes = self._minutes_before + every
+        self._saved_minutes = self._minutes_before
         self._make_owed_updates(stop)  # the rest, where a stop came among them
         while not stop.requested and not self._budget_spent():
             self._collect()
@@ -327,9 +326,9 @@ class Training:
     # --- checkpoints ----------------------------------------------------------------------------
 
     def _save_if_due(self) -> None:
-        if self.progress.minutes >= self._next_checkpoint_minutes:
-            every = self.config.run.checkpoint_every_minutes
-            self._next_checkpoint_minutes = self.progress.minutes + every
+        every = self.config.run.checkpoint_every_minutes
+        if self.progress.minutes - self._saved_minutes >= every:
+            self._saved_minutes = self.progress.minutes
             self._save_or_warn()
 
     def _save_or_warn(self) -> None:

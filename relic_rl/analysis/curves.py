@@ -130,7 +130,7 @@ def _draw_game(axis: Axes, game: str, series: Sequence[Series], *, shows_trainin
                 axis.plot(training.frames, training.scores, color=colour, lw=1.0, alpha=0.45)
                 shown.append(training.scores)
             curve = run.evaluations
-            thin = {"lw": 0.8, "alpha": 0.6} if len(drawn) > 1 else {"lw": 1.6}
+            thin: dict[str, Any] = {"lw": 0.8, "alpha": 0.6} if len(drawn) > 1 else {"lw": 1.6}
             axis.plot(curve.frames, curve.scores, _dots(curve.frames), color=colour, **thin)
             shown.append(curve.scores)
         counted = [run.evaluations for run in one.runs if run.game == game]
