@@ -13,10 +13,9 @@ from relic_rl.counters import Budget
 
 LARGEST = 2**53
 """Beyond it a number is no longer exact as a float, and no machine has so much of anything."""
-# No bound keeps a NaN out: no comparison with one is true.
-Fraction = Annotated[float, pydantic.Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-Decay = Annotated[float, pydantic.Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
-PositiveFraction = Annotated[float, pydantic.Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+Fraction = Annotated[float, pydantic.Field(ge=0.0, le=1.0)]
+Decay = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
+PositiveFraction = Annotated[float, pydantic.Field(gt=0.0, le=1.0)]
 PositiveFloat = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, pydantic.Field(ge=0.0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, pydantic.Field(ge=1, le=LARGEST)]
