@@ -24,7 +24,6 @@ from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointS
 from relic_rl.records.identity import RunIdentity, check_seed, read_identity
 from relic_rl.records.metrics import Evaluation
 from relic_rl.records.progress import is_finished, last_evaluation
-from relic_rl.records.run_folder import RunFolder
 from relic_rl.records.run_log import log_to
 from relic_rl.run_game import game_name, game_rom_md5, game_slug, normalized_score
 from relic_rl.stop import StoppedEarly, StopRequest
@@ -44,8 +43,7 @@ def train(
     path = run_dir or run_folder.default_path(game_slug(name), resolved.preset, seed)
     check_resources(resolved.config, path)
     device = devices.learner_device(resolved.config)  # refused here, before the folder is taken
-    folder = RunFolder.create(path)
-    try:
+    with run_folder.new_run(path):
         run = RunIdentity(resolved.config, name, seed, resolved.preset)
         run_folder.write_metadata(
             path,
@@ -62,8 +60,6 @@ def train(
         console = _console(run.config)
         with log_to(path / run_folder.LOG_FILE, console):
             _run(path, run, _plan(path, run), console)
-    finally:
-        folder.close()
 
 
 def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]) -> None:
@@ -83,8 +79,7 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
         its checkpoints were removed.
     """
     configuration.expect_fields((*overrides, *allow_change))
-    folder = RunFolder.open(run_dir)
-    try:
+    with run_folder.existing_run(run_dir):
         recorded = read_identity(run_dir)
         run = recorded._replace(config=configuration.changed(recorded.config, overrides))
         check_resources(run.config, run_dir)
@@ -101,8 +96,6 @@ def resume(run_dir: Path, overrides: dict[str, Any], allow_change: Sequence[str]
                 plan += _changes(checkpoint, run, allow_change)
             run_folder.expect_emulator(run_dir, game_rom_md5(run.game))
             _run(run_dir, run, plan, console, checkpoint, resumed=True)
-    finally:
-        folder.close()
 
 
 def _done(checkpoint: Checkpoint | None) -> str:

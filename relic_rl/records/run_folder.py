@@ -37,48 +37,80 @@ class RunFolderError(UserError):
     """The run folder is not what the command needs."""
 
 
-class RunFolder:
-    """A locked run folder; the lock goes with the process, however it ends."""
+class FolderLock:
+    """A folder that this process owns: until `close`, or until it ends, however it does.
 
-    def __init__(self, path: Path, otherwise: str | None = None) -> None:
-        self.path = path
-        self._lock = lock(path, "run folder", otherwise)
+    Args:
+      path: of the folder, which is there.
+      kind: of folder, in words.
+      otherwise: what else a user can do where another process has it.
 
-    @classmethod
-    def create(cls, path: Path) -> "RunFolder":
-        """Makes a new run folder and takes it.
+    Raises:
+      RunFolderError: another process has it, or its file system has no locks.
+    """
 
-        Raises:
-          RunFolderError: the name is unfit, a run or its tables are there already, or it cannot be
-            written.
-        """
-        check_path(path, "run folder")
-        if holds_run(path):
-            raise RunFolderError(
-                f"{path} holds a run already: `relic-rl resume {path}` goes on with it, or give "
-                "another --run-dir"
-            )
-        if lost := [name for name in TABLES if (path / name).exists()]:
-            raise RunFolderError(f"{path} holds {' and '.join(lost)}: give another --run-dir")
+    def __init__(self, path: Path, kind: str, otherwise: str | None = None) -> None:
+        or_else = f", or {otherwise}" if otherwise else ""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._handle = os.open(path / LOCK_FILE, flags, 0o644)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            _take(self._handle)
+        except BlockingIOError as error:
+            owner = os.read(self._handle, 32).decode(errors="replace").strip()
+            self.close()
+            raise RunFolderError(
+                f"{kind} {path} is in use by process {owner or '(unknown)'}: stop it first{or_else}"
+            ) from error
         except OSError as error:
-            raise RunFolderError(f"cannot make run folder {path}: {error.strerror}") from error
-        return cls(path, "give another --run-dir")
-
-    @classmethod
-    def open(cls, path: Path) -> "RunFolder":
-        """Takes an existing run folder.
-
-        Raises:
-          RunFolderError: there is no run, or another process owns it.
-        """
-        expect_run(path)
-        return cls(path)
+            self.close()
+            raise RunFolderError(
+                f"cannot lock {kind} {path}: {error.strerror}: use a file system that has locks"
+                f"{or_else}"
+            ) from error
+        os.ftruncate(self._handle, 0)
+        os.write(self._handle, str(os.getpid()).encode())
 
     def close(self) -> None:
         """Gives the folder back."""
-        os.close(self._lock)
+        os.close(self._handle)
+
+    def __enter__(self) -> "FolderLock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def new_run(path: Path) -> FolderLock:
+    """Makes a new run folder and takes it.
+
+    Raises:
+      RunFolderError: the name is unfit, a run or its tables are there already, or it cannot be
+        written.
+    """
+    check_path(path, "run folder")
+    if holds_run(path):
+        raise RunFolderError(
+            f"{path} holds a run already: `relic-rl resume {path}` goes on with it, or give "
+            "another --run-dir"
+        )
+    if lost := [name for name in TABLES if (path / name).exists()]:
+        raise RunFolderError(f"{path} holds {' and '.join(lost)}: give another --run-dir")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot make run folder {path}: {error.strerror}") from error
+    return FolderLock(path, "run folder", "give another --run-dir")
+
+
+def existing_run(path: Path) -> FolderLock:
+    """Takes an existing run folder.
+
+    Raises:
+      RunFolderError: there is no run, or another process owns it.
+    """
+    expect_run(path)
+    return FolderLock(path, "run folder")
 
 
 def check_path(path: Path, kind: str) -> None:
@@ -225,35 +257,6 @@ def write_whole(file: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     staged.replace(file)
-
-
-def lock(path: Path, kind: str, otherwise: str | None) -> int:
-    """Takes a folder for this process; returns the handle that holds it.
-
-    Raises:
-      RunFolderError: another process has it, or its file system has no locks; the message says what
-        to do `otherwise`, if there is something.
-    """
-    or_else = f", or {otherwise}" if otherwise else ""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    handle = os.open(path / LOCK_FILE, flags, 0o644)
-    try:
-        _take(handle)
-    except BlockingIOError as error:
-        owner = os.read(handle, 32).decode(errors="replace").strip()
-        os.close(handle)
-        raise RunFolderError(
-            f"{kind} {path} is in use by process {owner or '(unknown)'}: stop it first{or_else}"
-        ) from error
-    except OSError as error:
-        os.close(handle)
-        raise RunFolderError(
-            f"cannot lock {kind} {path}: {error.strerror}: use a file system that has locks"
-            f"{or_else}"
-        ) from error
-    os.ftruncate(handle, 0)
-    os.write(handle, str(os.getpid()).encode())
-    return handle
 
 
 def _take(handle: int) -> None:

@@ -7,7 +7,6 @@ starts if it does not. So a sweep can be stopped or killed at any time,
 and the same command goes on with it.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -76,8 +75,7 @@ def sweep(
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make sweep folder {path}: {error.strerror}") from error
-    handle = run_folder.lock(path, "sweep folder", "give another folder")
-    try:
+    with run_folder.FolderLock(path, "sweep folder", "give another folder"):
         if not (path / SWEEP_FILE).exists():
             request.write(path, placement)
         preset = SweepRequest.read(path).preset  # a file's copy, which nobody edits
@@ -94,8 +92,6 @@ def sweep(
         finally:
             where.close()
         work.say_end(stop)
-    finally:
-        os.close(handle)
 
 
 def _local(

@@ -14,7 +14,7 @@ from relic_rl.analysis.columns import make_columns
 from relic_rl.analysis.report import write_report
 from relic_rl.analysis.runs import Series, find_series, read_run
 from relic_rl.analysis.scores import aggregate
-from relic_rl.records.run_folder import RunFolder
+from relic_rl.records.run_folder import FolderLock
 from relic_rl.sweep.manifest import Manifest
 from relic_rl.sweep.request import Placement, SweepRequest
 
@@ -153,7 +153,7 @@ def test_an_unfinished_run_of_a_sweep_stands_as_its_manifest_and_its_locks_say(
     manifest.entries[0].state, manifest.entries[0].why = state, why
     manifest.write()
     write_run(tmp_path / "runs/pong-s0", seed=0, **STOPPED)
-    owner = None if owned is None else RunFolder(tmp_path / owned)
+    owner = None if owned is None else FolderLock(tmp_path / owned, "run folder")
 
     (series,) = find_series([tmp_path / named])
 

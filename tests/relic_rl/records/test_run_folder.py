@@ -15,11 +15,12 @@ from relic_rl.records.run_folder import (
     CONFIG_FILE,
     LOCK_FILE,
     METADATA_FILE,
-    RunFolder,
     RunFolderError,
     default_path,
+    existing_run,
     expect_run,
     is_in_use,
+    new_run,
     record_resume,
     write_metadata,
 )
@@ -27,9 +28,9 @@ from relic_rl.records.run_folder import (
 HOLDER = """
 import sys
 from pathlib import Path
-from relic_rl.records.run_folder import RunFolder
+from relic_rl.records.run_folder import existing_run
 
-folder = RunFolder.open(Path(sys.argv[1]))
+folder = existing_run(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -39,7 +40,7 @@ sys.stdin.read()
 def run(tmp_path: Path) -> Path:
     """A folder that holds a run, owned by nobody."""
     path = tmp_path / "run"
-    RunFolder.create(path).close()
+    new_run(path).close()
     (path / CONFIG_FILE).write_text("seed = 1\n")
     return path
 
@@ -67,16 +68,16 @@ def test_a_folder_that_another_process_owns_is_refused_in_one_line_that_names_it
     run: Path, holder: "subprocess.Popen[str]"
 ) -> None:
     with pytest.raises(RunFolderError, match=f"in use by process {holder.pid}: ") as error:
-        RunFolder.open(run)
+        existing_run(run)
     assert str(error.value).endswith(": stop it first")  # a resume has no other folder to take
 
 
 def test_a_folder_that_is_just_being_made_cannot_be_made_twice(tmp_path: Path) -> None:
-    first = RunFolder.create(tmp_path / "run")  # its configuration is not written yet
+    first = new_run(tmp_path / "run")  # its configuration is not written yet
 
     words = f"in use by process {os.getpid()}: stop it first, or give another --run-dir"
     with pytest.raises(RunFolderError, match=words):
-        RunFolder.create(tmp_path / "run")
+        new_run(tmp_path / "run")
     first.close()
 
 
@@ -85,23 +86,22 @@ def test_the_lock_goes_with_its_process_however_that_ends(
 ) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    folder = RunFolder.open(run)
-    folder.close()
+    existing_run(run).close()
 
     assert (run / "lock").read_text() == str(os.getpid())
 
 
 def test_a_folder_that_was_given_back_can_be_taken_again(run: Path) -> None:
     for _ in range(2):
-        RunFolder.open(run).close()
+        existing_run(run).close()
 
 
 def test_a_child_process_does_not_inherit_the_lock(run: Path) -> None:
-    folder = RunFolder.open(run)
+    folder = existing_run(run)
     child = subprocess.Popen(["sleep", "60"], close_fds=False)
     folder.close()
     try:
-        RunFolder.open(run).close()
+        existing_run(run).close()
     finally:
         child.kill()
         child.wait()
@@ -126,7 +126,7 @@ def test_somebody_who_only_asks_whether_a_folder_is_in_use_keeps_nobody_out(run:
         assert poller.stdout is not None
         assert poller.stdout.readline() == "polling\n"
         for _ in range(300):
-            RunFolder.open(run).close()
+            existing_run(run).close()
     finally:
         poller.kill()
         poller.communicate()
@@ -142,7 +142,7 @@ def test_a_file_system_without_locks_is_called_that_and_not_a_folder_in_use(
     monkeypatch.setattr(fcntl, "flock", refuse)
 
     with pytest.raises(RunFolderError, match=f"cannot lock .*: {os.strerror(code)}: ") as error:
-        RunFolder.open(run)
+        existing_run(run)
     assert "\n" not in str(error.value)
     assert not is_in_use(run)
 
@@ -156,17 +156,17 @@ def test_a_file_system_without_locks_is_called_that_and_not_a_folder_in_use(
 )
 def test_an_unfit_name_is_refused_and_nothing_is_made(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunFolderError, match="is unfit") as error:
-        RunFolder.create(tmp_path / "runs" / name)
+        new_run(tmp_path / "runs" / name)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a", "_", "pong-laptop-s0", "v1.2_final", "9" * 100])
 def test_a_fit_name_is_taken_and_parents_are_made(tmp_path: Path, name: str) -> None:
-    folder = RunFolder.create(tmp_path / "runs" / "deep" / name)
-    folder.close()
+    path = tmp_path / "runs" / "deep" / name
+    new_run(path).close()
 
-    assert folder.path.is_dir()
+    assert path.is_dir()
 
 
 def test_default_names_are_fit_and_tell_runs_apart(
@@ -176,7 +176,7 @@ def test_default_names_are_fit_and_tell_runs_apart(
     path = default_path("ms_pacman", "configs/mine.toml", 7)
     odd = default_path("ms_pacman", "meine große Idee.toml", 7)
     for each in (path, odd):
-        RunFolder.create(each).close()
+        new_run(each).close()
 
     assert path.parts[:-1] == ("runs",)
     assert path.name.startswith("ms_pacman-mine-s7-2")
@@ -188,9 +188,9 @@ def test_a_path_that_climbs_or_a_link_is_refused_and_nothing_is_made(tmp_path: P
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(RunFolderError, match=r"without '\.\.'"):
-        RunFolder.create(tmp_path / "runs" / ".." / "run")
+        new_run(tmp_path / "runs" / ".." / "run")
     with pytest.raises(RunFolderError, match="symbolic link"):
-        RunFolder.create(tmp_path / "link")
+        new_run(tmp_path / "link")
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -200,7 +200,7 @@ def test_a_run_whose_files_are_links_is_refused(run: Path, tmp_path: Path, name:
     (run / name).symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(RunFolderError, match=f"{name} is a symbolic link"):
-        RunFolder.open(run)
+        existing_run(run)
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -209,7 +209,7 @@ def test_a_run_whose_files_are_links_is_refused(run: Path, tmp_path: Path, name:
 
 def test_a_new_run_is_not_made_over_another(run: Path) -> None:
     with pytest.raises(RunFolderError, match="holds a run already: `relic-rl resume"):
-        RunFolder.create(run)
+        new_run(run)
     assert (run / CONFIG_FILE).read_text() == "seed = 1\n"
 
 
@@ -220,7 +220,7 @@ def test_a_new_run_is_not_made_over_the_checkpoints_of_one_without_its_configura
     (run / CONFIG_FILE).unlink()
 
     with pytest.raises(RunFolderError, match="holds a run already"):
-        RunFolder.create(run)
+        new_run(run)
 
 
 def test_a_run_is_not_made_where_a_file_is(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_a_run_is_not_made_where_a_file_is(tmp_path: Path) -> None:
 
     for path in (tmp_path / "run", tmp_path / "run" / "deeper"):
         with pytest.raises(RunFolderError, match="cannot make run folder"):
-            RunFolder.create(path)
+            new_run(path)
     assert (tmp_path / "run").read_text() == "mine"
 
 
@@ -236,9 +236,9 @@ def test_a_missing_run_and_a_folder_without_one_are_told_apart(tmp_path: Path) -
     (tmp_path / "empty").mkdir()
 
     with pytest.raises(RunFolderError, match="nothere does not exist"):
-        RunFolder.open(tmp_path / "nothere")
+        existing_run(tmp_path / "nothere")
     with pytest.raises(RunFolderError, match=r"no run folder: it has no config\.toml"):
-        RunFolder.open(tmp_path / "empty")
+        existing_run(tmp_path / "empty")
     with pytest.raises(RunFolderError, match="does not exist"):
         expect_run(tmp_path / "nothere")
     assert list((tmp_path / "empty").iterdir()) == []
@@ -291,7 +291,7 @@ def test_a_new_run_takes_no_folder_that_holds_tables_of_another(tmp_path: Path, 
     (tmp_path / name).write_text("mine")
 
     with pytest.raises(RunFolderError, match=f"holds {name}: give another --run-dir"):
-        RunFolder.create(tmp_path)
+        new_run(tmp_path)
     assert (tmp_path / name).read_text() == "mine"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from relic_rl.machine.capacity import core_ids
 from relic_rl.records.progress import read_progress
-from relic_rl.records.run_folder import RunFolder
+from relic_rl.records.run_folder import existing_run
 from relic_rl.sweep.local_backend import LocalBackend, Place
 from relic_rl.sweep.request import PlannedRun
 from relic_rl.sweep.run_process import RunProcess
@@ -71,7 +71,7 @@ def broken_off(tmp_path: Path) -> Path:
 
 
 def test_a_run_that_somebody_owns_is_left_to_its_owner(broken_off: Path, tmp_path: Path) -> None:
-    owner = RunFolder.open(broken_off)
+    owner = existing_run(broken_off)
     before = digest(broken_off)
     process = start(tmp_path)
 

@@ -24,7 +24,7 @@ from relic_rl.analysis.runs import find_series
 from relic_rl.errors import UsageError, UserError
 from relic_rl.machine.resources import memory_bytes
 from relic_rl.records.progress import RunProgress, read_progress
-from relic_rl.records.run_folder import RunFolder, is_in_use, names_of
+from relic_rl.records.run_folder import existing_run, is_in_use, names_of
 from relic_rl.sweep.local_backend import share
 from relic_rl.sweep.manifest import Entry, Manifest, read_states
 from relic_rl.sweep.ray_backend import Needs
@@ -335,7 +335,7 @@ def test_status_believes_the_runs_folders_more_than_the_manifest(
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
     stopped = [json.dumps({**line, "state": "queued", "why": "stopped"}) for line in lines]
     manifest.write_text("".join(f"{line}\n" for line in stopped))
-    owned = RunFolder.open(folder / "runs/pong-s0")  # as by a `resume` by hand
+    owned = existing_run(folder / "runs/pong-s0")  # as by a `resume` by hand
     status, out, _ = run_here(capsys, "status", str(folder))
     owned.close()
 
