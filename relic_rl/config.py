@@ -32,6 +32,8 @@ from relic_rl.settings import (
     RunConfig,
 )
 
+LIST_FIELD = "network.channels"
+"""The one setting whose value is itself a list."""
 _SEGMENT_FRAMES = MAX_DECODED_BYTES // (84 * 84)
 
 
@@ -229,10 +231,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 
 def expect_fields(names: Iterable[str]) -> None:
     """Raises UsageError, with the nearest name, unless all are `section.field`s."""
-    known = field_types()
     for name in names:
-        if name not in known:
-            raise UsageError(f"unknown field {name!r} on the command line{nearest(name, known)}")
+        _type_of(name, "on the command line")
 
 
 def _preset_values(preset: str) -> dict[str, tuple[Any, str]]:
@@ -276,17 +276,22 @@ def _flattened(document: Mapping[str, Any], where: str) -> Iterator[tuple[str, A
             yield f"{section}.{name}", _validated(f"{section}.{name}", value, where)
 
 
-def _validated(name: str, value: Any, where: str) -> Any:
+def _type_of(name: str, where: str) -> Any:
     known = field_types()
     if name not in known:
         raise UsageError(f"unknown field {name!r} {where}{nearest(name, known)}")
-    if isinstance(value, str) and name == "network.channels":
+    return known[name]
+
+
+def _validated(name: str, value: Any, where: str) -> Any:
+    kind = _type_of(name, where)
+    if isinstance(value, str) and name == LIST_FIELD:
         value = value.replace(",", " ").split()
     try:
-        return pydantic.TypeAdapter(known[name]).validate_python(value)
+        return pydantic.TypeAdapter(kind).validate_python(value)
     except pydantic.ValidationError as error:
         problem = error.errors()[0]["msg"]
-        choices = get_args(known[name]) if get_origin(known[name]) is Literal else ()
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
         raise UsageError(
             f"{name} is {value!r} {where}: {problem[0].lower()}{problem[1:]}"
             f"{nearest(str(value), choices)}"

@@ -53,7 +53,7 @@ def resumed_incarnation(engine: str, state: dict[str, Any] | None) -> int:
     """
     if state is None:
         return 0
-    if engine == "inline" and "actor" in state["engine"]:
+    if _goes_on_exactly(engine, state):
         return int(state["incarnation"])
     _log.warning("resume=episode_restart: the %s engine starts all episodes anew", engine)
     stored = state["replay"]["names"][:, SegmentName._fields.index("incarnation")]
@@ -75,7 +75,7 @@ def resumed_generator(engine: str, state: dict[str, Any], own: Tensor) -> Tensor
     saved = torch.from_numpy(state["agent_generator"])
     if saved.shape == own.shape:
         return saved
-    if engine == "inline" and "actor" in state["engine"]:
+    if _goes_on_exactly(engine, state):
         raise ValueError(
             "the inline engine cannot go on to the last bit on another kind of device: give "
             "--run.engine threads --allow-change run.engine; or --run.device cpu --allow-change "
@@ -83,3 +83,8 @@ def resumed_generator(engine: str, state: dict[str, Any], own: Tensor) -> Tensor
         )
     _log.warning("the learner is on another kind of device now: augmentations are drawn anew")
     return own
+
+
+def _goes_on_exactly(engine: str, state: dict[str, Any]) -> bool:
+    """Whether the checkpoint holds the emulators' moment, and the engine takes it up."""
+    return engine == "inline" and "actor" in state["engine"]

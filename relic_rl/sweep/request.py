@@ -28,8 +28,6 @@ from relic_rl.run_game import game_slug
 from relic_rl.settings import PositiveInt
 
 PRESET_FILE = "preset.toml"
-UNSPLIT_FIELD = "network.channels"
-"""The one setting whose value is itself a list."""
 
 _UNFIT = re.compile(r"[^A-Za-z0-9.+_-]")
 

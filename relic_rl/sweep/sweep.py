@@ -26,7 +26,7 @@ from relic_rl.records.run_folder import SWEEP_FILE
 from relic_rl.run_game import game_name
 from relic_rl.stop import StopRequest
 from relic_rl.sweep.local_backend import LocalBackend, share
-from relic_rl.sweep.request import UNSPLIT_FIELD, Placement, PlannedRun, SweepRequest
+from relic_rl.sweep.request import Placement, PlannedRun, SweepRequest
 from relic_rl.sweep.runs import Backend, SweepRuns
 
 
@@ -142,7 +142,7 @@ def _request(
 
 
 def _values(name: str, text: str) -> tuple[str, ...]:
-    parts = [text] if name == UNSPLIT_FIELD else text.split(",")
+    parts = [text] if name == configuration.LIST_FIELD else text.split(",")
     values = tuple(part.strip() for part in parts)
     if not all(values):
         raise UsageError(f"--{name} is {text!r}: give values with a comma between them")
