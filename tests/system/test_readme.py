@@ -1,4 +1,4 @@
-"""README's commands run, in order, in one folder, as a reader would type them."""
+"""README's commands run, in order, in one folder, as a reader would type them; what it names is there."""
 
 import re
 import shlex
@@ -88,3 +88,18 @@ def test_the_reliability_page_is_short_and_linked() -> None:
     assert len(page.splitlines()) <= 120
     for document in ("README.md", "ARCHITECTURE.md"):
         assert "docs/reliability.md" in (ROOT / document).read_text(encoding="utf-8")
+
+
+def test_every_file_that_the_documents_name_is_there() -> None:
+    # Not the changelog's and the evidence's: they speak of the past.
+    documents = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *ROOT.glob("docs/*.md")]
+    documents += ROOT.glob("docs/decisions/*.md")
+    tests = {path.name for path in ROOT.glob("tests/**/*.py")}
+    lost = []
+    for document in documents:
+        text = document.read_text(encoding="utf-8")
+        named = re.findall(r"(?:tests|relic_rl|agents|envs|configs|docs)/[\w./-]+\.\w+", text)
+        lost += [name for name in named if not (ROOT / name).exists()]
+        lost += [name for name in re.findall(r"\btest_\w+\.py", text) if name not in tests]
+
+    assert lost == []
