@@ -1,4 +1,4 @@
-"""README's commands run, in order, in one folder, as a reader would type them; what it names is there."""
+"""README's commands run, as a reader would type them; the files that documents name exist."""
 
 import re
 import shlex
