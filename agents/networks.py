@@ -47,10 +47,10 @@ class NetworkShape:
     lstm: int
     hidden: int
     """Width of both streams of the dueling head."""
-    previous_reward: Literal["raw", "tanh"] = "raw"
-    skip_core: bool = False
+    previous_reward: Literal["raw", "tanh"]
+    skip_core: bool
     """Whether the head reads the features beside the LSTM's output."""
-    recurrent: bool = True
+    recurrent: bool
     """False: the state is zero at every step, the feed-forward agent of R2D2's table 1."""
 
 

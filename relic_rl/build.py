@@ -91,13 +91,10 @@ def make_actor_envs(config: Config, game: str, *, seed: int, incarnation: int) -
     """
     if config.run.engine == "ray":
         return [make_env(config, game, lanes=1, seed=seed)]
+    threads = max(cores() // config.actor.actors, 1)
     return [
         _make_actor_env(
-            *(config, game),
-            seed=seed,
-            number=number,
-            incarnation=incarnation,
-            threads=max(cores() // config.actor.actors, 1),
+            config, game, seed=seed, number=number, incarnation=incarnation, threads=threads
         )
         for number in range(config.actor.actors)
     ]

@@ -41,7 +41,7 @@ class NetworkConfig:
     frame_stack: PositiveInt = 4
     """Frames that one observation stacks. [R2D2 app.]"""
     channels: tuple[PositiveInt, PositiveInt, PositiveInt] = (32, 64, 64)
-    """Channels of the convolutions 8x8/4, 4x4/2, 3x3/1: `16,32,32`. [R2D2 app.: DQN's network]"""
+    """Of the convolutions 8x8/4, 4x4/2, 3x3/1, given as `16,32,32`. [R2D2 app.: DQN's network]"""
     features: PositiveInt = 512
     """Width of the fully connected layer after them. [DQN]"""
     lstm: PositiveInt = 512

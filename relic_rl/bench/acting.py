@@ -52,7 +52,6 @@ def _in_threads(laptop: Config) -> Config:
     return replace(
         laptop,
         actor=replace(laptop.actor, actors=actors),
-        env=replace(laptop.env, threads=max(cores() // actors, 1)),
         run=replace(laptop.run, engine="threads"),
     )
 

@@ -267,9 +267,9 @@ def _farewell(path: Path, game: str, evaluation: Evaluation | None) -> str:
         return f"stopped with a checkpoint; `relic-rl resume {path}` goes on"
     if not evaluation.updates:
         return (
-            f"finished, but nothing was learned: after {evaluation.env_frames:,} frames the replay "
-            f"held less than replay.min_steps; `relic-rl resume {path}` with more --frames or "
-            "--minutes goes on"
+            "finished, but nothing was learned: updates begin after replay.min_steps, there was "
+            f"none in {evaluation.env_frames:,} frames; `relic-rl resume {path}` with more "
+            "--frames or --minutes goes on"
         )
     score, curves = evaluation.mean_score, path / "curves.png"
     return (

@@ -98,7 +98,7 @@ def _local(
     path: Path, preset: str, configs: Sequence[Config], placement: Placement, runs: int
 ) -> Backend:
     parallel = placement.max_parallel or carried(configs)
-    places = share(min(parallel, runs), uses_gpu=_uses_gpu(configs))
+    places = share(min(parallel, runs), uses_gpu=any(map(devices.uses_gpu, configs)))
     return LocalBackend(path, preset, places)
 
 
@@ -116,7 +116,7 @@ def _on_ray(
 def carried(configs: Sequence[Config]) -> int:
     """How many of the runs the machine carries at once: one a GPU, else one a core."""
     by_memory = available_bytes() // max(map(memory_bytes, configs))
-    by_processors = torch.cuda.device_count() if _uses_gpu(configs) else cores()
+    by_processors = torch.cuda.device_count() if any(map(devices.uses_gpu, configs)) else cores()
     return max(1, min(by_processors, by_memory))
 
 
@@ -162,7 +162,3 @@ def _expect_mine(path: Path, request: SweepRequest, runs: Sequence[PlannedRun]) 
     for folder in (path, *(path / run.folder for run in runs)):
         if run_folder.holds_run(folder):
             raise UserError(f"{folder} holds a run of another origin: give another sweep folder")
-
-
-def _uses_gpu(configs: Sequence[Config]) -> bool:
-    return any(devices.learner_device(config).type == "cuda" for config in configs)

@@ -23,6 +23,9 @@ SHAPE = NetworkShape(
     features=16,
     lstm=12,
     hidden=10,
+    previous_reward="raw",
+    skip_core=False,
+    recurrent=True,
 )
 
 
@@ -108,6 +111,9 @@ def test_a_new_networks_values_are_near_zero_and_differ_from_frame_to_frame(seed
             features=256,
             lstm=128,
             hidden=128,
+            previous_reward="raw",
+            skip_core=False,
+            recurrent=True,
         )
     )
 

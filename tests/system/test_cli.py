@@ -311,8 +311,8 @@ def test_a_run_that_ends_before_it_could_learn_does_not_pass_for_one_that_did(
     status, out, _ = run_here("train", "toy_memory", "--preset", "smoke", *short)
 
     assert status == 0
-    assert "finished, but nothing was learned: after 1,200 frames the replay held less than" in out
-    assert "`relic-rl resume run` with more --frames" in out
+    assert "finished, but nothing was learned" in out
+    assert "none in 1,200 frames; `relic-rl resume run` with more --frames" in out
 
 
 def test_a_run_says_what_it_will_do_and_leaves_a_whole_folder(

@@ -13,6 +13,8 @@ FENCE = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```", re.MULTILINE | re.DOTA
 PLACEHOLDERS = {"RUN_DIR": "runs/first", "GAME": "pong", "FILE.mp4": "video.mp4"}
 NOT_RUN = {"sweep", "status", "bench"}
 """Verbs that take minutes: they have tests of their own."""
+PLACES = (ROOT, ROOT / "relic_rl", ROOT / "docs")
+"""Where a path in a document may begin."""
 SWEEPS = "sweeps/"
 """Where README's sweeps lie, which no command here has made."""
 
@@ -98,8 +100,27 @@ def test_every_file_that_the_documents_name_is_there() -> None:
     lost = []
     for document in documents:
         text = document.read_text(encoding="utf-8")
-        named = re.findall(r"(?:tests|relic_rl|agents|envs|configs|docs)/[\w./-]+\.\w+", text)
-        lost += [name for name in named if not (ROOT / name).exists()]
+        named = re.findall(r"\b[a-z_]+/[\w./-]+\.(?:py|md|csv|png)\b", text)
+        lost += [name for name in named if not any((at / name).exists() for at in PLACES)]
         lost += [name for name in re.findall(r"\btest_\w+\.py", text) if name not in tests]
 
     assert lost == []
+
+
+def test_every_module_on_the_architectures_map_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = text[text.index("## Where things are") : text.index("## Invariants")]
+    named, lost = 0, []
+    for _, where in re.findall(r"^\| (.*) \| (.*) \|$", rows, re.MULTILINE):
+        folder = ""
+        for name, slash in re.findall(r"`([\w/]+?)(/?)`", where):
+            folder = name if slash else folder
+            if not slash:
+                named += 1
+                lost += [] if module_exists(folder, name) else [f"{folder}/{name}"]
+
+    assert (named > 80, lost) == (True, [])
+
+
+def module_exists(folder: str, name: str) -> bool:
+    return any((top / folder / f"{name}.py").exists() for top in (ROOT, ROOT / "relic_rl"))

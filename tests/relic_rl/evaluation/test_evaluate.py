@@ -47,6 +47,9 @@ class Witness:
                     features=4,
                     lstm=5,
                     hidden=4,
+                    previous_reward="raw",
+                    skip_core=False,
+                    recurrent=True,
                 )
             )
         self.env = env

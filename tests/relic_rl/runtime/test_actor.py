@@ -178,6 +178,9 @@ class Scene:
                     features=4,
                     lstm=lstm,
                     hidden=4,
+                    previous_reward="raw",
+                    skip_core=False,
+                    recurrent=True,
                 )
             )
         self.env = WitnessEnv(env)
