@@ -29,8 +29,8 @@ SHAPE = NetworkShape(
 )
 
 
-def make_network(*, encoders=1, given_features=0, **changes):
-    torch.manual_seed(0)
+def make_network(*, seed=0, encoders=1, given_features=0, **changes):
+    torch.manual_seed(seed)
     shape = replace(SHAPE, **changes)
     return RecurrentQNetwork(shape, encoders=encoders, given_features=given_features)
 
@@ -100,22 +100,8 @@ def test_a_new_networks_values_are_near_zero_and_differ_from_frame_to_frame(seed
         stacks, torch.randint(0, 76, (64, 2), generator=generator).tolist(), strict=True
     ):
         stack[:, row : row + 8, column : column + 8] = 236
-    torch.manual_seed(seed)
-    network = RecurrentQNetwork(
-        NetworkShape(
-            actions=6,
-            frame_stack=2,
-            frame_height=84,
-            frame_width=84,
-            channels=(16, 32, 32),
-            features=256,
-            lstm=128,
-            hidden=128,
-            previous_reward="raw",
-            skip_core=False,
-            recurrent=True,
-        )
-    )
+    size = {"frame_stack": 2, "frame_height": 84, "frame_width": 84, "channels": (16, 32, 32)}
+    network = make_network(**size, seed=seed, actions=6, features=256, lstm=128, hidden=128)
 
     with torch.no_grad():
         features = network.encode(stacks)[None]
