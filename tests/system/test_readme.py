@@ -100,7 +100,7 @@ def test_every_file_that_the_documents_name_is_there() -> None:
     lost = []
     for document in documents:
         text = document.read_text(encoding="utf-8")
-        named = re.findall(r"\b[a-z_]+/[\w./-]+\.(?:py|md|csv|png)\b", text)
+        named = re.findall(r"\b[a-z_-]+/[\w./-]+\.(?:py|md|csv|png)\b", text)
         lost += [name for name in named if not any((at / name).exists() for at in PLACES)]
         lost += [name for name in re.findall(r"\btest_\w+\.py", text) if name not in tests]
 
