@@ -41,6 +41,19 @@ class RecurrentState(NamedTuple):
         )
 
 
+class PolicyInput(NamedTuple):
+    """What a policy acts on: all that it is given before a step of B lanes."""
+
+    stacks: Tensor
+    """uint8[B, S, H, W]: the newest frame last, zeros before an episode's first."""
+    previous_actions: Tensor
+    """int64[B]: -1 at an episode's start."""
+    previous_rewards: Tensor
+    """float32[B]: unclipped; 0 at an episode's start."""
+    state: RecurrentState
+    """Before this step."""
+
+
 class TrainingBatch(NamedTuple):
     """A batch of sequences as the learner trains on them; all tensors on the learner's device.
 

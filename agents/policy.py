@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.interface import RecurrentState
+from agents.interface import PolicyInput, RecurrentState
 from agents.networks import ConvEncoder, RecurrentQNetwork
 
 
@@ -26,56 +26,36 @@ class Policy:
         return self._online.initial_state(lanes)
 
     @torch.inference_mode()
-    def q_values(
-        self,
-        stacks: Tensor,
-        previous_actions: Tensor,
-        previous_rewards: Tensor,
-        state: RecurrentState,
-    ) -> tuple[Tensor, RecurrentState]:
+    def q_values(self, seen: PolicyInput) -> tuple[Tensor, RecurrentState]:
         """One step for all lanes.
-
-        Args:
-          stacks: uint8[B, S, H, W]
-          previous_actions: int64[B], -1 at an episode's start.
-          previous_rewards: float32[B]
-          state: before this step.
 
         Returns:
           Q-values float32[B, A] in rescaled space, and the state after this step.
         """
-        given = None if self._given_encoder is None else self._given_encoder(stacks)
-        features = self._online.encode(stacks, given)
-        q, state = self._online.unroll(
-            features[None], previous_actions[None], previous_rewards[None], state
-        )
-        return q[0], state
+        given = None if self._given_encoder is None else self._given_encoder(seen.stacks)
+        return self._unroll(self._online.encode(seen.stacks, given), seen)
 
-    def pixel_gradient(
-        self,
-        stacks: Tensor,
-        previous_actions: Tensor,
-        previous_rewards: Tensor,
-        state: RecurrentState,
-    ) -> Tensor:
+    def pixel_gradient(self, seen: PolicyInput) -> Tensor:
         """How the largest Q-value changes with each pixel, through all encoders.
-
-        Takes what `q_values` takes.
 
         Returns:
           float32[B, S, H, W]
         """
-        pixels = stacks.float().requires_grad_()
+        pixels = seen.stacks.float().requires_grad_()
         # Not `encode`, which lets no gradient into a separate encoder.
         given = [] if self._given_encoder is None else [self._given_encoder]
         encoders = [*self._online.encoders, *given]
         with torch.backends.cudnn.flags(enabled=False):  # its LSTM goes back in training mode only
             features = torch.cat([encoder(pixels) for encoder in encoders], dim=-1)
-            q, _ = self._online.unroll(
-                features[None], previous_actions[None], previous_rewards[None], state
-            )
-            (gradient,) = torch.autograd.grad(q[0].amax(dim=-1).sum(), pixels)
+            q, _ = self._unroll(features, seen)
+            (gradient,) = torch.autograd.grad(q.amax(dim=-1).sum(), pixels)
         return gradient
+
+    def _unroll(self, features: Tensor, seen: PolicyInput) -> tuple[Tensor, RecurrentState]:
+        q, state = self._online.unroll(
+            features[None], seen.previous_actions[None], seen.previous_rewards[None], seen.state
+        )
+        return q[0], state
 
     def load(self, parts: dict[str, dict[str, Tensor]], version_updates: int) -> None:
         """Takes over newer parameters, from `R2D2Agent.parameters_for_policy`."""

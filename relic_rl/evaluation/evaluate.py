@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agents.agent import R2D2Agent
 from agents.exploration import epsilon_greedy
-from agents.interface import RecurrentState
+from agents.interface import PolicyInput, RecurrentState
 from agents.policy import Policy
 from envs.interface import Frames, StepResult, VectorEnv
 from relic_rl import build
@@ -44,10 +44,7 @@ class Player:
 
     Attributes:
       policy: as given.
-      stacks: uint8[N, S, H, W], what the next action is chosen from.
-      previous_actions: int64[N], -1 at an episode's start.
-      previous_rewards: float32[N].
-      state: of the recurrent core before the next step.
+      seen: what the next action is chosen from.
     """
 
     def __init__(
@@ -69,28 +66,22 @@ class Player:
         self._stacks[..., -1] = frames
         self._previous_actions = np.full(lanes, -1, np.int64)
         self._previous_rewards = np.zeros(lanes, np.float32)
-        self.state = policy.initial_state(lanes)
+        self._state = policy.initial_state(lanes)
 
     @property
-    def stacks(self) -> Tensor:
+    def seen(self) -> PolicyInput:
         """See the class."""
-        return torch.from_numpy(self._stacks).permute(0, 3, 1, 2).to(self._device)
-
-    @property
-    def previous_actions(self) -> Tensor:
-        """See the class."""
-        return torch.from_numpy(self._previous_actions).to(self._device)
-
-    @property
-    def previous_rewards(self) -> Tensor:
-        """See the class."""
-        return torch.from_numpy(self._previous_rewards).to(self._device)
+        stacks = torch.from_numpy(self._stacks).permute(0, 3, 1, 2)
+        return PolicyInput(
+            stacks.to(self._device),
+            torch.from_numpy(self._previous_actions).to(self._device),
+            torch.from_numpy(self._previous_rewards).to(self._device),
+            self._state,
+        )
 
     def act(self) -> tuple[NDArray[np.int64], Tensor]:
         """The next action of every lane, int64[N], and the Q-values, float32[N, A], rescaled."""
-        q, self.state = self.policy.q_values(
-            self.stacks, self.previous_actions, self.previous_rewards, self.state
-        )
+        q, self._state = self.policy.q_values(self.seen)
         return epsilon_greedy(q, self._epsilons, self._generator).cpu().numpy(), q
 
     def observe(self, actions: NDArray[np.int64], result: StepResult) -> None:
@@ -103,7 +94,7 @@ class Player:
         self._previous_rewards = np.where(ended, np.float32(0), result.rewards)
         fresh = self.policy.initial_state(len(ended))
         is_over = torch.from_numpy(ended).to(self._device)
-        self.state = RecurrentState.where(is_over, fresh, self.state)
+        self._state = RecurrentState.where(is_over, fresh, self._state)
 
 
 def evaluate_agent(

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
-from agents.interface import RecurrentState
+from agents.interface import PolicyInput
 from agents.policy import Policy
 
 Picture = NDArray[np.uint8]
@@ -34,28 +33,19 @@ class Thought(NamedTuple):
     """float32[H, W] in [0, 1], over the frame that the agent saw."""
 
 
-def saliency(
-    policy: Policy,
-    stacks: Tensor,
-    previous_actions: Tensor,
-    previous_rewards: Tensor,
-    state: RecurrentState,
-) -> NDArray[np.float32]:
+def saliency(policy: Policy, seen: PolicyInput) -> NDArray[np.float32]:
     """Where a small change of the newest frame would change the largest Q-value most.
 
     |d max_a Q / d pixel| through all encoders, blurred, divided by its maximum.
 
     Args:
       policy: what plays.
-      stacks: uint8[1, S, H, W]
-      previous_actions: int64[1]
-      previous_rewards: float32[1]
-      state: before this step.
+      seen: of one lane.
 
     Returns:
       float32[H, W] in [0, 1].
     """
-    gradient = policy.pixel_gradient(stacks, previous_actions, previous_rewards, state)
+    gradient = policy.pixel_gradient(seen)
     heat = gradient[:, -1:].abs()
     for _ in range(2):
         heat = torch.nn.functional.avg_pool2d(heat, _BLUR_PIXELS, 1, _BLUR_PIXELS // 2)

@@ -127,12 +127,12 @@ def _play_episode(
     )
     score, filmed_score, ended = 0.0, 0.0, False
     while not ended:
-        seen = (player.stacks, player.previous_actions, player.previous_rewards, player.state)
+        seen = player.seen
         actions, q = player.act()
         thought = None
         if overlay:
             value = unrescale(q.max(), trained.config.learner.rescaling_epsilon).item()
-            heat = saliency(player.policy, *seen)
+            heat = saliency(player.policy, seen)
             thought = Thought(env.action_meanings[actions[0]], value, score, heat)
         result = env.step(actions)
         player.observe(actions, result)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.exploration import epsilon_greedy
-from agents.interface import RecurrentState
+from agents.interface import PolicyInput, RecurrentState
 from agents.policy import Policy
 from agents.returns import n_step_double_q_targets
 from envs.interface import EpisodeRecord, StepResult, VectorEnv
@@ -151,12 +151,13 @@ class Actor:
         # A lane's frame stack lies in its run already: the frames up to the one of this step.
         runs = self._current
         stacks = runs.frames[self._lanes[:, None], runs.steps[:, None] + self._window]
-        return self.policy.q_values(
+        seen = PolicyInput(
             torch.from_numpy(stacks).to(self._device),
             torch.from_numpy(self._previous_action).to(self._device),
             torch.from_numpy(self._previous_reward).to(self._device),
             self._state,
         )
+        return self.policy.q_values(seen)
 
     def _record_before(self, actions: NDArray[np.int64], q: NDArray[np.float32]) -> None:
         """What is known before the environment answers: where a run begins, action, Q."""

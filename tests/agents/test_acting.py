@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from agents.agent import R2D2Agent
-from agents.interface import TrainingBatch
+from agents.interface import PolicyInput, TrainingBatch
 from agents.networks import stacks_from_frames
 
 BURN_IN, UNROLL = 4, 6
@@ -38,12 +38,13 @@ def test_the_policy_step_by_step_equals_the_learners_unroll(
 
     rl = agent.reinforcement_loss(batch, stacks(batch))
     for row in range(BURN_IN, BURN_IN + UNROLL):
-        q, state = policy.q_values(
+        seen = PolicyInput(
             stacks(batch).unflatten(0, (L, B))[row],
             batch.previous_actions[row],
             batch.previous_rewards[row],
             state,
         )
+        q, state = policy.q_values(seen)
         values.append(q)
 
     # The learner's Q-values: from the errors, with the targets of an agent that takes reward 0
@@ -62,10 +63,10 @@ def test_the_policy_step_by_step_equals_the_learners_unroll(
 def acted(agent: R2D2Agent, batch: TrainingBatch) -> Tensor:
     L, B = batch.actions.shape
     row = stacks(batch).unflatten(0, (L, B))[BURN_IN]
-    q, _ = agent.policy().q_values(
+    seen = PolicyInput(
         row, batch.previous_actions[BURN_IN], batch.previous_rewards[BURN_IN], batch.unroll_state
     )
-    return q
+    return agent.policy().q_values(seen)[0]
 
 
 @pytest.mark.parametrize("acting_encoder", ["online", "momentum"])
@@ -113,16 +114,16 @@ def test_a_policy_takes_over_newer_parameters(
 
     restored = agent.policy()
     restored.load_state(policy.state())
-    inputs = (
+    seen = PolicyInput(
         stacks(batch)[:2],
         torch.tensor([1, -1]),
         torch.tensor([0.5, 0.0]),
         policy.initial_state(2),
     )
-    fresh = agent.policy().q_values(*inputs)[0]
-    assert torch.equal(policy.q_values(*inputs)[0], fresh)
-    assert torch.equal(restored.q_values(*inputs)[0], fresh)
-    assert not torch.equal(old.q_values(*inputs)[0], fresh)
+    fresh = agent.policy().q_values(seen)[0]
+    assert torch.equal(policy.q_values(seen)[0], fresh)
+    assert torch.equal(restored.q_values(seen)[0], fresh)
+    assert not torch.equal(old.q_values(seen)[0], fresh)
     assert (old.version_updates, policy.version_updates, restored.version_updates) == (0, 3, 3)
 
 
@@ -165,14 +166,19 @@ def test_without_a_decay_evaluation_plays_with_the_newest(make_agent: Any, make_
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpus_gradient_of_the_pixels_is_the_cpus(make_agent: Any, make_batch: Any) -> None:
     agent, batch = make_agent(), make_batch()
-    seen = (stacks(batch)[: batch.actions.shape[1]], batch.previous_actions[0])
-    seen = (*seen, batch.previous_rewards[0], batch.state)
-    expected = agent.policy().pixel_gradient(*seen)
+    seen = PolicyInput(
+        stacks(batch)[: batch.actions.shape[1]],
+        batch.previous_actions[0],
+        batch.previous_rewards[0],
+        batch.state,
+    )
+    expected = agent.policy().pixel_gradient(seen)
 
     agent.online.cuda()
     *tensors, state = seen
-    found = agent.policy().pixel_gradient(
+    moved = PolicyInput(
         *(tensor.cuda() for tensor in tensors), type(state)(*(part.cuda() for part in state))
     )
+    found = agent.policy().pixel_gradient(moved)
 
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-6)

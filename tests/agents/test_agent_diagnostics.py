@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.interface import TrainingBatch
+from agents.interface import PolicyInput, TrainingBatch
 from agents.networks import stacks_from_frames
 
 BURN_IN, UNROLL = 4, 6
@@ -60,9 +60,10 @@ def test_delta_q_is_0_when_the_burn_in_reproduces_the_stored_state(
     policy, state = agent.policy(), batch.state
     rows = stacks(batch).unflatten(0, batch.actions.shape)
     for row in range(BURN_IN):
-        _, state = policy.q_values(
+        seen = PolicyInput(
             rows[row], batch.previous_actions[row], batch.previous_rewards[row], state
         )
+        _, state = policy.q_values(seen)
     true_state = type(state)(*(part.clone() for part in state))
 
     stale = make_agent(diagnostics_every_updates=1).update(batch).metrics["delta_q"]

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.interface import RecurrentState
+from agents.interface import PolicyInput, RecurrentState
 from agents.networks import NetworkShape, RecurrentQNetwork
 from agents.policy import Policy
 from envs.atari import make_atari
@@ -59,7 +59,7 @@ class Witness:
         self.episodes: list[EpisodeRecord] = []
         self.actions: list[NDArray[np.int64]] = []
         self.q: list[NDArray[np.float32]] = []
-        self.shown: list[tuple[Tensor, Tensor, Tensor, RecurrentState]] = []
+        self.shown: list[PolicyInput] = []
         self.after: list[RecurrentState] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -73,11 +73,10 @@ class Witness:
         self.episodes += result.episodes
         return result
 
-    def q_values(
-        self, stacks: Tensor, actions: Tensor, rewards: Tensor, state: RecurrentState
-    ) -> tuple[Tensor, RecurrentState]:
-        self.shown.append((stacks.clone(), actions.clone(), rewards.clone(), state))
-        q, after = self.policy.q_values(stacks, actions, rewards, state)
+    def q_values(self, seen: PolicyInput) -> tuple[Tensor, RecurrentState]:
+        *tensors, state = seen
+        self.shown.append(PolicyInput(*(tensor.clone() for tensor in tensors), state))
+        q, after = self.policy.q_values(seen)
         self.q.append(q.numpy().copy())
         self.after.append(after)
         return q, after

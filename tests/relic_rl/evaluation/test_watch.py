@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
+from agents.interface import PolicyInput
 from relic_rl import cli
 from relic_rl.evaluation.evaluate import Player
 from relic_rl.evaluation.overlay import BAR_PIXELS, SCALE, Thought, draw, saliency
@@ -132,14 +133,14 @@ def test_an_agent_trained_with_what_only_a_gpu_has_plays_anywhere(
         text = text.replace(here, there)
     (moved / "config.toml").write_text(text)
     values = [
-        agent.evaluation_policy().q_values(*seen(trained, 1))[0]
+        agent.evaluation_policy().q_values(seen(trained, 1))[0]
         for agent in (load_trained(moved).agent, trained.agent)
     ]
 
     assert torch.equal(values[0].cpu(), values[1].cpu())
 
 
-def seen(trained: TrainedAgent, seed: int) -> tuple:
+def seen(trained: TrainedAgent, seed: int) -> PolicyInput:
     frames = np.random.default_rng(seed).integers(0, 256, (1, 84, 84), dtype=np.uint8)
     player = Player(
         trained.agent.evaluation_policy(),
@@ -149,12 +150,12 @@ def seen(trained: TrainedAgent, seed: int) -> tuple:
         device=torch.device("cpu"),
         seed=0,
     )
-    return player.stacks, player.previous_actions, player.previous_rewards, player.state
+    return player.seen
 
 
 def test_saliency_is_in_0_to_1_and_depends_on_the_picture(trained: TrainedAgent) -> None:
     policy = trained.agent.evaluation_policy()
-    first, again, other = (saliency(policy, *seen(trained, seed)) for seed in (1, 1, 2))
+    first, again, other = (saliency(policy, seen(trained, seed)) for seed in (1, 1, 2))
 
     assert (first.shape, first.dtype) == ((84, 84), np.float32)
     assert (first.min(), first.max()) == (pytest.approx(0.0, abs=0.2), 1.0)
@@ -166,13 +167,13 @@ def test_saliency_sees_through_a_separate_encoder(
     trained: TrainedAgent,
 ) -> None:
     playing, newest = trained.agent.evaluation_policy(), trained.agent.policy()
-    before = saliency(playing, *seen(trained, 1))
+    before = saliency(playing, seen(trained, 1))
     parts = trained.agent.parameters_for_policy()
     parts["given_encoder"]["projection.weight"] = torch.zeros_like(
         parts["given_encoder"]["projection.weight"]
     )
     newest.load(parts, 1)
-    blind = saliency(newest, *seen(trained, 1))
+    blind = saliency(newest, seen(trained, 1))
 
     assert np.abs(before - blind).max() > 1e-3
 
@@ -181,14 +182,14 @@ def test_a_pixels_gradient_is_what_a_small_change_of_it_does_to_the_value(
     trained: TrainedAgent,
 ) -> None:
     policy = trained.agent.evaluation_policy()
-    stacks, *rest = seen(trained, 1)
-    gradient = policy.pixel_gradient(stacks, *rest)
+    given = seen(trained, 1)
+    gradient = policy.pixel_gradient(given)
     row, column = divmod(int(gradient[0, -1].abs().argmax()), 84)
     values = []
     for change in (-8.0, 8.0):
-        changed = stacks.float()
+        changed = given.stacks.float()
         changed[0, -1, row, column] += change
-        values.append(policy.q_values(changed, *rest)[0].max().item())
+        values.append(policy.q_values(given._replace(stacks=changed))[0].max().item())
 
     assert (values[1] - values[0]) / 16.0 == pytest.approx(
         gradient[0, -1, row, column].item(), rel=0.2

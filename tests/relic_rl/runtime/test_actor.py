@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.interface import RecurrentState
+from agents.interface import PolicyInput, RecurrentState
 from agents.networks import NetworkShape, RecurrentQNetwork
 from agents.policy import Policy
 from envs.atari import make_atari
@@ -95,14 +95,12 @@ class WitnessPolicy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.policy, name)
 
-    def q_values(
-        self, stacks: Tensor, actions: Tensor, rewards: Tensor, state: RecurrentState
-    ) -> tuple[Tensor, RecurrentState]:
-        self.stacks.append(stacks.numpy().copy())
-        self.previous_actions.append(actions.numpy().copy())
-        self.previous_rewards.append(rewards.numpy().copy())
-        self.states.append(torch.stack([state.hidden, state.cell], dim=1).numpy().copy())
-        q, after = self.policy.q_values(stacks, actions, rewards, state)
+    def q_values(self, seen: PolicyInput) -> tuple[Tensor, RecurrentState]:
+        self.stacks.append(seen.stacks.numpy().copy())
+        self.previous_actions.append(seen.previous_actions.numpy().copy())
+        self.previous_rewards.append(seen.previous_rewards.numpy().copy())
+        self.states.append(torch.stack([*seen.state], dim=1).numpy().copy())
+        q, after = self.policy.q_values(seen)
         self.after.append(torch.stack([after.hidden, after.cell], dim=1).numpy().copy())
         self.q.append(q.numpy().copy())
         return q, after
