@@ -21,8 +21,7 @@ import psutil
 from envs.interface import EpisodeRecord
 from relic_rl import build
 from relic_rl import config as configuration
-from relic_rl.analysis.curves import learning_curve
-from relic_rl.analysis.plot_style import save_figure
+from relic_rl.analysis.pictures import PictureError, draw_run
 from relic_rl.analysis.runs import read_run
 from relic_rl.config import Config
 from relic_rl.console import Console, counted
@@ -318,10 +317,9 @@ class Training:
 
     def _draw_curves(self) -> None:
         try:
-            png, _ = save_figure(learning_curve(read_run(self.folder)), self.folder / "curves")
-            self.tracker.file(png)
-        except (OSError, ValueError) as error:
-            _log.warning("no curves.png: %s", error)
+            self.tracker.file(draw_run(read_run(self.folder), self.folder).png)
+        except (PictureError, ValueError) as error:
+            _log.warning("no picture of the run: %s", error)
 
     # --- checkpoints ----------------------------------------------------------------------------
 

@@ -12,22 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from relic_rl.analysis.pictures import Picture
 from relic_rl.analysis.tables import Cell, Table
 
 _HERE = Path(__file__).parent
 _WIDEST_INCH_PIXELS, _NARROWEST_INCH_PIXELS = 112, 64
 """Of a figure's inch: beyond, letters are out of proportion to the page's; below, unreadable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A titled figure that lies beside the page as PNG and SVG."""
-
-    title: str
-    caption: str
-    png: Path
-    svg: Path
-    width_inches: float
 
 
 @dataclass(frozen=True, slots=True)

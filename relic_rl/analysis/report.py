@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from envs.games import ATARI57
-from relic_rl.analysis import curves, notes, plots
+from relic_rl.analysis import notes
 from relic_rl.analysis.columns import Column, make_columns
-from relic_rl.analysis.page import Picture, Tile, render_page
-from relic_rl.analysis.plot_style import save_figure
+from relic_rl.analysis.page import Tile, render_page
+from relic_rl.analysis.pictures import draw_report
 from relic_rl.analysis.runs import Series, find_series
 from relic_rl.analysis.scores import (
     MIN_SEEDS,
@@ -28,14 +28,11 @@ from relic_rl.analysis.scores import (
     Estimate,
     aggregate,
     human_normalized,
-    performance_profile,
     probability_of_improvement,
 )
 from relic_rl.analysis.tables import Cell, Table, latex, markdown
 
 DEFAULT_AGAINST = ("relic", "r2d2")
-_SINGLE_CURVES = 12  # more runs than these are shown in the grid only
-_THRESHOLDS = np.concatenate([np.linspace(0, 1, 41), np.geomspace(1.03, 100, 90)])
 _TILES = ("median", "capped_mean", "superhuman_games", "iqm")
 
 _Odds = Mapping[str, Mapping[str, Estimate]]
@@ -88,13 +85,13 @@ def write_report(
     columns = make_columns(counted, against)
     odds = _odds(columns)
     out_dir.mkdir(parents=True, exist_ok=True)
-    pictures = _draw(series, columns, out_dir)
+    pictures, failures = draw_report(series, columns, out_dir)
     caution = notes.caution(counted)
     tables = [
         replace(table, caption=f"{table.caption} {caution}".strip())
         for table in (_aggregate_table(columns), _score_table(columns))
     ]
-    warnings = [*(f"Mixed: {line}." for line in mixed), *notes.warnings(series, columns)]
+    warnings = [*(f"Mixed: {line}." for line in mixed), *notes.warnings(series, columns), *failures]
     _write_scores(counted, out_dir / "scores.csv")
     summary = json.dumps(_summary(series, columns, odds, warnings), indent=1, allow_nan=False)
     (out_dir / "summary.json").write_text(summary + "\n", encoding="utf-8")
@@ -123,65 +120,6 @@ def _with_something_that_counts(series: Sequence[Series]) -> Sequence[Series]:
     if any(one.runs for one in series):
         return series
     return [replace(one, runs=one.unfinished, unfinished=()) for one in series]
-
-
-def _draw(series: Sequence[Series], columns: Sequence[Column], out_dir: Path) -> list[Picture]:
-    ours = [column for column in columns if not column.is_published]
-    papers = [column for column in columns if column.is_published]
-    profiles = {column.label: performance_profile(column.scores, _THRESHOLDS) for column in columns}
-    published = {column.label: column.means() for column in papers}
-    shared = tuple(ours[0].scores)
-    common = [
-        Series(one.label, tuple(run for run in one.runs if run.game in shared), ())
-        for one in series
-        if one.runs
-    ]
-    # A series without a column comes last, so that the others' colours are those of their columns.
-    with_curves = sorted((one for one in series if one.evaluated), key=lambda one: not one.runs)
-    drawn = [
-        (
-            "games",
-            "Score of each game",
-            "Last evaluation, mean over seeds. Light bars are below human.",
-            plots.score_bars({column.label: column.means() for column in ours}, published),
-        ),
-        (
-            "aggregates",
-            "Aggregates over frames",
-            "Over frames that all runs have passed, linear between evaluations. Published levels"
-            " are reached after far more frames (see the notes); an arrow: far above.",
-            curves.aggregate_curves(common, published),
-        ),
-        (
-            "profile",
-            "Performance profile",
-            "Share of runs above each score, every game weighing the same; bands are 95 % intervals"
-            f" over seeds, from {MIN_SEEDS} of each game on.",
-            plots.profile(
-                _THRESHOLDS,
-                {column.label: profiles[column.label] for column in ours},
-                {column.label: profiles[column.label] for column in papers},
-            ),
-        ),
-        (
-            "curves",
-            "Learning curves",
-            "Evaluations of each run, bold the mean over the seeds that count. The fine line is the"
-            " running mean of training episodes, over lanes that explore more and less.",
-            curves.learning_grid(with_curves),
-        ),
-    ]
-    runs = [(one.label, run) for one in series for run in one.evaluated]
-    if len(runs) <= _SINGLE_CURVES:
-        for i, (label, run) in enumerate(runs, start=1):
-            unfinished = ", not finished" if run.unfinished else ""
-            title = f"{run.game}, seed {run.seed} ({label}{unfinished})"
-            caption = "Dots are training episodes of all lanes, exploring."
-            drawn.append((f"run_{i:02d}", title, caption, curves.learning_curve(run)))
-    return [
-        Picture(title, caption, *save_figure(figure, out_dir / stem), figure.get_figwidth())
-        for stem, title, caption, figure in drawn
-    ]
 
 
 def _tile(row: str, columns: Sequence[Column]) -> Tile:

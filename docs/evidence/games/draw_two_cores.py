@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from envs.games import ATARI57
-from relic_rl.analysis.plot_style import COLOURS, FAINT, INK, SOFT, short, styled
+from relic_rl.analysis.plots.style import COLOURS, FAINT, INK, SOFT, short, styled
 
 HERE = Path(__file__).parent
 SMOOTHED_BINS = 5

@@ -10,8 +10,9 @@ import pytest
 
 import relic_rl.analysis
 from relic_rl import cli
-from relic_rl.analysis import notes, plots
+from relic_rl.analysis import notes
 from relic_rl.analysis.columns import make_columns
+from relic_rl.analysis.plots import final_scores
 from relic_rl.analysis.published import published_scores
 from relic_rl.analysis.report import write_report
 from relic_rl.analysis.runs import find_series, read_run
@@ -332,7 +333,7 @@ def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path, kept, write_run):
 def test_bars_are_as_long_as_the_scores_and_the_human_is_marked():
     scores = {"Pong": -3.05, "Freeway": 59.2}  # 50 % and 200 % of human
 
-    (axis,) = plots.score_bars({"ours": scores}, {"R2D2": {"Pong": 21.0}}).axes
+    (axis,) = final_scores.score_bars({"ours": scores}, {"R2D2": {"Pong": 21.0}}).axes
 
     names = [label.get_text() for label in axis.get_yticklabels()]
     widths = [bar.get_width() for bar in axis.patches]

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 
-from relic_rl.analysis.curves import aggregate_curves, learning_grid
-from relic_rl.analysis.plot_style import COLOURS
-from relic_rl.analysis.plots import profile, score_bars
+from relic_rl.analysis.plots.curves import aggregate_curves, learning_grid
+from relic_rl.analysis.plots.final_scores import profile, score_bars
+from relic_rl.analysis.plots.style import COLOURS
 from relic_rl.analysis.runs import Series, read_run
 from relic_rl.analysis.scores import Estimate
 

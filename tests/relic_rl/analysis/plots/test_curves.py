@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from envs.games import ATARI57
-from relic_rl.analysis.curves import aggregate_curves, learning_curve, learning_grid
+from relic_rl.analysis.plots.curves import aggregate_curves, learning_curve, learning_grid
 from relic_rl.analysis.runs import Curve, Run, Series, read_run
 
 

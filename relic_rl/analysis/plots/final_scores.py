@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from relic_rl.analysis.plot_style import (
+from relic_rl.analysis.plots.style import (
     BELOW_HUMAN,
     COLOURS,
     FAINT,

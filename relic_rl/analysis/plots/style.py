@@ -25,7 +25,7 @@ PUBLISHED_COLOURS = ("#d9762b", "#7b8794", "#c2477f", "#a68a12", "#3c9aa6", "#9a
 PUBLISHED_MARKERS = "Ds^vPX"
 INK, SOFT, FAINT = "#1c2530", "#5d6b7a", "#a3adb8"
 BELOW_HUMAN = "#9dbfdf"
-STYLE: Any = {  # matplotlib types the keys, one by one
+_STYLE: Any = {  # matplotlib types the keys, one by one
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -48,7 +48,12 @@ STYLE: Any = {  # matplotlib types the keys, one by one
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
+    "text.parse_math": False,  # a run may be called anything
     "svg.hashsalt": "relic-rl",
+}
+_PARAMETERS: Any = {  # all of them, or a user's would show; the backend is named when saving
+    **{name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"},
+    **_STYLE,
 }
 # Percent of human: linear to 100, logarithmic beyond, ticks where a reader looks for them.
 _PERCENT_TICKS = (-10_000, -1000, -300, -100, 0, 50, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
@@ -61,7 +66,7 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
     @wraps(draw)
     def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(_PARAMETERS):
             return draw(*args, **kwargs)
 
     return drawn
@@ -99,13 +104,16 @@ def published_line(i: int) -> dict[str, Any]:
 
 
 def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Writes `stem`.png and `stem`.svg and returns their paths."""
-    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
-    drawn = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(drawn, dpi=150, metadata={"Software": None})
-        figure.savefig(svg, metadata={"Date": None})
+    """Writes `stem`.png and `stem`.svg and returns their paths; both are drawn before."""
+    drawn, svg = io.BytesIO(), io.BytesIO()
+    with mpl.rc_context(_PARAMETERS):
+        figure.savefig(drawn, format="png", backend="agg", dpi=150, metadata={"Software": None})
+        figure.savefig(svg, format="svg", backend="svg", dpi=150, metadata={"Date": None})
     # A few colours and their blends: a palette holds them in a third of the bytes.
     palette = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    palette.save(png, optimize=True)
-    return png, svg
+    png = io.BytesIO()
+    palette.save(png, format="PNG", optimize=True)
+    files = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+    for file, content in zip(files, (png, svg), strict=True):
+        file.write_bytes(content.getvalue())
+    return files

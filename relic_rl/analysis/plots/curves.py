@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from envs.games import ATARI57, Game
-from relic_rl.analysis.plot_style import (
+from relic_rl.analysis.plots.style import (
     BELOW_HUMAN,
     COLOURS,
     FAINT,

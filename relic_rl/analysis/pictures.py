@@ -1,0 +1,182 @@
+"""The pictures of a run and of a report, as files.
+
+A picture that fails is named in a line; no run and no report is lost to it. Matplotlib, which may
+fail at its import, is therefore imported with the first picture and not before.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from relic_rl.analysis.columns import Column
+from relic_rl.analysis.runs import Run, Series
+from relic_rl.analysis.scores import MIN_SEEDS, Estimate, performance_profile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_SINGLE_RUNS = 12
+"""More runs than these are shown together only."""
+_THRESHOLDS = np.concatenate([np.linspace(0, 1, 41), np.geomspace(1.03, 100, 90)])
+
+
+class PictureError(Exception):
+    """A picture could not be made; the message is one line that names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A titled figure, which lies in a folder as PNG and SVG."""
+
+    title: str
+    caption: str
+    png: Path
+    svg: Path
+    width_inches: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A picture still to be drawn."""
+
+    name: str
+    """Of its files."""
+    title: str
+    caption: str
+    draw: Callable[[], "Figure"]
+
+
+def draw_run(run: Run, folder: Path) -> Picture:
+    """Writes a run's learning curve into a folder, as curves.png and curves.svg.
+
+    Raises:
+      PictureError: it failed, for whatever reason.
+    """
+    with _any_failure_named("curves.png and curves.svg"):
+        return _made(_plan_of_run("curves", run.folder.name, run), folder)
+
+
+def draw_report(
+    series: Sequence[Series], columns: Sequence[Column], folder: Path
+) -> tuple[list[Picture], list[str]]:
+    """Writes the pictures of a report.
+
+    Args:
+      series: all, with their unfinished runs.
+      columns: those of the series that have one, and the published ones.
+      folder: where to; it is there.
+
+    Returns:
+      the pictures in their order, and a line for each that failed.
+    """
+    pictures: list[Picture] = []
+    failures: list[str] = []
+    try:
+        with _any_failure_named("all pictures"):
+            plans = [*_plans_of_columns(series, columns), *_plans_of_runs(series)]
+    except PictureError as error:
+        return pictures, [str(error)]
+    for plan in plans:
+        try:
+            with _any_failure_named(f"{plan.name}.png and {plan.name}.svg"):
+                pictures.append(_made(plan, folder))
+        except PictureError as error:
+            failures.append(str(error))
+    return pictures, failures
+
+
+def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> list[_Plan]:
+    from relic_rl.analysis.plots import curves, final_scores
+
+    ours = {column.label: column for column in columns if not column.is_published}
+    papers = {column.label: column for column in columns if column.is_published}
+    published = {label: column.means() for label, column in papers.items()}
+    games = columns[0].scores
+    common = [
+        Series(one.label, tuple(run for run in one.runs if run.game in games), ())
+        for one in series
+        if one.runs
+    ]
+    # A series without a column comes last, so that the others' colours are those of their columns.
+    with_curves = sorted((one for one in series if one.evaluated), key=lambda one: not one.runs)
+
+    def profiles(of: Mapping[str, Column]) -> dict[str, Estimate]:
+        return {
+            label: performance_profile(column.scores, _THRESHOLDS) for label, column in of.items()
+        }
+
+    return [
+        _Plan(
+            "games",
+            "Score of each game",
+            "Last evaluation, mean over seeds. Light bars are below human.",
+            lambda: final_scores.score_bars(
+                {label: column.means() for label, column in ours.items()}, published
+            ),
+        ),
+        _Plan(
+            "aggregates",
+            "Aggregates over frames",
+            "Over frames that all runs have passed, linear between evaluations. Published levels"
+            " are reached after far more frames (see the notes); an arrow: far above.",
+            lambda: curves.aggregate_curves(common, published),
+        ),
+        _Plan(
+            "profile",
+            "Performance profile",
+            "Share of runs above each score, every game weighing the same; bands are 95 % intervals"
+            f" over seeds, from {MIN_SEEDS} of each game on.",
+            lambda: final_scores.profile(_THRESHOLDS, profiles(ours), profiles(papers)),
+        ),
+        _Plan(
+            "curves",
+            "Learning curves",
+            "Evaluations of each run, bold the mean over the seeds that count. The fine line is the"
+            " running mean of training episodes, over lanes that explore more and less.",
+            lambda: curves.learning_grid(with_curves),
+        ),
+    ]
+
+
+def _plans_of_runs(series: Sequence[Series]) -> list[_Plan]:
+    runs = [(one.label, run) for one in series for run in one.evaluated]
+    if len(runs) > _MOST_SINGLE_RUNS:
+        return []
+    return [
+        _plan_of_run(f"run_{number:02d}", label, run)
+        for number, (label, run) in enumerate(runs, start=1)
+    ]
+
+
+def _plan_of_run(name: str, label: str, run: Run) -> _Plan:
+    from relic_rl.analysis.plots.curves import learning_curve
+
+    unfinished = ", not finished" if run.unfinished else ""
+    return _Plan(
+        name,
+        f"{run.game}, seed {run.seed} ({label}{unfinished})",
+        "Dots are training episodes of all lanes, exploring.",
+        lambda: learning_curve(run),
+    )
+
+
+def _made(plan: _Plan, folder: Path) -> Picture:
+    from relic_rl.analysis.plots.style import save_figure
+
+    figure = plan.draw()
+    png, svg = save_figure(figure, folder / plan.name)
+    return Picture(plan.title, plan.caption, png, svg, figure.get_figwidth())
+
+
+@contextmanager
+def _any_failure_named(pictures: str) -> Iterator[None]:
+    """A drawing library fails in more ways than can be listed, and none is worth a run."""
+    try:
+        yield
+    except Exception as error:
+        words = " ".join(str(error).split())[:200]
+        raise PictureError(f"not drawn: {pictures} ({type(error).__name__}: {words})") from error
