@@ -5,7 +5,17 @@
 Source: Laskin et al., "CURL: Contrastive Unsupervised Representations for Reinforcement Learning",
 2020, its pseudocode; Mitrovic et al. (ReLIC), 2021, app. E.6: "linear layer as a
 critic embedding for the target encoder". The pseudocode's subtraction of the row maximum is for
-stability only; log_softmax does it. No deviation.
+stability only; log_softmax does it.
+
+Deviation: none from the pseudocode. CURL's published Atari code (`curl_rainbow`) differs in five
+points; E.6 does not say which of them ReLIC's comparison kept:
+- it multiplies the logits by 0.1;
+- a head of two layers makes 128 units of the features, where the features themselves are compared
+  here;
+- that head has a LayerNorm after each layer;
+- W starts from U(0, 1);
+- it augments by cropping to 80, replicate-padding by 4 and cropping to 84; here all arms share
+  ReLIC's shift and intensity.
 """
 
 import torch

@@ -27,10 +27,6 @@ _FREE_WITHIN_A_COLUMN = (
 _MUCH_LONGER = 1.1
 """Training so many times as long as another column's is worth a word."""
 _FEW_FIELDS = 4  # two presets may differ in thirty
-_DEFENDER = (
-    "Defender: the emulator's reward is about 100 times the score on the screen. The published"
-    " scores and the human's have the same factor."
-)
 _INTERVALS = (
     "Intervals: bootstrap over each game's own seeds, 95 %. With n seeds it is about as wide as it"
     " should be times the root of (n - 1) / n, which is 0.82 for 3."
@@ -228,8 +224,6 @@ def footnotes(columns: Sequence[Column], against: Sequence[str]) -> list[str]:
             f"{known.name}: {known.source}; one score a game, {known.selection}; each game trained"
             f" for {known.frames}."
         )
-    if "Defender" in columns[0].scores:
-        notes.append(_DEFENDER)
     return [*notes, _WRAP]
 
 

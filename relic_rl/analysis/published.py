@@ -42,8 +42,13 @@ METHODS: dict[str, Method] = {
         "37.5 billion frames, as MuZero's Table 1 quotes it",
         "final scores, mean of 3 seeds",
     ),
-    "apex": Method("Ape-X", _R2D2_PAPER, "22.8 billion frames, as MuZero's Table 1 quotes it"),
-    "reactor": Method("Reactor", _R2D2_PAPER, "not stated there"),
+    "apex": Method(
+        "Ape-X",
+        _R2D2_PAPER,
+        "22.8 billion frames, as MuZero's Table 1 quotes it",
+        "the best of training, 1 seed",
+    ),
+    "reactor": Method("Reactor", _R2D2_PAPER, "not stated there", "final scores"),
     "agent57": Method(
         "Agent57",
         _AGENT57_PAPER,
