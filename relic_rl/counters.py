@@ -47,6 +47,13 @@ class Progress:
     evaluation_score: float | None = None
     tracker_id: str | None = None
 
+    def evaluated(self, mean_score: float) -> None:
+        """Counts an evaluation of this moment."""
+        best = self.best_evaluation_score
+        self.evaluated_minutes = self.minutes
+        self.evaluation_score = mean_score
+        self.best_evaluation_score = mean_score if best is None else max(mean_score, best)
+
     @property
     def env_frames(self) -> int:
         """The x-axis of everything: agent steps times the frame skip."""

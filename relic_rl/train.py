@@ -9,52 +9,40 @@
 """
 
 import logging
-import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
-
-from envs.interface import EpisodeRecord
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.analysis.pictures import PictureError, draw_run
 from relic_rl.analysis.runs import read_run
 from relic_rl.config import Config
-from relic_rl.console import Console, counted
-from relic_rl.counters import FRAMES_PER_STEP, Progress
+from relic_rl.console import Console
+from relic_rl.counters import Progress
 from relic_rl.errors import ResourceError
 from relic_rl.evaluation.evaluate import evaluate_agent
 from relic_rl.machine import devices
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
-from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
-from relic_rl.records.run_folder import names_of
-from relic_rl.records.tracking import make_tracker
-from relic_rl.run_game import normalized_score
+from relic_rl.records.journal import Journal
+from relic_rl.records.metrics import Evaluation
 from relic_rl.runtime.engine import resumed_generator, resumed_incarnation
 from relic_rl.runtime.learner import Learner, RunningMeans
 from relic_rl.runtime.limiter import RateLimiter
 from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.runtime.training_clock import TrainingClock
 from relic_rl.stop import StopRequest
-
-RECENT_EPISODES = 20
 
 _log = logging.getLogger(__name__)
 
 
 class Training:
-    """One session of a run, from its start or from a checkpoint.
+    """One session of a run: from its start, or from a checkpoint, to its end or a stop.
 
     Args:
       folder: the run folder, locked by the caller.
-      config: the run's.
-      game: a game's name, or a toy's.
-      seed: of everything.
-      console: what the user sees.
-      checkpoint: where to go on from.
+      checkpoint: where the session resumes; None starts the run.
     """
 
     def __init__(
@@ -71,11 +59,13 @@ class Training:
         self.game = game
         self.seed = seed
         self.console = console
-        self.progress = Progress()
+        state = checkpoint.state if checkpoint is not None else None
+        self.progress = Progress(**state["progress"]) if state else Progress()
         self.device = devices.learner_device(config)
         devices.set_threads(config)
         self.stopwatch = Stopwatch()
-        self.incarnation = resumed_incarnation(config.run.engine, checkpoint and checkpoint.state)
+        self.clock = TrainingClock(self.progress.minutes)
+        self.incarnation = resumed_incarnation(config.run.engine, state)
         envs = build.make_actor_envs(config, game, seed=seed, incarnation=self.incarnation)
         self.agent = build.make_agent(config, envs[0], seed=seed, device=self.device)
         self.replay = build.make_replay(config, seed=seed)
@@ -87,38 +77,33 @@ class Training:
             replay_ratio=config.replay.replay_ratio,
             steps_per_update=config.learner.batch_sequences * config.learner.unroll_steps,
         )
-        self.epsilons = build.make_epsilons(config)
+        epsilons = build.make_epsilons(config)
         self.engine = build.make_engine(
             config,
             game,
             envs,
             self.agent,
-            self.epsilons,
+            epsilons,
             seed=seed,
             incarnation=self.incarnation,
             stopwatch=self.stopwatch,
         )
         self.checkpoints = CheckpointStore(folder, checkpoint)
-        self.metrics = MetricsLog(folder)
-        self._recent_scores: list[float] = []
         self._means = RunningMeans()
-        self._latest_row: dict[str, Any] = {}
+        self._saved_minutes = self.progress.minutes
         self._warned_about_checkpoint = False
-        if checkpoint is None:  # rows of a session that ended before its first checkpoint
-            self.metrics.truncate(dict.fromkeys(self.metrics.offsets(), 0))
-        else:
+        if checkpoint is not None:
             self._load(checkpoint)
-        name, sweep = names_of(folder)
-        self.tracker = make_tracker(
-            config.run.track,
+        self.journal = Journal(  # last, for it cuts the tables, and what is above may refuse
             folder,
-            configuration.identity(config, game, seed),
-            name=name,
-            group=sweep,
-            tags=(game, config.representation.arm),
-            run_id=self.progress.tracker_id,
+            config,
+            game,
+            seed,
+            progress=self.progress,
+            console=console,
+            epsilons=epsilons.tolist(),
+            state=state,
         )
-        self.progress.tracker_id = self.tracker.id or self.progress.tracker_id
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -140,17 +125,14 @@ class Training:
 
     def train(self, stop: StopRequest) -> None:
         """The loop: until the budget is spent or a stop is requested."""
-        self._session_started = time.perf_counter()
-        self._minutes_before = self.progress.minutes
-        self._lap_from = (self.progress.env_steps, self.progress.updates)
-        self._saved_minutes = self._minutes_before
-        self._make_owed_updates(stop)  # the rest, where a stop came among them
-        while not stop.requested and not self._budget_spent():
-            self._collect()
-            self._make_owed_updates(stop)
-            self._tick()
-            self._evaluate_if_due(stop)
-            self._save_if_due()
+        with self.clock.running():
+            self._make_owed_updates(stop)  # the rest, where a stop came among them
+            while not stop.requested and not self._budget_spent():
+                self._collect()
+                self._make_owed_updates(stop)
+                self._tick()
+                self._evaluate_if_due(stop)
+                self._save_if_due()
 
     def _collect(self) -> None:
         collected = self.engine.collect()
@@ -166,7 +148,7 @@ class Training:
                 "--replay.capacity_steps and --replay.max_bytes, or lower --replay.min_steps"
             )
         if collected.episodes:
-            self._write_episodes(collected.episodes)
+            self.journal.write_episodes(collected.episodes)
 
     @property
     def _holds_enough(self) -> bool:
@@ -187,16 +169,25 @@ class Training:
         if self._means.count >= self.config.run.metrics_every_updates:
             self._write_metrics()
 
+    def _write_metrics(self) -> None:
+        measured = {
+            **self._means.take(),
+            "skipped_updates": self.learner.skipped_updates,
+            "skipped_batch": self.learner.take_skipped_batch(),
+            "replay_steps": self.replay.steps,
+            "replay_bytes": self.replay.bytes,
+            "replay_ratio": self.limiter.replay_ratio,
+            "stale_priorities": self.replay.stale_priorities,
+            **self.engine.metrics(),
+        }
+        self.journal.write_metrics(measured, self.stopwatch.lap())
+
     def _tick(self) -> None:
-        elapsed = (time.perf_counter() - self._session_started) / 60.0
-        self.progress.minutes = self._minutes_before + elapsed
-        self.console.status(self._status())
+        self.progress.minutes = self.clock.minutes()
+        self.journal.show_status(replay_steps=self.replay.steps, replay_bytes=self.replay.bytes)
 
     def _budget_spent(self) -> bool:
-        progress = self.progress
-        return self.config.run.budget.is_spent(progress.env_frames, progress.minutes)
-
-    # --- evaluation -----------------------------------------------------------------------------
+        return self.config.run.budget.is_spent(self.progress.env_frames, self.progress.minutes)
 
     def _evaluate_if_due(self, stop: StopRequest) -> None:
         every, progress = self.config.evaluation.every_minutes, self.progress
@@ -207,117 +198,16 @@ class Training:
             progress.evaluated_minutes = progress.minutes
 
     def evaluate(self, episodes: int, stop: StopRequest) -> Evaluation | None:
-        """Plays full episodes with `evaluation_policy`; records the scores unless stopped."""
-        config, progress = self.config, self.progress
+        """Plays full episodes with the acting policy; records the scores unless stopped."""
         with self.stopwatch.time("evaluation"):
             scores = evaluate_agent(
-                self.agent, config, self.game, seed=self.seed, episodes=episodes, stop=stop
+                self.agent, self.config, self.game, seed=self.seed, episodes=episodes, stop=stop
             )
-        if not scores:
-            return None
-        evaluation = self.metrics.write_evaluation(
-            env_frames=progress.env_frames,
-            minutes=progress.minutes,
-            updates=progress.updates,
-            scores=scores,
-            human_normalized_score=normalized_score(self.game, float(np.mean(scores))),
-            epsilon=config.evaluation.epsilon,
-            protocol=config.env.protocol,
-        )
-        progress.evaluated_minutes = progress.minutes
-        mean, best = evaluation.mean_score, progress.best_evaluation_score
-        progress.evaluation_score = mean
-        progress.best_evaluation_score = mean if best is None else max(mean, best)
-        self.tracker.log(
-            {
-                "env_frames": progress.env_frames,
-                "evaluation_score": mean,
-                "human_normalized_score": evaluation.human_normalized_score,
-            }
-        )
-        self.console.say(
-            f"evaluation at {progress.env_frames:,} frames, {progress.minutes:.1f} min: mean score "
-            f"{mean:.1f} over {counted(episodes, 'episode')} ({evaluation.min_score:.0f} to "
-            f"{evaluation.max_score:.0f})"
-        )
-        return evaluation
-
-    # --- what is written ------------------------------------------------------------------------
-
-    def _write_episodes(self, episodes: list[EpisodeRecord]) -> None:
-        progress = self.progress
-        progress.episodes += len(episodes)
-        self._recent_scores += [episode.score for episode in episodes]
-        del self._recent_scores[:-RECENT_EPISODES]
-        self.metrics.write_episodes(
-            Episode(
-                env_frames=progress.env_frames,
-                minutes=progress.minutes,
-                lane=episode.lane,
-                epsilon=float(self.epsilons[episode.lane]),
-                score=episode.score,
-                episode_frames=episode.frames,
-                terminated=episode.terminated,
-            )
-            for episode in episodes
-        )
-
-    def _write_metrics(self) -> None:
-        if not self._means.count:
-            return
-        row: dict[str, Any] = {
-            "env_frames": self.progress.env_frames,
-            "minutes": self.progress.minutes,
-            "updates": self.progress.updates,
-            "episodes": self.progress.episodes,
-            "mean_score": self._mean_score(),
-            **self._means.take(),
-            "skipped_updates": self.learner.skipped_updates,
-            "skipped_batch": self.learner.take_skipped_batch(),
-            "replay_steps": self.replay.steps,
-            "replay_bytes": self.replay.bytes,
-            "resident_bytes": psutil.Process().memory_info().rss,
-            "replay_ratio": self.limiter.replay_ratio,
-            "stale_priorities": self.replay.stale_priorities,
-            **self.engine.metrics(),
-            **self._rates(),
-        }
-        self._latest_row = row
-        self.metrics.write_metrics(row)
-        self.tracker.log(row)
-
-    def _rates(self) -> dict[str, float]:
-        """Where the time since the last row went, and how fast things were."""
-        lap = self.stopwatch.lap()
-        env_steps, updates = self._lap_from
-        self._lap_from = (self.progress.env_steps, self.progress.updates)
-        steps_per_second = (self.progress.env_steps - env_steps) / lap["window"]
-        return {
-            **{f"{name}_seconds": seconds for name, seconds in lap.items()},
-            "steps_per_second": steps_per_second,
-            "frames_per_second": steps_per_second * FRAMES_PER_STEP,
-            "updates_per_second": (self.progress.updates - updates) / lap["window"],
-        }
-
-    def _status(self) -> dict[str, Any]:
-        progress = self.progress
-        return {
-            **self._latest_row,
-            "env_frames": progress.env_frames,
-            "minutes": progress.minutes,
-            "mean_score": self._mean_score(),
-            "evaluation_score": progress.evaluation_score,
-            "best_evaluation_score": progress.best_evaluation_score,
-            "replay_fill": self.replay.steps / self.config.replay.capacity_steps,
-            "replay_bytes": self.replay.bytes,
-        }
-
-    def _mean_score(self) -> float | None:
-        return float(np.mean(self._recent_scores)) if self._recent_scores else None
+        return self.journal.write_evaluation(scores) if scores else None
 
     def _draw_curves(self) -> None:
         try:
-            self.tracker.file(draw_run(read_run(self.folder), self.folder).png)
+            self.journal.tracker.file(draw_run(read_run(self.folder), self.folder).png)
         except (PictureError, ValueError) as error:
             _log.warning("no picture of the run: %s", error)
 
@@ -330,7 +220,7 @@ class Training:
             self._save_or_warn()
 
     def _save_or_warn(self) -> None:
-        """Saves; a full disk is warned about once, and the run goes on."""
+        """Saves; a full disk is warned about once, and the run continues."""
         try:
             self.save()
         except CheckpointError as error:
@@ -345,7 +235,7 @@ class Training:
           CheckpointError: it cannot be written.
         """
         with self.stopwatch.time("checkpoint"):
-            self.metrics.sync()
+            self.journal.sync()
             self.checkpoints.save(
                 env_frames=self.progress.env_frames,
                 model=self.agent.model_state(),
@@ -358,8 +248,7 @@ class Training:
         return {
             "progress": asdict(self.progress),
             "incarnation": self.incarnation,
-            "recent_scores": list(self._recent_scores),
-            "metrics_offsets": self.metrics.offsets(),
+            **self.journal.state(),
             "limiter": self.limiter.state(),
             "agent_generator": self.agent.generator.get_state().cpu().numpy(),
             "means": self._means.state(),
@@ -370,8 +259,6 @@ class Training:
 
     def _load(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
-        self.progress = Progress(**state["progress"])
-        self._recent_scores = list(state["recent_scores"])
         self._means.load_state(state["means"])
         self.learner.load_state(state["learner"])
         self.limiter.load_state(state["limiter"])
@@ -386,7 +273,6 @@ class Training:
         if self.incarnation == state["incarnation"]:  # in its own episodes, by their actions
             self.console.say("playing the games up to where they stood: may take some minutes")
         self.engine.load_state(state["engine"], env_steps=self.progress.env_steps)
-        self.metrics.truncate(state["metrics_offsets"])  # last: what is above may refuse
         # The caller holds the checkpoint while the run lasts, but not all of this a second time.
         for part in (checkpoint.segments, checkpoint.model, checkpoint.optimizer):
             part.clear()
@@ -394,5 +280,5 @@ class Training:
     def close(self) -> None:
         """Ends the sampling, the engine and the records, whichever of them fails to."""
         with ExitStack() as stack:
-            for part in (self.console, self.tracker, self.metrics, self.engine, self.batches):
+            for part in (self.console, self.journal, self.engine, self.batches):
                 stack.callback(part.close)

@@ -84,7 +84,7 @@ def test_a_mirrored_step_costs_at_most_two_percent_more(training: Training, say:
         waited += time.perf_counter() - begun
 
     mirror.log = timed_log  # type: ignore[method-assign]
-    training.tracker = mirror
+    training.journal.tracker = mirror
     training.train(Until(lambda: bool(services())))
     time.sleep(5)  # its start is over: imports, its process, the run's beginning
     threads, service, began = thread_seconds(), service_seconds(), training.progress.updates
