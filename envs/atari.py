@@ -40,9 +40,9 @@ from numpy.typing import NDArray
 from envs.episodes import EpisodeLedger, episode_seed
 from envs.games import Game, find_game
 from envs.interface import Frames, State, StepResult, check_actions
+from envs.options import ACTION_SETS, FRAME_SIDE_PIXELS
 from envs.protocol import Protocol, find_protocol
 
-ACTION_SETS = ("full", "minimal")
 RESEED_STEPS = 20_000
 """Seeding then costs 1.3 % of one thread's time, and a restore of 16 lanes on one core up to two
 minutes (longer only where one episode is). More steps: cheaper seeding, longer restores."""
@@ -60,8 +60,8 @@ def make_atari(
     *,
     action_set: str = "full",
     threads: int = 1,
-    frame_height: int = 84,
-    frame_width: int = 84,
+    frame_height: int = FRAME_SIDE_PIXELS,
+    frame_width: int = FRAME_SIDE_PIXELS,
     reseed_steps: int = RESEED_STEPS,
 ) -> "AtariLanes":
     """Returns `lanes` environments of one game, as an `envs.interface.VectorEnv`.

@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from envs.atari import RESEED_STEPS, make_atari
 from envs.interface import VectorEnv
 from envs.protocol import PROTOCOLS
 from envs.toy import MemoryLanes
-from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.machine import devices
 from relic_rl.machine.capacity import cores
@@ -30,9 +28,8 @@ from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn
 from relic_rl.runtime.engine import Engine
-from relic_rl.runtime.inline import InlineEngine
+from relic_rl.runtime.engines import ENGINES, Crew
 from relic_rl.runtime.stopwatch import Stopwatch
-from relic_rl.runtime.threads import ThreadsEngine
 
 
 def named_seed(seed: int, name: str) -> int:
@@ -78,29 +75,7 @@ def make_evaluation_env(
     return make_env(config, game, lanes=lanes, seed=seed, reseed_steps=0)
 
 
-def make_actor_envs(config: Config, game: str, *, seed: int, incarnation: int) -> list[VectorEnv]:
-    """Each actor's environments: the run's lanes, split evenly.
-
-    With the ray engine, whose actors make their own, one lane that shows what they are like.
-
-    Args:
-      config: the run's.
-      game: a game's or a toy's name.
-      seed: the run's.
-      incarnation: how often the run's episodes were started anew.
-    """
-    if config.run.engine == "ray":
-        return [make_env(config, game, lanes=1, seed=seed)]
-    threads = max(cores() // config.actor.actors, 1)
-    return [
-        _make_actor_env(
-            config, game, seed=seed, number=number, incarnation=incarnation, threads=threads
-        )
-        for number in range(config.actor.actors)
-    ]
-
-
-def _make_actor_env(
+def make_actor_env(
     config: Config, game: str, *, seed: int, number: int, incarnation: int, threads: int
 ) -> VectorEnv:
     """One actor's; the first actor of a run that never started anew gets the run's own seed."""
@@ -108,7 +83,7 @@ def _make_actor_env(
     return make_env(
         config,
         game,
-        lanes=config.actor.lanes // config.actor.actors,
+        lanes=config.actor.lanes_per_actor,
         seed=seed if is_first else named_seed(seed, f"{number} {incarnation}"),
         threads=threads,
     )
@@ -179,32 +154,23 @@ def make_epsilons(config: Config) -> torch.Tensor:
 
 def make_replay(config: Config, *, seed: int) -> ReplayBuffer:
     """An empty replay."""
-    learner, replay = config.learner, config.replay
     return ReplayBuffer(
-        capacity_steps=replay.capacity_steps,
-        max_bytes=replay.max_bytes,
-        segment_steps=learner.segment_steps,
-        burn_in_steps=learner.burn_in_steps,
-        unroll_steps=learner.unroll_steps,
-        n_steps=learner.n_steps,
+        config.replay,
+        config.learner,
         frame_stack=config.network.frame_stack,
         rng=np.random.Generator(np.random.PCG64(named_seed(seed, "replay"))),
-        priority_exponent=replay.priority_exponent,
-        priority_mix=replay.priority_mix,
-        importance_exponent=replay.importance_exponent,
     )
 
 
 def make_batches(config: Config, replay: ReplayBuffer, device: torch.device) -> Batches:
-    """What the learner takes its batches from: ahead of it, but in the reproducible engine."""
-    make = BatchesInTurn if config.run.engine == "inline" else BatchesAhead
+    """What the learner takes its batches from."""
+    make = BatchesAhead if ENGINES[config.run.engine].samples_ahead else BatchesInTurn
     return make(replay, config.learner.batch_sequences, device)
 
 
 def make_engine(
     config: Config,
     game: str,
-    envs: Sequence[VectorEnv],
     agent: R2D2Agent,
     epsilons: torch.Tensor,
     *,
@@ -212,64 +178,43 @@ def make_engine(
     incarnation: int,
     stopwatch: Stopwatch,
 ) -> Engine:
-    """The engine that `run.engine` names, with an actor for each of `envs`.
+    """The engine that `run.engine` names.
 
     Raises:
       ClusterError: there is no Ray, or no cluster.
     """
-    engine, lanes = config.run.engine, envs[0].lanes
-    if engine == "ray":
-        envs[0].close()
-        return _make_ray_engine(
-            config, game, epsilons, seed=seed, incarnation=incarnation, stopwatch=stopwatch
+
+    def beside_learner(number: int, stopwatch: Stopwatch) -> Actor:
+        threads = max(cores() // config.actor.actors, 1)
+        env = make_actor_env(
+            config, game, seed=seed, number=number, incarnation=incarnation, threads=threads
         )
-    actors = [
-        make_actor(
+        return make_actor(
             config,
             env,
             agent,
-            epsilons[number * lanes : (number + 1) * lanes],
+            epsilons,
             seed=seed,
             number=number,
             incarnation=incarnation,
-            stopwatch=stopwatch if engine == "inline" else Stopwatch(),
+            stopwatch=stopwatch,
         )
-        for number, env in enumerate(envs)
-    ]
-    if engine == "inline":
-        return InlineEngine(actors[0])
-    return ThreadsEngine(actors, stopwatch)
 
-
-def _make_ray_engine(
-    config: Config,
-    game: str,
-    epsilons: torch.Tensor,
-    *,
-    seed: int,
-    incarnation: int,
-    stopwatch: Stopwatch,
-) -> Engine:
-    from relic_rl.runtime import ray_cluster  # what is not asked for is not imported
-
-    cluster = ray_cluster.join(config.run.ray_address, cpus=config.actor.actors)
-    from relic_rl.runtime.ray_engine import RayEngine, round_steps
-
-    lanes = config.actor.lanes // config.actor.actors
-    return RayEngine(
-        cluster,
-        game,
-        partial(make_lone_actor, configuration.values(config), game, epsilons.tolist(), seed),
-        actors=config.actor.actors,
-        first_incarnation=incarnation,
-        round_steps=round_steps(lanes, config.learner.segment_steps, config.actor.refresh_steps),
-        refresh_steps=config.actor.refresh_steps,
+    crew = Crew(
+        actors=config.actor,
+        beside_learner=beside_learner,
+        alone=partial(make_lone_actor, config, game, epsilons.tolist(), seed),
+        game=game,
+        segment_steps=config.learner.segment_steps,
+        incarnation=incarnation,
+        ray_address=config.run.ray_address,
         stopwatch=stopwatch,
     )
+    return ENGINES[config.run.engine].make(crew)
 
 
 def make_lone_actor(
-    values: dict[str, Any],
+    config: Config,
     game: str,
     epsilons: Sequence[float],
     seed: int,
@@ -279,24 +224,21 @@ def make_lone_actor(
     """One actor in a process of its own, on one core of a machine that has no other part of it.
 
     Args:
-      values: every `section.field` of the run's configuration.
+      config: the run's.
       game: a game's or a toy's name.
       epsilons: of all the run's lanes.
       seed: the run's.
       number: of the actor among the run's.
       incarnation: how often it was started before.
     """
-    config = devices.without_gpu_options(configuration.from_values(values))
-    env = _make_actor_env(
-        config, game, seed=seed, number=number, incarnation=incarnation, threads=1
-    )
+    config = devices.without_gpu_options(config)
+    env = make_actor_env(config, game, seed=seed, number=number, incarnation=incarnation, threads=1)
     agent = make_agent(config, env, seed=seed, device=torch.device("cpu"))
-    lanes = slice(number * env.lanes, (number + 1) * env.lanes)
     return make_actor(
         config,
         env,
         agent,
-        torch.tensor(epsilons[lanes]),
+        torch.tensor(epsilons),
         seed=seed,
         number=number,
         incarnation=incarnation,
@@ -315,14 +257,26 @@ def make_actor(
     incarnation: int,
     stopwatch: Stopwatch,
 ) -> Actor:
-    """One actor, which owns the lanes from `number` times its own on."""
+    """One actor, which owns the lanes from `number` times its own on.
+
+    Args:
+      config: the run's.
+      env: its lanes.
+      agent: whose policy it acts with.
+      epsilons: float32[lanes], of all the run's.
+      seed: the run's.
+      number: of the actor among the run's.
+      incarnation: how often it was started before.
+      stopwatch: of its thread.
+    """
+    first = number * env.lanes
     return Actor(
         env=env,
         policy=agent.policy(),
-        epsilons=epsilons,
+        epsilons=epsilons[first : first + env.lanes],
         actor=number,
         incarnation=incarnation,
-        first_lane=number * env.lanes,
+        first_lane=first,
         run_lanes=config.actor.lanes,
         segment_steps=config.learner.segment_steps,
         n_steps=config.learner.n_steps,

@@ -1,78 +1,57 @@
-"""Configuration: the settings of a run, presets as TOML, and where each value came from.
+"""Configuration: the options of every part, presets as TOML, and where each value came from.
 
-A value is the dataclass default (`relic_rl.settings`), unless the preset (or a TOML file of the
-user's) sets it, unless a flag does.
-
-Who acts, learns and keeps (`relic_rl.runtime`, `relic_rl.replay`, the agent, the environments) sees
-no `Config`: the composition root (`relic_rl.train`, `relic_rl.build`) gives them plain values.
+A value is the option's default, unless the preset (or a TOML file of the user's) sets it, unless a
+flag does. An option stands in the `options` module of the part that uses it, with its meaning, the
+source of its default in square brackets, and its bounds. The parts take these records; they see no
+`Config`.
 """
 
-import ast
-import inspect
-import textwrap
+import functools
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import pydantic
 import tomli_w
 
+from envs.options import FRAME_SIDE_PIXELS, EnvOptions
 from relic_rl.errors import UsageError, nearest
+from relic_rl.evaluation.options import EvaluationOptions
+from relic_rl.replay.options import ReplayOptions
 from relic_rl.replay.segment import MAX_DECODED_BYTES
-from relic_rl.settings import (
-    ActorConfig,
-    EnvConfig,
-    EvaluationConfig,
-    LearnerConfig,
-    NetworkConfig,
-    ReplayConfig,
-    RepresentationConfig,
-    RunConfig,
-)
+from relic_rl.runtime.engines import ENGINES
+from relic_rl.runtime.options import ActorOptions, RunOptions
+from relic_rl.settings import LearnerConfig, NetworkConfig, RepresentationConfig
 
 LIST_FIELD = "network.channels"
 """The one setting whose value is itself a list."""
-_SEGMENT_FRAMES = MAX_DECODED_BYTES // (84 * 84)
+_SEGMENT_FRAMES = MAX_DECODED_BYTES // FRAME_SIDE_PIXELS**2
+_FLAG = "flag"
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """All of a run's settings but its game and seed."""
 
-    env: EnvConfig = field(default_factory=EnvConfig)
+    env: EnvOptions = field(default_factory=EnvOptions)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     representation: RepresentationConfig = field(default_factory=RepresentationConfig)
-    replay: ReplayConfig = field(default_factory=ReplayConfig)
-    actor: ActorConfig = field(default_factory=ActorConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    replay: ReplayOptions = field(default_factory=ReplayOptions)
+    actor: ActorOptions = field(default_factory=ActorOptions)
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+    run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
-        """Checks what no single field can.
+        """Checks what crosses parts.
 
         Raises:
-          UsageError: two fields do not fit together.
+          UsageError: two parts' options do not fit together.
         """
         learner, replay, representation = self.learner, self.replay, self.representation
         segment = learner.segment_steps
-        if learner.burn_in_steps not in (0, segment):
-            raise UsageError(
-                f"learner.burn_in_steps is {learner.burn_in_steps}: use 0 or "
-                f"learner.segment_steps ({segment})"
-            )
-        if learner.unroll_steps % segment:
-            raise UsageError(
-                f"learner.unroll_steps is {learner.unroll_steps}: use a multiple of "
-                f"learner.segment_steps ({segment})"
-            )
-        if learner.n_steps > segment:
-            raise UsageError(
-                f"learner.n_steps is {learner.n_steps}: use at most learner.segment_steps "
-                f"({segment})"
-            )
         frames = self.network.frame_stack + segment
         if self.network.frame_stack > 256 or frames > _SEGMENT_FRAMES:
             raise UsageError(
@@ -80,16 +59,10 @@ class Config:
                 f"{segment}: use at most 256, and {_SEGMENT_FRAMES} together; a segment of the "
                 "replay holds no more"
             )
-        if representation.acting_encoder == "momentum" and representation.encoder == "shared":
+        actors, most = self.actor.actors, ENGINES[self.run.engine].max_actors
+        if most is not None and actors > most:
             raise UsageError(
-                "representation.acting_encoder is momentum: use it with representation.encoder "
-                "separate, or leave it online"
-            )
-        actor, engine = self.actor, self.run.engine
-        if actor.lanes % actor.actors or (engine == "inline" and actor.actors > 1):
-            raise UsageError(
-                f"actor.actors is {actor.actors}: use a divisor of actor.lanes ({actor.lanes}), "
-                "and 1 with the inline engine"
+                f"actor.actors is {actors}: use at most {most} with the {self.run.engine} engine"
             )
         least = max(replay.min_steps, learner.burn_in_steps + learner.unroll_steps) + segment
         if replay.capacity_steps < least:
@@ -124,14 +97,27 @@ def field_types() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def field_docs() -> dict[str, tuple[str, str]]:
     """For every `section.field`: what it means, and the source of its default."""
     docs = {}
     for section, cls in SECTIONS.items():
-        for name, doc in _docstrings(cls):
-            meaning, _, source = doc.rstrip("]").rpartition("[")
+        for name, doc in _docstrings(cls).items():
+            meaning, _, source = " ".join(doc.split()).rstrip("]").rpartition("[")
             docs[f"{section}.{name}"] = (meaning.strip(), source)
     return docs
+
+
+def _docstrings(cls: type) -> dict[str, str]:
+    """The docstring under each field, inherited ones first; pydantic reads a class's own."""
+    documented = pydantic.ConfigDict(use_attribute_docstrings=True)
+    found = {}
+    for base in filter(is_dataclass, reversed(cls.__mro__)):
+        model = pydantic.create_model("Documented", __config__=documented, of=(base, ...))
+        for name, entry in model.model_json_schema()["$defs"][base.__name__]["properties"].items():
+            if "description" in entry:
+                found[name] = entry["description"]
+    return found
 
 
 def values(config: Config) -> dict[str, Any]:
@@ -168,19 +154,16 @@ def resolve(preset: str, overrides: Mapping[str, Any]) -> Resolved:
     Raises:
       UsageError: unknown preset, field or value; one line, with the nearest name.
     """
-    flat = {name: (value, "default") for name, value in values(Config()).items()}
-    for name, (value, origin) in _preset_values(preset).items():
-        flat[name] = (value, f"preset {origin}")
-    for name, value in overrides.items():
-        flat[name] = (_validated(name, value, where="on the command line"), "flag")
-    config = from_values({name: value for name, (value, _) in flat.items()})
-    return Resolved(config, {name: origin for name, (_, origin) in flat.items()}, preset)
-
-
-def from_values(flat: Mapping[str, Any]) -> Config:
-    """A configuration from all its `section.field` values."""
-    nested = _nested(flat)
-    return Config(**{section: cls(**nested[section]) for section, cls in SECTIONS.items()})
+    given = {
+        name: (value, f"preset {origin}")
+        for name, (value, origin) in _preset_values(preset).items()
+    }
+    given |= {name: (value, _FLAG) for name, value in overrides.items()}
+    origins = dict.fromkeys(field_types(), "default") | {
+        name: origin for name, (_, origin) in given.items()
+    }
+    config = _validated({name: value for name, (value, _) in given.items()}, origins)
+    return Resolved(config, origins, preset)
 
 
 def preset_paths() -> dict[str, Path]:
@@ -192,7 +175,7 @@ def preset_paths() -> dict[str, Path]:
 
 def dump(config: Config, **top: Any) -> str:
     """TOML text of a configuration, under top-level keys such as game and seed."""
-    return tomli_w.dumps({**top, **_nested(values(config))})
+    return tomli_w.dumps({**top, **asdict(config)})
 
 
 def load(path: Path) -> tuple[Config, dict[str, Any]]:
@@ -204,21 +187,24 @@ def load(path: Path) -> tuple[Config, dict[str, Any]]:
     document = _read_toml(path, "configuration")
     top = {key: value for key, value in document.items() if not isinstance(value, dict)}
     sections = {key: value for key, value in document.items() if isinstance(value, dict)}
-    flat = dict(_flattened(sections, where=f"in {path}"))
-    defaults = values(Config())
-    missing = [f"{name} (default {defaults[name]})" for name in defaults if name not in flat]
+    given = _flattened(sections, where=f"in {path}")
+    missing = [
+        f"{name} (default {default})"
+        for name, default in values(Config()).items()
+        if name not in given
+    ]
     if missing:
         raise UsageError(
             f"{path} lacks {', '.join(missing)}: it is of another version, or harmed; add what it "
             "was trained with"
         )
-    return from_values(flat), top
+    return _validated(given, dict.fromkeys(given, str(path))), top
 
 
 def changed(config: Config, overrides: Mapping[str, Any]) -> Config:
     """The configuration with the flags' values, which are checked as `resolve` does."""
-    given = {n: _validated(n, v, where="on the command line") for n, v in overrides.items()}
-    return from_values(values(config) | given)
+    origins = dict.fromkeys(overrides, _FLAG)
+    return _validated(values(config) | dict(overrides), origins)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -229,10 +215,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
     }
 
 
-def expect_fields(names: Iterable[str]) -> None:
+def expect_fields(names: Iterable[str], where: str = "on the command line") -> None:
     """Raises UsageError, with the nearest name, unless all are `section.field`s."""
+    known = field_types()
     for name in names:
-        _type_of(name, "on the command line")
+        if name not in known:
+            raise UsageError(f"unknown field {name!r} {where}{nearest(name, known)}")
 
 
 def _preset_values(preset: str) -> dict[str, tuple[Any, str]]:
@@ -250,7 +238,7 @@ def _preset_values(preset: str) -> dict[str, tuple[Any, str]]:
     base = document.pop("base", None)
     found = {} if base is None else _preset_values(_base_name(base, preset))
     flat = _flattened(document, where=f"in preset {preset}")
-    return found | {name: (value, preset) for name, value in flat}
+    return found | {name: (value, preset) for name, value in flat.items()}
 
 
 def _base_name(base: Any, preset: str) -> str:
@@ -268,48 +256,49 @@ def _read_toml(path: Path, what: str) -> dict[str, Any]:
         raise UsageError(f"{what} {path} is not valid TOML: {error}") from error
 
 
-def _flattened(document: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+def _flattened(document: Mapping[str, Any], where: str) -> dict[str, Any]:
     for section, entries in document.items():
         if section not in SECTIONS or not isinstance(entries, Mapping):
             raise UsageError(f"unknown section {section!r} {where}{nearest(section, SECTIONS)}")
-        for name, value in entries.items():
-            yield f"{section}.{name}", _validated(f"{section}.{name}", value, where)
+    flat = settings_of(document)
+    expect_fields(flat, where)
+    return flat
 
 
-def _type_of(name: str, where: str) -> Any:
-    known = field_types()
-    if name not in known:
-        raise UsageError(f"unknown field {name!r} {where}{nearest(name, known)}")
-    return known[name]
+def _validated(flat: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
+    """The configuration of some `section.field` values, with defaults for the rest.
 
-
-def _validated(name: str, value: Any, where: str) -> Any:
-    kind = _type_of(name, where)
-    if isinstance(value, str) and name == LIST_FIELD:
-        value = value.replace(",", " ").split()
-    try:
-        return pydantic.TypeAdapter(kind).validate_python(value)
-    except pydantic.ValidationError as error:
-        problem = error.errors()[0]["msg"]
-        choices = get_args(kind) if get_origin(kind) is Literal else ()
-        raise UsageError(
-            f"{name} is {value!r} {where}: {problem[0].lower()}{problem[1:]}"
-            f"{nearest(str(value), choices)}"
-        ) from None
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    Raises:
+      UsageError: a field is unknown, or its value not possible: one line, with where it was given.
+    """
+    expect_fields(flat)
     nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name, value in flat.items():
         section, _, key = name.partition(".")
-        nested[section][key] = value
-    return nested
+        is_list = name == LIST_FIELD and isinstance(value, str)
+        nested[section][key] = value.replace(",", " ").split() if is_list else value
+    try:
+        return _CONFIG.validate_python(nested)
+    except pydantic.ValidationError as error:
+        raise UsageError(_complaint(error, flat, origins)) from None
 
 
-def _docstrings(cls: type) -> Iterator[tuple[str, str]]:
-    """(field, the string literal under it) of a dataclass, read from its source."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    for item, following in zip(body.body, body.body[1:], strict=False):
-        if isinstance(item, ast.AnnAssign) and isinstance(following, ast.Expr):
-            yield ast.unparse(item.target), " ".join(ast.literal_eval(following.value).split())
+_CONFIG = pydantic.TypeAdapter(Config)
+
+
+def _complaint(
+    error: pydantic.ValidationError, flat: Mapping[str, Any], origins: Mapping[str, str]
+) -> str:
+    """The first of pydantic's complaints, as a line."""
+    first = error.errors()[0]
+    section, *field_and_item = first["loc"]
+    if not field_and_item:  # of the section's own check, which names the field
+        return f"{section}.{first['ctx']['error']}"
+    name = f"{section}.{field_and_item[0]}"
+    where = "on the command line" if origins[name] == _FLAG else f"in {origins[name]}"
+    value, problem = flat[name], first["msg"]
+    choices = map(str, get_args(field_types()[name]))
+    return (
+        f"{name} is {value!r} {where}: {problem[0].lower()}{problem[1:]}"
+        f"{nearest(str(value), choices)}"
+    )

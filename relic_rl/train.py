@@ -5,11 +5,11 @@
                              metrics, evaluation and checkpoints when due
     at the end:              evaluate, checkpoint, draw the curves
 
-`Training` is the composition root: what it builds sees plain values, not the configuration.
+`Training` is the composition root: what it builds sees its own options, not the configuration.
 """
 
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,8 @@ class Training:
         self.stopwatch = Stopwatch()
         self.clock = TrainingClock(self.progress.minutes)
         self.incarnation = resumed_incarnation(config.run.engine, state)
-        envs = build.make_actor_envs(config, game, seed=seed, incarnation=self.incarnation)
-        self.agent = build.make_agent(config, envs[0], seed=seed, device=self.device)
+        with closing(build.make_env(config, game, lanes=1, seed=seed)) as env:
+            self.agent = build.make_agent(config, env, seed=seed, device=self.device)
         self.replay = build.make_replay(config, seed=seed)
         self.batches = build.make_batches(config, self.replay, self.device)
         self.learner = Learner(
@@ -81,7 +81,6 @@ class Training:
         self.engine = build.make_engine(
             config,
             game,
-            envs,
             self.agent,
             epsilons,
             seed=seed,

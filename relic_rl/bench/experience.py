@@ -1,7 +1,7 @@
 """Experience of the real game, by an actor of random weights, for the parts to work on."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cache
 
@@ -30,11 +30,11 @@ def random_actor(
     """An actor of random weights on the real game."""
     lanes = lanes or config.actor.lanes
     config = replace(config, actor=replace(config.actor, lanes=lanes, actors=1))
-    envs = build.make_actor_envs(config, game, seed=0, incarnation=0)
-    agent = build.make_agent(config, envs[0], seed=0, device=device)
+    env = build.make_env(config, game, lanes=lanes, seed=0)
+    agent = build.make_agent(config, env, seed=0, device=device)
     epsilons = build.make_epsilons(config)
     actor = build.make_actor(
-        config, envs[0], agent, epsilons, seed=0, number=0, incarnation=0, stopwatch=Stopwatch()
+        config, env, agent, epsilons, seed=0, number=0, incarnation=0, stopwatch=Stopwatch()
     )
     try:
         yield actor
@@ -45,11 +45,16 @@ def random_actor(
 @contextmanager
 def random_engine(config: Config, device: torch.device) -> Iterator[tuple[Engine, R2D2Agent]]:
     """The engine that the configuration names, on the real game, and whose weights it acts with."""
-    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
-    agent = build.make_agent(config, envs[0], seed=0, device=device)
-    epsilons = build.make_epsilons(config)
+    with closing(build.make_env(config, GAME, lanes=1, seed=0)) as env:
+        agent = build.make_agent(config, env, seed=0, device=device)
     engine = build.make_engine(
-        *(config, GAME, envs, agent, epsilons), seed=0, incarnation=0, stopwatch=Stopwatch()
+        config,
+        GAME,
+        agent,
+        build.make_epsilons(config),
+        seed=0,
+        incarnation=0,
+        stopwatch=Stopwatch(),
     )
     try:
         yield engine, agent

@@ -25,6 +25,7 @@ from relic_rl.config import Config
 from relic_rl.errors import UsageError
 from relic_rl.machine import devices
 from relic_rl.machine.capacity import cores
+from relic_rl.runtime.engines import ENGINES
 
 PARTS: dict[str, Callable[[Config], Results]] = {
     # First: memory that another part has freed would serve it, and its growth would not be seen.
@@ -64,7 +65,7 @@ def run(
     if json_file is not None:
         _expect_writable(json_file)
     laptop = configuration.resolve("laptop", overrides).config
-    if laptop.run.engine == "ray":
+    if ENGINES[laptop.run.engine].needs_cluster:
         raise UsageError("run.engine is ray: use --engine ray, which measures what concerns Ray")
     devices.set_threads(laptop)
     console = Console(highlight=False, soft_wrap=True)

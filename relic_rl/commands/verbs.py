@@ -13,6 +13,8 @@ import tyro
 
 from relic_rl.commands.arguments import lanes_of_actors, with_flags
 from relic_rl.errors import UsageError
+from relic_rl.runtime.engines import EngineName
+from relic_rl.runtime.options import TrackingMode
 
 Game = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")]
 RunDir = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
@@ -38,7 +40,7 @@ class Train:
     """Environment frames to train for, or until the preset's minutes (0: no limit) are over."""
     minutes: float | None = None
     """Minutes to train for; same as --run.minutes."""
-    engine: Literal["inline", "threads", "ray"] | None = None
+    engine: EngineName | None = None
     """Who acts where; same as --run.engine."""
     actors: int | None = None
     """Actors that share the lanes; same as --actor.actors."""
@@ -46,7 +48,7 @@ class Train:
     """With --actors: environments of each; --actor.lanes is their product."""
     ray_address: str | None = None
     """local, auto, HOST:PORT or ray://HOST:PORT; same as --run.ray_address."""
-    track: Literal["off", "offline", "online"] | None = None
+    track: TrackingMode | None = None
     """Whether wandb mirrors the metrics; same as --run.track."""
 
     def run(self, overrides: dict[str, str]) -> None:
@@ -133,9 +135,9 @@ class Sweep:
     """Environment frames of each run, or until the preset's minutes (0: no limit) are over."""
     minutes: float | None = None
     """Minutes of each run; same as --run.minutes."""
-    engine: Literal["inline", "threads", "ray"] | None = None
+    engine: EngineName | None = None
     """Who acts where; same as --run.engine."""
-    track: Literal["off", "offline", "online"] | None = None
+    track: TrackingMode | None = None
     """Whether wandb mirrors the metrics, grouped by sweep; same as --run.track."""
     backend: Literal["local", "ray"] | None = None
     """Processes here, or of a cluster that shares the folder; by default as begun, first local."""
@@ -197,7 +199,7 @@ class Watch:
     """Of the episodes: the first is that of `relic-rl evaluate --episodes 1`."""
     max_frames: int | None = None
     """Of the film; 60 are a second."""
-    track: Literal["off", "offline", "online"] = "off"
+    track: TrackingMode = "off"
     """Whether the film goes to the run's place in wandb."""
 
     def run(self, overrides: dict[str, str]) -> None:
@@ -295,7 +297,7 @@ class Report:
     allow_mixed: bool = False
     """Accept runs of different protocols or emulator versions, or of different settings in one
     column, and say so in the report."""
-    track: Literal["off", "offline", "online"] = "off"
+    track: TrackingMode = "off"
     """Whether the report's files go to wandb, in the group of the sweep."""
 
     def run(self, overrides: dict[str, str]) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import torch
 
+from envs.options import FRAME_SIDE_PIXELS
 from relic_rl.config import Config
 from relic_rl.errors import ResourceError
 from relic_rl.machine.capacity import available_bytes
 from relic_rl.machine.devices import uses_gpu
+from relic_rl.runtime.engines import ENGINES
 
 STEP_BYTES = 700
 """Of the replay a step, with a margin: 266 as the mean of 57 games, 1,390 of the worst, as
@@ -23,7 +25,8 @@ _CHECKPOINTS_ON_DISK = 3
 """Two are kept while the next is staged."""
 _NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 """In torch's, CUDA's and cuBLAS's words."""
-_FRAME_PIXELS, _ACTIONS = 84 * 84, 18
+_FRAME_PIXELS = FRAME_SIDE_PIXELS**2
+_ACTIONS = 18
 
 
 def check_resources(config: Config, run_dir: Path) -> None:
@@ -57,8 +60,9 @@ def check_resources(config: Config, run_dir: Path) -> None:
         and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed
     ):
         raise ResourceError(
-            f"run.engine ray needs about {_gib(needed)} of shared memory, {_gib(free)} are free at "
-            f"{SHARED_MEMORY}: enlarge it (docker run --shm-size), or use --engine threads"
+            f"run.engine {config.run.engine} needs about {_gib(needed)} of shared memory, "
+            f"{_gib(free)} are free at {SHARED_MEMORY}: enlarge it (docker run --shm-size), or use "
+            "an engine without a cluster"
         )
 
 
@@ -106,8 +110,8 @@ def disk_bytes(config: Config) -> int:
 
 
 def shared_memory_bytes(config: Config) -> int:
-    """What the engine will put there: only ray does, parameters above all, two versions at once."""
-    if config.run.engine != "ray":
+    """What a cluster will put there: parameters above all, two versions at once."""
+    if not ENGINES[config.run.engine].needs_cluster:
         return 0
     return 2 * parameter_bytes(config) + config.actor.lanes * 2**20
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-Mode = Literal["off", "offline", "online"]
+from relic_rl.runtime.options import TrackingMode
 
 QUEUE_ITEMS = 4096
 INIT_SECONDS = 15.0
@@ -42,7 +42,7 @@ class Tracker:
     """
 
     id: str | None = None
-    mode: Mode = "off"
+    mode: TrackingMode = "off"
     dropped_items: int = 0
 
     def log(self, row: Mapping[str, object]) -> None:
@@ -59,7 +59,7 @@ class Tracker:
 
 
 def make_tracker(
-    mode: Mode,
+    mode: TrackingMode,
     run_dir: Path,
     config: Mapping[str, object],
     *,
@@ -118,7 +118,7 @@ def without_secrets(config: Mapping[str, object]) -> dict[str, object]:
 class _WandbTracker(Tracker):
     def __init__(
         self,
-        mode: Mode,
+        mode: TrackingMode,
         run_dir: Path,
         run_id: str,
         arguments: Mapping[str, Any],
@@ -162,7 +162,7 @@ class _WandbTracker(Tracker):
         except queue.Full:
             self.dropped_items += 1
 
-    def _work(self, mode: Mode, arguments: dict[str, Any]) -> None:
+    def _work(self, mode: TrackingMode, arguments: dict[str, Any]) -> None:
         run, self.mode = _start_run(mode, arguments, self._close_seconds - _FINISH_SECONDS)
         failed = False
         while True:
@@ -186,7 +186,9 @@ class _WandbTracker(Tracker):
             _log.warning("wandb did not finish: %s", _first_line(error))
 
 
-def _start_run(mode: Mode, arguments: dict[str, Any], upload_seconds: float) -> tuple[Any, Mode]:
+def _start_run(
+    mode: TrackingMode, arguments: dict[str, Any], upload_seconds: float
+) -> tuple[Any, TrackingMode]:
     """A wandb run, online if that is asked for and possible, else offline; else None and "off"."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")

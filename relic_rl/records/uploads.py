@@ -8,18 +8,19 @@ from pathlib import Path
 
 from relic_rl.errors import UserError
 from relic_rl.records.run_folder import SWEEP_FILE, names_of
-from relic_rl.records.tracking import Mode, make_tracker
+from relic_rl.records.tracking import make_tracker
+from relic_rl.runtime.options import TrackingMode
 
 _CLOSE_SECONDS = 120.0
 
 
-def upload_film(run_dir: Path, video: Path, mode: Mode, tracker_id: str) -> None:
+def upload_film(run_dir: Path, video: Path, mode: TrackingMode, tracker_id: str) -> None:
     """Gives a film to the tracked run that it is of, and says so."""
     name, sweep = names_of(run_dir)
     _upload(run_dir, [video], mode, name=name, group=sweep, job_type="train", run_id=tracker_id)
 
 
-def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: Mode) -> None:
+def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: TrackingMode) -> None:
     """Gives a report's files to a run of their own, and says so.
 
     Args:
@@ -41,7 +42,7 @@ def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: Mode) ->
 def _upload(
     folder: Path,
     files: Sequence[Path],
-    mode: Mode,
+    mode: TrackingMode,
     *,
     name: str,
     group: str | None,

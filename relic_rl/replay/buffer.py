@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from agents.sequences import SequenceOptions
+from relic_rl.replay.options import ReplayOptions
 from relic_rl.replay.segment import Segment, SegmentName
-from relic_rl.replay.sequences import Draw, SequenceBatch, SequenceGeometry, decode
+from relic_rl.replay.sequences import Draw, SequenceBatch, decode
 from relic_rl.replay.store import SegmentStore
 from relic_rl.replay.sum_tree import SumTree
 
@@ -36,58 +38,26 @@ class ReplayBuffer:
     """Prioritised replay of sequences made of segments. Its length is what can be drawn.
 
     Args:
-      capacity_steps: agent steps kept; beyond, the oldest segments are evicted.
-      max_bytes: resident bytes kept, as estimated by `Segment.resident_bytes`; likewise.
-      segment_steps: length of every segment but an episode's last.
-      burn_in_steps: 0, or segment_steps. R2D2: 40.
-      unroll_steps: steps trained on, a multiple of segment_steps. R2D2: 80.
-      n_steps: of the n-step targets, at most segment_steps. R2D2: 5.
+      options: what is kept and what is preferred.
+      sequence: how sequences lie over segments.
       frame_stack: frames of one observation. R2D2: 4.
       rng: source of all draws. Its state is JSON-able for PCG64, numpy's default.
-      priority_exponent: of the priorities in the probabilities, in [0, 1]; 0 draws uniformly.
-      priority_mix: η in η·max|δ| + (1 - η)·mean|δ|, for a sequence's first priority.
-      importance_exponent: β of the weights, in [0, 1].
-
-    Raises:
-      ValueError: an argument is out of its range, or capacity_steps cannot hold one sequence.
     """
 
     def __init__(
         self,
+        options: ReplayOptions,
+        sequence: SequenceOptions,
         *,
-        capacity_steps: int,
-        max_bytes: int,
-        segment_steps: int,
-        burn_in_steps: int,
-        unroll_steps: int,
-        n_steps: int,
         frame_stack: int,
         rng: np.random.Generator,
-        priority_exponent: float = 0.9,
-        priority_mix: float = 0.9,
-        importance_exponent: float = 0.6,
     ) -> None:
-        self.geometry = SequenceGeometry(
-            segment_steps, burn_in_steps, unroll_steps, n_steps, frame_stack
-        )
-        needed_steps = burn_in_steps + unroll_steps + segment_steps
-        if capacity_steps < needed_steps:
-            raise ValueError(
-                f"capacity_steps is {capacity_steps}; one sequence's segments hold {needed_steps}"
-            )
-        for name, value in (
-            ("priority_exponent", priority_exponent),
-            ("priority_mix", priority_mix),
-            ("importance_exponent", importance_exponent),
-        ):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}, must be in [0, 1]")
-        self._priority_exponent = priority_exponent
-        self._priority_mix = priority_mix
-        self._importance_exponent = importance_exponent
+        self._options = options
+        self._sequence = sequence
+        self._frame_stack = frame_stack
         self._rng = rng
         self._lock = threading.RLock()
-        self._store = SegmentStore(capacity_steps, max_bytes)
+        self._store = SegmentStore(options.capacity_steps, options.max_bytes)
         self._tree = SumTree()  # by slot; 0: cannot be drawn
         self._layout: _Layout | None = None
         self._sequences = 0
@@ -99,11 +69,6 @@ class ReplayBuffer:
         return self._sequences
 
     @property
-    def segments(self) -> int:
-        """Resident segments."""
-        return len(self._store)
-
-    @property
     def steps(self) -> int:
         """Resident agent steps."""
         return self._store.steps
@@ -112,11 +77,6 @@ class ReplayBuffer:
     def bytes(self) -> int:
         """Resident bytes, estimated."""
         return self._store.bytes
-
-    @property
-    def evicted_steps(self) -> int:
-        """Agent steps evicted since the run began."""
-        return self._store.evicted_steps
 
     @property
     def stale_priorities(self) -> int:
@@ -172,7 +132,7 @@ class ReplayBuffer:
             generations = self._store.generations(slots)
             collected = [self._collect(slot) for slot in slots.tolist()]
             sequences, newest_env_steps = self._sequences, self._newest_env_steps
-        weights = (sequences * probabilities) ** -self._importance_exponent
+        weights = (sequences * probabilities) ** -self._options.importance_exponent
         ages = [
             newest_env_steps - segments[int(has_burn_in)].created_env_steps
             for has_burn_in, segments in collected
@@ -193,7 +153,7 @@ class ReplayBuffer:
         Raises:
           SegmentError: a segment is damaged.
         """
-        return decode(draw, self.geometry)
+        return decode(draw, self._sequence)
 
     def sample(self, batch_sequences: int) -> SequenceBatch:
         """Draws and decodes; raises what these raise."""
@@ -263,7 +223,7 @@ class ReplayBuffer:
             state = self._store.state()
             return state | {
                 "leaves": self._tree.get(state["slots"]),
-                "priority_exponent": self._priority_exponent,
+                "priority_exponent": self._options.priority_exponent,
                 "stale_priorities": self._stale_priorities,
                 "newest_env_steps": self._newest_env_steps,
                 "rng": self._rng.bit_generator.state,
@@ -289,7 +249,7 @@ class ReplayBuffer:
             for segment in self._store.since(0):
                 self._check_fits(segment)
                 self._layout = _Layout.of(segment)
-            exponent = state.get("priority_exponent", self._priority_exponent)
+            exponent = state.get("priority_exponent", self._options.priority_exponent)
             stored = zip(state["slots"].tolist(), state["leaves"].tolist(), strict=True)
             leaves = np.array([self._restored_leaf(slot, leaf, exponent) for slot, leaf in stored])
             self._tree.set(state["slots"], leaves)
@@ -307,7 +267,7 @@ class ReplayBuffer:
 
     def _refresh_sequences(self, name: SegmentName) -> None:
         """Opens or closes to draws the sequences that need this segment, just come or gone."""
-        reach = self.geometry.unroll_segments
+        reach = self._sequence.unroll_segments
         around = [self._store.find(name.shifted(offset)) for offset in range(-reach, reach + 1)]
         for start in range(reach + 1):
             first = around[start]
@@ -319,7 +279,7 @@ class ReplayBuffer:
 
     def _needed(self, name: SegmentName) -> list[Segment] | None:
         """Returns what the sequence that starts there trains on and looks ahead to, if complete."""
-        reach = range(self.geometry.unroll_segments + 1)
+        reach = range(self._sequence.unroll_segments + 1)
         return _until_end(self._store.find(name.shifted(offset)) for offset in reach)
 
     def _restored_leaf(self, slot: int, leaf: float, exponent: float) -> float:
@@ -327,21 +287,21 @@ class ReplayBuffer:
         needed = self._needed(self._store.at(slot).name)
         if needed is None:
             return 0.0
-        if leaf > 0 and exponent == self._priority_exponent:
+        if leaf > 0 and exponent == self._options.priority_exponent:
             return leaf  # to the last bit; of another unroll, a guess until it is drawn
         if leaf > 0 and exponent > 0:
             return float(self._leaf(np.array(leaf ** (1 / exponent))))
         # It was not complete, or an exponent of 0 has made all priorities alike.
-        return self._first_leaf(needed[: self.geometry.unroll_segments])
+        return self._first_leaf(needed[: self._sequence.unroll_segments])
 
     def _first_leaf(self, unroll: list[Segment]) -> float:
         td_max = max(segment.td_max for segment in unroll)
         td_mean = sum(segment.td_sum for segment in unroll) / sum(s.steps for s in unroll)
-        priority = self._priority_mix * td_max + (1 - self._priority_mix) * td_mean
-        return float(self._leaf(np.array(priority)))
+        mix = self._options.priority_mix
+        return float(self._leaf(np.array(mix * td_max + (1 - mix) * td_mean)))
 
     def _leaf(self, priorities: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.maximum(priorities, MIN_PRIORITY) ** self._priority_exponent
+        return np.maximum(priorities, MIN_PRIORITY) ** self._options.priority_exponent
 
     def _set_leaf(self, slot: int, leaf: float) -> None:
         was_drawable = bool(self._tree.get(slot)[0] > 0)
@@ -354,20 +314,20 @@ class ReplayBuffer:
         name = self._store.at(slot).name
         needed = self._needed(name)
         assert needed is not None, f"{name} can be drawn but is incomplete"
-        burn_in = self._store.find(name.shifted(-1)) if self.geometry.burn_in_steps else None
+        burn_in = self._store.find(name.shifted(-1)) if self._sequence.burn_in_steps else None
         return (False, tuple(needed)) if burn_in is None else (True, (burn_in, *needed))
 
     def _check_fits(self, segment: Segment) -> None:
-        full_steps = self.geometry.segment_steps
+        full_steps = self._sequence.segment_steps
         if segment.steps > full_steps or (segment.steps < full_steps and not segment.ended):
             raise ValueError(
                 f"segment {segment.name} has {segment.steps} steps; segment_steps is {full_steps}, "
                 "and only an episode's last segment may be shorter"
             )
-        if segment.history_frames != self.geometry.history_frames:
+        if segment.history_frames != self._frame_stack - 1:
             raise ValueError(
                 f"segment {segment.name} has {segment.history_frames} history frames; frame_stack "
-                f"{self.geometry.frame_stack} needs {self.geometry.history_frames}"
+                f"{self._frame_stack} needs {self._frame_stack - 1}"
             )
         layout = _Layout.of(segment)
         if self._layout not in (None, layout):

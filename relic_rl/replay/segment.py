@@ -227,11 +227,20 @@ def encode_segment(
     compressed = _codecs.compressor.compress(np.ascontiguousarray(frames).data)
     try:
         header = _HEADER.pack(
-            *(_MAGIC, _VERSION, _TERMINATED * terminated | _TRUNCATED * truncated, history_frames),
-            *(steps, *frames.shape[1:], previous_action),
-            *(recurrent_state.shape[1], len(compressed)),
-            *(*name, created_env_steps),
-            *(previous_reward, td_max, td_sum),
+            _MAGIC,
+            _VERSION,
+            _TERMINATED * terminated | _TRUNCATED * truncated,
+            history_frames,
+            steps,
+            *frames.shape[1:],
+            previous_action,
+            recurrent_state.shape[1],
+            len(compressed),
+            *name,
+            created_env_steps,
+            previous_reward,
+            td_max,
+            td_sum,
         )
     except (struct.error, OverflowError) as error:
         raise SegmentError(_at(name, f"a value does not fit the header: {error}")) from error

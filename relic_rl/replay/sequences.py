@@ -1,9 +1,8 @@
 """Sequences: what the learner trains on, as views over consecutive segments of one episode.
 
-A sequence has `burn_in_steps` + `unroll_steps` + `n_steps` rows: the burn-in segment, the unrolled
-segments, and the steps that the last n-step targets look ahead to. Nothing is invented at its ends:
-without a burn-in segment those rows are empty; after an episode's last step follows one row with
-the final observation, if there is room, and then empty rows. Rows are time, columns the batch.
+`agents.sequences` says which rows a sequence has. Nothing is invented at its ends: without a
+burn-in segment those rows are empty; after an episode's last step follows one row with the final
+observation, if there is room, and then empty rows. Rows are time, columns the batch.
 
     row                0 ......... burn_in ............. burn_in + unroll ....... L
     segments           | k - 1      | k, k + 1, ...       | the first n of the next |
@@ -15,60 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.sequences import SequenceOptions
 from relic_rl.replay.segment import Segment
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceGeometry:
-    """How the sequences of a run lie over its segments.
-
-    Raises:
-      ValueError: a length does not fit the segments.
-    """
-
-    segment_steps: int
-    burn_in_steps: int
-    """0, or one segment."""
-    unroll_steps: int
-    """A multiple of the segment's steps."""
-    n_steps: int
-    """What follows the unroll; at most one segment."""
-    frame_stack: int
-
-    def __post_init__(self) -> None:
-        if self.segment_steps < 1:
-            raise ValueError(f"segment_steps is {self.segment_steps}, must be at least 1")
-        if self.burn_in_steps not in (0, self.segment_steps):
-            raise ValueError(
-                f"burn_in_steps is {self.burn_in_steps}, must be 0 or segment_steps "
-                f"({self.segment_steps})"
-            )
-        if self.unroll_steps < 1 or self.unroll_steps % self.segment_steps:
-            raise ValueError(
-                f"unroll_steps is {self.unroll_steps}, must be a multiple of segment_steps "
-                f"({self.segment_steps})"
-            )
-        if not 1 <= self.n_steps <= self.segment_steps:
-            raise ValueError(
-                f"n_steps is {self.n_steps}, must be in 1..segment_steps ({self.segment_steps})"
-            )
-        if self.frame_stack < 1:
-            raise ValueError(f"frame_stack is {self.frame_stack}, must be at least 1")
-
-    @property
-    def unroll_segments(self) -> int:
-        """Segments that a sequence trains on."""
-        return self.unroll_steps // self.segment_steps
-
-    @property
-    def history_frames(self) -> int:
-        """Frames before the first row."""
-        return self.frame_stack - 1
-
-    @property
-    def rows(self) -> int:
-        """L: the rows of a sequence."""
-        return self.burn_in_steps + self.unroll_steps + self.n_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +73,7 @@ class SequenceBatch:
     """int64[B]."""
 
 
-def decode(draw: Draw, geometry: SequenceGeometry) -> SequenceBatch:
+def decode(draw: Draw, sequence: SequenceOptions) -> SequenceBatch:
     """Decompresses and lays out a draw. Pure: needs no lock, and releases the GIL in zstd.
 
     Each segment is decompressed once and only as far as its rows reach.
@@ -134,13 +81,11 @@ def decode(draw: Draw, geometry: SequenceGeometry) -> SequenceBatch:
     Raises:
       SegmentError: a segment is damaged.
     """
-    B, L = len(draw.segments), geometry.rows
+    B, L = len(draw.segments), sequence.rows
     first = draw.segments[0][0]
-    D = first.state_size
+    D, history = first.state_size, first.history_frames
     batch = SequenceBatch(
-        frames=np.zeros(
-            (L + geometry.history_frames, B, first.frame_height, first.frame_width), np.uint8
-        ),
+        frames=np.zeros((L + history, B, first.frame_height, first.frame_width), np.uint8),
         previous_actions=np.full((L, B), -1, np.int64),
         previous_rewards=np.zeros((L, B), np.float32),
         actions=np.zeros((L, B), np.int64),
@@ -159,10 +104,10 @@ def decode(draw: Draw, geometry: SequenceGeometry) -> SequenceBatch:
     for column, (segments, has_burn_in) in enumerate(columns):
         batch.state[:, column] = segments[0].recurrent_state
         batch.unroll_state[:, column] = segments[int(has_burn_in)].recurrent_state
-        row = 0 if has_burn_in else geometry.burn_in_steps
+        row = 0 if has_burn_in else sequence.burn_in_steps
         for segment in segments:
             # A later segment's history is the end of the one before: it is already in place.
-            known_frames = 0 if segment is segments[0] else geometry.history_frames
+            known_frames = 0 if segment is segments[0] else history
             row = _place(batch, column, row, segment, known_frames)
     return batch
 

@@ -34,16 +34,9 @@ class SegmentStore:
     Args:
       capacity_steps: agent steps kept.
       max_bytes: resident bytes kept, as estimated by `Segment.resident_bytes`.
-
-    Raises:
-      ValueError: a limit is below 1.
     """
 
     def __init__(self, capacity_steps: int, max_bytes: int) -> None:
-        if capacity_steps < 1 or max_bytes < 1:
-            raise ValueError(
-                f"capacity_steps is {capacity_steps} and max_bytes {max_bytes}: at least 1 each"
-            )
         self._capacity_steps = capacity_steps
         self._max_bytes = max_bytes
         self._slot_by_name: dict[SegmentName, int] = {}

@@ -9,6 +9,7 @@ from torch import Tensor
 from agents.agent import R2D2Agent
 from relic_rl.replay.segment import SegmentName
 from relic_rl.runtime.actor import Collected
+from relic_rl.runtime.engines import ENGINES
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +44,9 @@ class Engine(Protocol):
 def resumed_incarnation(engine: str, state: dict[str, Any] | None) -> int:
     """The incarnation in which a run's actors go on from a checkpoint.
 
-    The inline engine goes on in its own episodes. Whoever else takes over starts all anew, in an
-    incarnation above every one of the run: no segment's name and no seed is used twice, however
-    many actors there were in between.
+    An engine that resumes exactly goes on in its own episodes. Whoever else takes over starts all
+    anew, in an incarnation above every one of the run: no segment's name and no seed is used twice,
+    however many actors there were in between.
 
     Args:
       engine: that goes on, by name.
@@ -70,14 +71,14 @@ def resumed_generator(engine: str, state: dict[str, Any], own: Tensor) -> Tensor
       own: that of the new generator, which stays where the checkpoint's is another device's.
 
     Raises:
-      ValueError: it is another device's, and the inline engine is to go on to the last bit.
+      ValueError: it is another device's, and the engine is to go on to the last bit.
     """
     saved = torch.from_numpy(state["agent_generator"])
     if saved.shape == own.shape:
         return saved
     if _goes_on_exactly(engine, state):
         raise ValueError(
-            "the inline engine cannot go on to the last bit on another kind of device: give "
+            f"the {engine} engine cannot go on to the last bit on another kind of device: give "
             "--run.engine threads --allow-change run.engine; or --run.device cpu --allow-change "
             "run.device, if it was trained on a CPU"
         )
@@ -87,4 +88,4 @@ def resumed_generator(engine: str, state: dict[str, Any], own: Tensor) -> Tensor
 
 def _goes_on_exactly(engine: str, state: dict[str, Any]) -> bool:
     """Whether the checkpoint holds the emulators' moment, and the engine takes it up."""
-    return engine == "inline" and "actor" in state["engine"]
+    return ENGINES[engine].resumes_exactly and "actor" in state["engine"]

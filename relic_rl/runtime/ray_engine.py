@@ -15,7 +15,6 @@ exploration under new names. Whoever answers was checked to have our versions fi
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,10 +23,10 @@ from typing import Any
 from agents.agent import R2D2Agent
 from relic_rl.errors import UserError
 from relic_rl.replay.segment import Segment
-from relic_rl.runtime.actor import Actor, Collected
+from relic_rl.runtime.actor import Collected
+from relic_rl.runtime.engines import Crew
 from relic_rl.runtime.ray_actor import Place, RemoteActor, Round
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
-from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.runtime.versions import difference, fingerprint
 from relic_rl.runtime.watchdog import STALL_SECONDS
 
@@ -77,40 +76,26 @@ class RayEngine:
 
     Args:
       cluster: joined; closed with the engine.
-      game: what is played, to compare versions for.
-      make_actor: makes the actor of a number and an incarnation, in a process of its own.
-      actors: how many.
-      first_incarnation: theirs; each restart takes the next.
-      round_steps: steps of every lane per answer.
-      refresh_steps: steps of every lane before an actor takes newer parameters.
-      stopwatch: times "waiting" for actors.
+      crew: the run's actors; they act alone.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        game: str,
-        make_actor: Callable[[int, int], Actor],
-        *,
-        actors: int,
-        first_incarnation: int,
-        round_steps: int,
-        refresh_steps: int,
-        stopwatch: Stopwatch,
-    ) -> None:
+    def __init__(self, cluster: Cluster, crew: Crew) -> None:
         self._cluster, self._ray = cluster, cluster.ray
-        self._game = game
-        self._fingerprint = fingerprint(game)
-        self._make_actor = make_actor
-        self._round_steps = round_steps
-        self._refresh_steps = refresh_steps
-        self._stopwatch = stopwatch
+        self._game = crew.game
+        self._fingerprint = fingerprint(crew.game)
+        self._make_actor = crew.alone
+        self._refresh_steps = crew.actors.refresh_steps
+        self._round_steps = round_steps(
+            crew.actors.lanes_per_actor, crew.segment_steps, self._refresh_steps
+        )
+        self._stopwatch = crew.stopwatch
         remote = self._ray.remote(
             num_cpus=1, max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD"
         )
         self._remote: Any = remote(RemoteActor)
         self._seats = [
-            _Seat(number, first_incarnation, self._remote.remote()) for number in range(actors)
+            _Seat(number, crew.incarnation, self._remote.remote())
+            for number in range(crew.actors.actors)
         ]
         self._hungry = list(self._seats)
         self._asked: dict[Any, tuple[_Seat, str]] = {}
@@ -204,8 +189,13 @@ class RayEngine:
             seat.version_updates, seat.steps_since_refresh = self._version_updates, 0
         seat.steps_since_refresh += self._round_steps
         asked = self._ask(
-            *(seat, "act", seat.incarnation, self._round_steps, self._env_steps),
-            *(self._version_updates, parameters),
+            seat,
+            "act",
+            seat.incarnation,
+            self._round_steps,
+            self._env_steps,
+            self._version_updates,
+            parameters,
         )
         seat.rounds.add(asked)
 

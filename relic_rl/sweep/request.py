@@ -20,12 +20,12 @@ from typing import Any, Literal
 import pydantic
 import tomli_w
 
+from agents.bounds import PositiveInt
 from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.run_folder import NO_GRID, SWEEP_FILE, write_whole
 from relic_rl.run_game import game_slug
-from relic_rl.settings import PositiveInt
 
 PRESET_FILE = "preset.toml"
 

@@ -12,7 +12,6 @@ from agents.representation.objective import ContrastOptions
 from envs.atari import RESEED_STEPS
 from envs.protocol import PROTOCOLS
 from relic_rl import build
-from relic_rl import config as configuration
 from relic_rl.config import resolve
 from relic_rl.errors import UsageError
 from relic_rl.evaluation import evaluate
@@ -47,8 +46,8 @@ def test_acting_with_the_momentum_encoder_of_a_shared_one_is_a_users_error() -> 
 def played(number: int, incarnation: int) -> tuple[bytes, bytes]:
     """Frames (on the toy they are the episodes' cues) and actions of an actor's first steps."""
     overrides = {"run.engine": "threads", "actor.actors": 2, "actor.lanes": 8, "run.threads": 1}
-    values = configuration.values(resolve("smoke", overrides).config)
-    actor = build.make_lone_actor(values, TOY_GAME, [1.0] * 8, 0, number, incarnation)
+    config = resolve("smoke", overrides).config
+    actor = build.make_lone_actor(config, TOY_GAME, [1.0] * 8, 0, number, incarnation)
     segments = [segment for _ in range(60) for segment in actor.step().segments]
     actor.close()
     segments.sort(key=lambda segment: segment.name)
@@ -189,7 +188,7 @@ def test_every_value_of_the_configuration_arrives_at_replay_and_actor(
     actor = witnessed(monkeypatch, build, "Actor")
     env = build.make_env(config, TOY_GAME, lanes=3, seed=0)
     agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
-    epsilons = torch.rand(3)
+    epsilons = torch.rand(6)
 
     build.make_replay(config, seed=0)
     build.make_actor(
@@ -197,20 +196,11 @@ def test_every_value_of_the_configuration_arrives_at_replay_and_actor(
     )
 
     shape = {"segment_steps": 8, "n_steps": 2, "frame_stack": 3}
-    assert {name: value for name, value in replay.items() if name != "rng"} == {
-        **shape,
-        "burn_in_steps": 8,
-        "unroll_steps": 16,
-        "capacity_steps": 777,
-        "max_bytes": 12_345_678,
-        "priority_exponent": 0.51,
-        "priority_mix": 0.73,
-        "importance_exponent": 0.42,
-    }
-    parts = {"env", "policy", "stopwatch", "seed", "device"}
+    assert (replay["options"], replay["sequence"]) == (config.replay, config.learner)
+    assert replay["frame_stack"] == 3
+    parts = {"env", "policy", "epsilons", "stopwatch", "seed", "device"}
     assert {name: value for name, value in actor.items() if name not in parts} == {
         **shape,
-        "epsilons": epsilons,
         "actor": 1,
         "incarnation": 4,
         "first_lane": 3,
@@ -220,6 +210,7 @@ def test_every_value_of_the_configuration_arrives_at_replay_and_actor(
         "life_loss_ends_return": True,
     }
     assert actor["env"] is env
+    assert torch.equal(actor["epsilons"], epsilons[3:])
 
 
 def test_an_evaluation_explores_as_much_and_sees_as_many_frames_as_the_configuration_says(

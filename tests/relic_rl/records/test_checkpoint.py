@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 import torch
 
+from agents.sequences import SequenceOptions
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.options import ReplayOptions
 from relic_rl.replay.segment import SegmentName, encode_segment
 
 STEPS = 4
@@ -27,12 +29,8 @@ STEPS = 4
 
 def make_replay(capacity_steps: int = 400) -> ReplayBuffer:
     return ReplayBuffer(
-        capacity_steps=capacity_steps,
-        max_bytes=1 << 30,
-        segment_steps=STEPS,
-        burn_in_steps=0,
-        unroll_steps=STEPS,
-        n_steps=2,
+        ReplayOptions(capacity_steps),
+        SequenceOptions(STEPS, burn_in_steps=0, unroll_steps=STEPS, n_steps=2),
         frame_stack=2,
         rng=np.random.default_rng(3),
     )
@@ -543,12 +541,14 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import torch
+from agents.sequences import SequenceOptions
 from relic_rl.records.checkpoint import CheckpointError, CheckpointStore
 from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.options import ReplayOptions
 import numpy as np
 
-replay = ReplayBuffer(capacity_steps=400, max_bytes=10**9, segment_steps=4, burn_in_steps=0,
-    unroll_steps=4, n_steps=2, frame_stack=2, rng=np.random.default_rng(0))
+replay = ReplayBuffer(ReplayOptions(), SequenceOptions(), frame_stack=2,
+    rng=np.random.default_rng(0))
 store = CheckpointStore(Path(sys.argv[1]))
 
 def save(frames, size):

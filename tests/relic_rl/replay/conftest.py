@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from agents.sequences import SequenceOptions
 from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.options import ReplayOptions
 from relic_rl.replay.segment import Segment, SegmentName, encode_segment
 
 
@@ -77,17 +79,17 @@ def make_episode() -> Callable[..., Episode]:
 def make_buffer() -> Callable[..., ReplayBuffer]:
     """A buffer for segments of 4 steps, unrolled singly, unless told otherwise."""
 
-    def make(**options: Any) -> ReplayBuffer:
-        defaults: dict[str, Any] = {
-            "capacity_steps": 10_000,
-            "max_bytes": 1 << 30,
-            "segment_steps": 4,
-            "burn_in_steps": 4,
-            "unroll_steps": 4,
-            "n_steps": 2,
-            "frame_stack": 3,
-            "rng": np.random.default_rng(0),
-        }
-        return ReplayBuffer(**(defaults | options))
+    def make(frame_stack: int = 3, seed: int = 0, **options: Any) -> ReplayBuffer:
+        """`options` are fields of either record."""
+        replay = {"capacity_steps": 10_000, "max_bytes": 1 << 30}
+        sequence = {"segment_steps": 4, "burn_in_steps": 4, "unroll_steps": 4, "n_steps": 2}
+        for name, value in options.items():
+            (sequence if name in sequence else replay)[name] = value
+        return ReplayBuffer(
+            ReplayOptions(**replay),
+            SequenceOptions(**sequence),
+            frame_stack=frame_stack,
+            rng=np.random.default_rng(seed),
+        )
 
     return make

@@ -26,11 +26,12 @@ def main(address: str) -> None:
         "actor.refresh_steps": 160,  # rounds are a quarter of it: seconds, however slow the core
     }
     config = configuration.resolve("smoke", overrides).config
-    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
-    agent = build.make_agent(config, envs[0], seed=0, device=torch.device("cpu"))
+    env = build.make_env(config, GAME, lanes=1, seed=0)
+    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    env.close()
     epsilons = torch.ones(config.actor.lanes)
     engine = build.make_engine(
-        *(config, GAME, envs, agent, epsilons), seed=0, incarnation=0, stopwatch=Stopwatch()
+        config, GAME, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
     )
     try:
         for _ in range(2):

@@ -16,12 +16,14 @@ from torch import Tensor
 from agents.interface import PolicyInput, RecurrentState
 from agents.networks import NetworkShape, RecurrentQNetwork
 from agents.policy import Policy
+from agents.sequences import SequenceOptions
 from envs.atari import make_atari
 from envs.games import ATARI57
 from envs.interface import Frames, StepResult, VectorEnv
 from envs.protocol import PROTOCOLS
 from envs.toy import MemoryLanes
 from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.options import ReplayOptions
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.stopwatch import Stopwatch
@@ -392,12 +394,8 @@ def test_the_learner_sees_the_stacks_states_and_rewards_that_the_actor_saw(scene
     segment_steps = max(segment.steps for segment in scene.segments)
     burn_in, rows = segment_steps, 2 * segment_steps + min(N_STEPS, segment_steps)
     replay = ReplayBuffer(
-        capacity_steps=100_000,
-        max_bytes=1 << 30,
-        segment_steps=segment_steps,
-        burn_in_steps=burn_in,
-        unroll_steps=segment_steps,
-        n_steps=min(N_STEPS, segment_steps),
+        ReplayOptions(),
+        SequenceOptions(segment_steps, burn_in, segment_steps, min(N_STEPS, segment_steps)),
         frame_stack=STACK,
         rng=np.random.default_rng(0),
     )

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from agents.sequences import SequenceOptions
 from relic_rl.replay.buffer import ReplayBuffer
+from relic_rl.replay.options import ReplayOptions
 from relic_rl.replay.segment import Segment, SegmentName, encode_segment
 from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn, training_batch
 
@@ -15,12 +17,8 @@ SEQUENCES, STEPS = 12, 5
 
 def empty_replay(burn_in_steps: int = 0) -> ReplayBuffer:
     return ReplayBuffer(
-        capacity_steps=1000,
-        max_bytes=10**8,
-        segment_steps=STEPS,
-        burn_in_steps=burn_in_steps,
-        unroll_steps=STEPS,
-        n_steps=2,
+        ReplayOptions(capacity_steps=1000),
+        SequenceOptions(STEPS, burn_in_steps, unroll_steps=STEPS, n_steps=2),
         frame_stack=2,
         rng=np.random.Generator(np.random.PCG64(0)),
     )

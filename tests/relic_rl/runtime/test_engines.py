@@ -68,7 +68,6 @@ def make_engine(config: Config, agent: R2D2Agent) -> Engine:
     return build.make_engine(
         config,
         GAME,
-        build.make_actor_envs(config, GAME, seed=0, incarnation=0),
         agent,
         torch.tensor(EPSILONS),
         seed=0,

@@ -47,12 +47,11 @@ def give_place(local_ray: Cluster) -> Iterator[Callable[[], None]]:
 @pytest.fixture
 def engine(local_ray: Cluster) -> Iterator[RayEngine]:
     config = configuration.resolve("smoke", {"run.engine": "ray"}).config
-    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
+    env = build.make_env(config, GAME, lanes=1, seed=0)
     engine = build.make_engine(
         config,
         GAME,
-        envs,
-        build.make_agent(config, envs[0], seed=0, device=torch.device("cpu")),
+        build.make_agent(config, env, seed=0, device=torch.device("cpu")),
         torch.full((4,), 0.5),
         seed=0,
         incarnation=0,

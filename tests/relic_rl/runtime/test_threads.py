@@ -30,12 +30,11 @@ def make_config(**changes: object) -> Config:
 
 
 def make_engine(config: Config) -> ThreadsEngine:
-    envs = build.make_actor_envs(config, GAME, seed=0, incarnation=0)
-    agent = build.make_agent(config, envs[0], seed=0, device=torch.device("cpu"))
+    env = build.make_env(config, GAME, lanes=1, seed=0)
+    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
     engine = build.make_engine(
         config,
         GAME,
-        envs,
         agent,
         epsilon_ladder(config.actor.lanes),
         seed=0,

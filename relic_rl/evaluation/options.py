@@ -1,0 +1,19 @@
+"""What can be chosen of evaluation."""
+
+from dataclasses import dataclass
+
+from agents.bounds import Fraction, NonNegativeFloat, PositiveInt
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """How the agent is judged: full episodes, unclipped, under the run's protocol."""
+
+    episodes: PositiveInt = 10
+    """Full episodes of the evaluation at the end, and of `relic-rl evaluate`. [ours]"""
+    epsilon: Fraction = 0.001
+    """Of evaluation's random actions. [SEED RL]"""
+    every_minutes: NonNegativeFloat = 30.0
+    """Between evaluations during training; 0: only at the end. [ours]"""
+    interim_episodes: PositiveInt = 3
+    """Episodes of an evaluation during training. [ours]"""

@@ -1,0 +1,75 @@
+"""What can be chosen of acting, and of a run as a whole."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agents.bounds import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveFraction,
+    PositiveInt,
+)
+from relic_rl.counters import Budget
+from relic_rl.runtime.engines import EngineName
+
+TrackingMode = Literal["off", "offline", "online"]
+
+
+@dataclass(frozen=True, slots=True)
+class ActorOptions:
+    """Who gathers experience, and how they explore."""
+
+    lanes: PositiveInt = 256
+    """Environments, each at its own place on the ladder of epsilons. [R2D2 table 2: actors]"""
+    actors: PositiveInt = 1
+    """Actors that share the lanes evenly; more than one needs the threads or ray engine. [ours]"""
+    epsilon_base: PositiveFraction = 0.4
+    """ε_i = base^(1 + exponent i / (lanes - 1)). [Ape-X]"""
+    epsilon_exponent: NonNegativeFloat = 7.0
+    """See epsilon_base. [Ape-X]"""
+    publish_every_updates: PositiveInt = 16
+    """Updates between fresh parameters (400 steps a lane); ray: before the first. [R2D2 table 2]"""
+    refresh_steps: PositiveInt = 400
+    """Ray engine: steps of each lane before an actor fetches newer parameters. [R2D2 table 2]"""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless every actor has as many lanes."""
+        if self.lanes % self.actors:
+            raise ValueError(f"actors is {self.actors}: use a divisor of lanes ({self.lanes})")
+
+    @property
+    def lanes_per_actor(self) -> int:
+        """Environments of each actor."""
+        return self.lanes // self.actors
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How long, on what, and how it is recorded."""
+
+    frames: PositiveInt = 15_000_000_000
+    """Environment frames to train for (4 a step). [ReLIC E.6]"""
+    minutes: NonNegativeFloat = 0.0
+    """Minutes to train for, whichever ends first; 0: no limit. [ours]"""
+    engine: EngineName = "inline"
+    """Who acts: in turn with the learner, in threads beside it, or on a Ray cluster. [ours]"""
+    ray_address: str = "local"
+    """Ray engine: local, auto, HOST:PORT or ray://HOST:PORT; see docs/cluster.md. [ours]"""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the learner computes. [ours]"""
+    threads: NonNegativeInt = 0
+    """CPU threads of the learner; 0: as many as cores. [ours]"""
+    track: TrackingMode = "off"
+    """Whether wandb mirrors the metrics. [ours]"""
+    log_every_seconds: PositiveFloat = 10.0
+    """Between status lines. [ours]"""
+    metrics_every_updates: PositiveInt = 100
+    """Between rows of metrics.jsonl. [ours]"""
+    checkpoint_every_minutes: PositiveFloat = 10.0
+    """Between checkpoints. [ours]"""
+
+    @property
+    def budget(self) -> Budget:
+        """Where the run ends."""
+        return Budget(self.frames, self.minutes)
