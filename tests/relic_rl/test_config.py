@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from relic_rl import config as configuration
@@ -165,15 +163,3 @@ def test_every_field_is_documented_with_a_source():
 
     assert docs.keys() == configuration.field_types().keys()
     assert all(meaning and source for meaning, source in docs.values())
-
-
-def test_every_field_is_read_by_the_code():
-    package = Path(configuration.__file__).parent
-    code = "".join(
-        path.read_text(encoding="utf-8")
-        for path in package.rglob("*.py")
-        if path.name not in ("config.py", "settings.py", "options.py")
-    )
-
-    for name in configuration.field_types():
-        assert f".{name.partition('.')[2]}" in code, f"nobody reads {name}"
