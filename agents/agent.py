@@ -10,13 +10,14 @@ Two ways to join (ReLIC leaves the first to us and states the second in appendix
             optimizer of its own; its features enter the Q-network beside the first encoder's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from agents.augmentation import random_shift_and_intensity
+from agents.centring import FrameCentring
 from agents.diagnostics import delta_q, effective_rank, error_quantiles, gradient_cosine
 from agents.interface import TrainingBatch, UpdateReport
 from agents.networks import (
@@ -188,6 +189,24 @@ class R2D2Agent:
         metrics |= norms
         return UpdateReport(priorities, metrics | rl.metrics(), finite)
 
+    @property
+    def needs_frames(self) -> bool:
+        """Whether `centre_input` is still to be called, before the first update."""
+        return any(not centring.is_measured for centring in self._centrings())
+
+    def centre_input(self, frames: Tensor) -> None:
+        """Measures, once, the mean picture that every network takes off its input from here on.
+
+        Args:
+          frames: uint8[N, H, W], of the games as they were played so far.
+        """
+        for centring in self._centrings():
+            centring.measure(frames.to(self.device))
+
+    def _centrings(self) -> Iterator[FrameCentring]:
+        for module in self._modules.values():
+            yield from (part for part in module.modules() if isinstance(part, FrameCentring))
+
     def reinforcement_loss(self, batch: TrainingBatch, stacks: Tensor) -> R2D2Loss:
         """The R2D2 loss over `stacks` [L * B, S, H, W], which the arm may have augmented."""
         o = self.reinforcement
@@ -220,8 +239,9 @@ class R2D2Agent:
         return self.objective.loss(self.represented_encoder, stacks, self.generator)
 
     def _pixels(self, batch: TrainingBatch) -> Tensor:
-        """float32[L * B, S, H, W] in [0, 255]: cast once for all passes, augmented if so asked."""
-        stacks = stacks_from_frames(batch.frames, self.network.frame_stack)
+        """float32[L * B, S, H, W]: seen and cast once for all passes, augmented if so asked."""
+        frames = self.online.encoder.see(batch.frames)
+        stacks = stacks_from_frames(frames, self.network.frame_stack)
         if self.representation.arm == "augmentation":
             return random_shift_and_intensity(stacks, generator=self.generator)
         return stacks.float()

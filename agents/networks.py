@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from agents.centring import FrameCentring
 from agents.interface import RecurrentState
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -52,6 +53,10 @@ class NetworkShape:
     """Whether the head reads the features beside the LSTM's output."""
     recurrent: bool
     """False: the state is zero at every step, the feed-forward agent of R2D2's table 1."""
+    centred_input: bool = False
+    """Whether the encoder takes the game's mean picture off its frames: `agents.centring`."""
+    layer_norm: bool = False
+    """Whether layers are normalized before each ReLU, in encoder and head."""
 
 
 def initialize(layer: nn.Module, gain: float) -> None:
@@ -70,9 +75,12 @@ def initialize(layer: nn.Module, gain: float) -> None:
 class ConvEncoder(nn.Module):
     """DQN's three convolutions and a fully connected layer, ReLU after each.
 
-    Takes stacks [N, S, H, W] with values in [0, 255], of any dtype, best in channels-last layout,
-    and yields float32[N, F]. The division by 255 is folded into the first convolution's weights:
-    it costs nothing per pixel.
+    With `layer_norm` each is normalized before its ReLU, over all that it yields for a stack, with
+    a gain and a bias per channel (Ba et al., "Layer Normalization", 2016; before the ReLU as in
+    Gallici et al., "Simplifying Deep Temporal Difference Learning", 2024).
+
+    Without `centred_input` the division by 255 is folded into the first convolution's weights: it
+    costs nothing per pixel.
 
     Raises:
       ValueError: other than three channels, or frames too small.
@@ -96,6 +104,13 @@ class ConvEncoder(nn.Module):
         self.convolutions = nn.ModuleList(layers)
         self.projection = nn.Linear(previous * height * width, shape.features)
         self.features = shape.features
+        self.centring: FrameCentring | None = None
+        if shape.centred_input:
+            self.centring = FrameCentring(shape.frame_height, shape.frame_width)
+        self.norms: nn.ModuleList | None = None
+        if shape.layer_norm:
+            over_stack = (nn.GroupNorm(1, channels) for channels in shape.channels)
+            self.norms = nn.ModuleList([*over_stack, nn.LayerNorm(shape.features)])
         for layer in (*layers, self.projection):
             initialize(layer, HIDDEN_GAIN)
         # Channels last is what the CPU's convolutions are fastest in. Not the first one's weights:
@@ -103,8 +118,22 @@ class ConvEncoder(nn.Module):
         for layer in layers[1:]:
             layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def see(self, frames: Tensor) -> Tensor:
+        """Frames [..., H, W] in [0, 255] -> what the convolutions see of them, in the same shape.
+
+        Centred float32 with `centred_input`; without it, the frames themselves. A learner that
+        stacks frames calls it once for each frame; `forward` does it to bytes.
+        """
+        return frames if self.centring is None else self.centring(frames)
+
     def forward(self, stacks: Tensor) -> Tensor:
-        """Stacks [N, S, H, W] in [0, 255] -> [N, F], non-negative; float32 but under autocast."""
+        """Stacks -> float32[N, F], non-negative; the layers' own type under autocast.
+
+        Args:
+          stacks: uint8[N, S, H, W], or float32 of what `see` yields; best in channels-last layout.
+        """
+        if stacks.dtype == torch.uint8:
+            stacks = self.see(stacks)
         if stacks.device.type == "cpu" and len(stacks) > CPU_CHUNK_STACKS:
             return torch.cat([self._features(chunk) for chunk in stacks.split(CPU_CHUNK_STACKS)])
         return self._features(stacks)
@@ -113,11 +142,15 @@ class ConvEncoder(nn.Module):
         first, *rest = self.convolutions
         assert isinstance(first, nn.Conv2d)
         pixels = stacks.to(first.weight.dtype)
-        x = F.relu_(F.conv2d(pixels, first.weight * PIXEL_SCALE, first.bias, first.stride))
-        for layer in rest:
-            x = F.relu_(layer(x))
+        weight = first.weight if self.centring is not None else first.weight * PIXEL_SCALE
+        x = self._activated(F.conv2d(pixels, weight, first.bias, first.stride), 0)
+        for place, layer in enumerate(rest, start=1):
+            x = self._activated(layer(x), place)
         # Flattened in (row, column, channel) order: free for channels-last activations.
-        return F.relu_(self.projection(x.permute(0, 2, 3, 1).flatten(1)))
+        return self._activated(self.projection(x.permute(0, 2, 3, 1).flatten(1)), len(KERNELS))
+
+    def _activated(self, x: Tensor, place: int) -> Tensor:
+        return F.relu_(x if self.norms is None else self.norms[place](x))
 
 
 class DuelingHead(nn.Module):
@@ -126,10 +159,10 @@ class DuelingHead(nn.Module):
     Source: Wang et al., "Dueling Network Architectures", 2016, equation 9.
     """
 
-    def __init__(self, inputs: int, hidden: int, actions: int) -> None:
+    def __init__(self, inputs: int, hidden: int, actions: int, *, layer_norm: bool) -> None:
         super().__init__()
-        self.value = _stream(inputs, hidden, 1)
-        self.advantage = _stream(inputs, hidden, actions)
+        self.value = _stream(inputs, hidden, 1, layer_norm)
+        self.advantage = _stream(inputs, hidden, actions, layer_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """float32[..., inputs] -> float32[..., A]; so under autocast, too."""
@@ -142,11 +175,12 @@ def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _stream(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+def _stream(inputs: int, hidden: int, outputs: int, layer_norm: bool) -> nn.Sequential:
     first, last = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
     initialize(first, HIDDEN_GAIN)
     initialize(last, OUTPUT_GAIN)  # values begin near zero
-    return nn.Sequential(first, nn.ReLU(), last)
+    norms = [nn.LayerNorm(hidden)] if layer_norm else []
+    return nn.Sequential(first, *norms, nn.ReLU(), last)
 
 
 class RecurrentQNetwork(nn.Module):
@@ -167,7 +201,7 @@ class RecurrentQNetwork(nn.Module):
         with torch.no_grad():  # the gates' order is input, forget, cell, output
             self.core.get_parameter("bias_ih_l0")[shape.lstm : 2 * shape.lstm] += FORGET_BIAS
         read = shape.lstm + seen * shape.skip_core
-        self.head = DuelingHead(read, shape.hidden, shape.actions)
+        self.head = DuelingHead(read, shape.hidden, shape.actions, layer_norm=shape.layer_norm)
 
     @property
     def encoder(self) -> ConvEncoder:
@@ -181,7 +215,7 @@ class RecurrentQNetwork(nn.Module):
         return RecurrentState.zeros(lanes, self.shape.lstm, next(self.parameters()).device)
 
     def encode(self, stacks: Tensor, given: Tensor | None = None) -> Tensor:
-        """Stacks [N, S, H, W] in [0, 255] (and given features [N, G]) -> float32[N, F']."""
+        """Stacks [N, S, H, W] as an encoder takes them, given features [N, G] -> float32[N, F']."""
         parts = [encoder(stacks) for encoder in self.encoders]
         if self.given_features:
             if given is None:
@@ -245,14 +279,16 @@ def stacks_from_frames(frames: Tensor, frame_stack: int) -> Tensor:
     """Builds the stack of every row from frames stored once.
 
     Args:
-      frames: uint8[L + S - 1, B, H, W].
+      frames: [L + S - 1, B, H, W].
       frame_stack: S.
 
     Returns:
-      uint8[L * B, S, H, W], channels-last in memory, rows in [L, B] order; the newest frame last.
+      [L * B, S, H, W], channels-last in memory, rows in [L, B] order; the newest frame last.
     """
     rows = frames.shape[0] - frame_stack + 1
-    stacked = torch.stack([frames[i : i + rows] for i in range(frame_stack)], dim=-1)
+    stacked = frames.new_empty((rows, *frames.shape[1:], frame_stack))
+    for i in range(frame_stack):  # a copy each: torch.stack takes twice as long with floats
+        stacked[..., i] = frames[i : i + rows]
     return stacked.flatten(0, 1).permute(0, 3, 1, 2)
 
 

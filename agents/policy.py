@@ -46,7 +46,8 @@ class Policy:
         given = [] if self._given_encoder is None else [self._given_encoder]
         encoders = [*self._online.encoders, *given]
         with torch.backends.cudnn.flags(enabled=False):  # its LSTM goes back in training mode only
-            features = torch.cat([encoder(pixels) for encoder in encoders], dim=-1)
+            stacks = self._online.encoder.see(pixels)
+            features = torch.cat([encoder(stacks) for encoder in encoders], dim=-1)
             q, _ = self._unroll(features, seen)
             (gradient,) = torch.autograd.grad(q.amax(dim=-1).sum(), pixels)
         return gradient

@@ -105,6 +105,8 @@ def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.devic
             previous_reward=network.previous_reward,
             skip_core=network.skip_core,
             recurrent=network.recurrent,
+            centred_input=network.centred_input,
+            layer_norm=network.layer_norm,
         ),
         sequence=SequenceShape(learner.burn_in_steps, learner.unroll_steps, learner.n_steps),
         reinforcement=ReinforcementOptions(

@@ -38,6 +38,10 @@ class NetworkConfig:
     """The head sees the encoder's features beside the LSTM's output. [ours; R2D2 does not]"""
     recurrent: bool = True
     """False: the state is zero at every step, R2D2's feed-forward comparison. [R2D2 table 1]"""
+    centred_input: bool = False
+    """The game's mean picture is taken off each frame: see `agents.centring`. [ours]"""
+    layer_norm: bool = False
+    """Layers are normalized before each ReLU, in encoder and head. [ours; R2D2 does not]"""
 
 
 @dataclass(frozen=True, slots=True)

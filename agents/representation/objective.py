@@ -69,6 +69,7 @@ class RepresentationObjective(nn.Module):
         self, encoder: ConvEncoder, stacks: Tensor, generator: torch.Generator
     ) -> RepresentationLoss:
         """Two augmentations of uint8[M, S, H, W] through f and h, and the arm's loss over them."""
+        stacks = encoder.see(stacks)
         views = torch.cat(
             [
                 random_shift_and_intensity(stacks, generator=generator),

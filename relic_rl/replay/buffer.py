@@ -203,6 +203,23 @@ class ReplayBuffer:
                 for slot, fresh in zip(slots.tolist(), is_fresh.tolist(), strict=True)
             )
 
+    def frames_over_time(self, count: int) -> NDArray[np.uint8]:
+        """Returns about `count` of the frames kept, uint8[N, H, W], or all there are.
+
+        Of whole segments, evenly spaced from the oldest to the newest; nothing is drawn at random.
+
+        Raises:
+          EmptyReplayError: there is none.
+          SegmentError: a segment is damaged.
+        """
+        segments = self.segments_since(0)
+        if not segments:
+            raise EmptyReplayError("the replay holds no segment: insert some first")
+        wanted = min(len(segments), -(-count // self.geometry.segment_steps))
+        places = np.linspace(0, len(segments) - 1, wanted).round().astype(int)
+        decoded = (segments[i].decode_frames() for i in places)
+        return np.concatenate([frames[self.geometry.history_frames :] for frames in decoded])
+
     def segments_since(self, serial: int) -> list[Segment]:
         """Returns the resident segments of that serial number or a later one, oldest first."""
         with self._lock:

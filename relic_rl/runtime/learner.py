@@ -15,6 +15,8 @@ from relic_rl.runtime.stopwatch import Stopwatch
 
 MAX_SKIPPED_UPDATES = 10
 """Updates in a row without a finite loss and gradient, after which a run is stopped."""
+CENTRING_FRAMES = 2_000
+"""That the mean picture is measured on: with more it hardly moves."""
 
 
 _log = logging.getLogger(__name__)
@@ -59,9 +61,14 @@ class Learner:
     def update(self) -> Update:
         """Takes a batch, updates, and writes the new priorities back.
 
+        Before the first one it shows the agent frames of the replay, if it wants to see some.
+
         Raises:
           DivergedError: the tenth update in a row had no finite loss and gradient.
         """
+        if self._agent.updates == 0 and self._agent.needs_frames:
+            frames = self._replay.frames_over_time(CENTRING_FRAMES)
+            self._agent.centre_input(torch.from_numpy(frames))
         with self._stopwatch.time("sampling"):
             batch, tensors = self._batches.take()
         with self._stopwatch.time("learning"):

@@ -327,6 +327,48 @@ def stored(agent: R2D2Agent) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("join", JOINS)
+def test_every_network_takes_the_same_mean_picture_off_its_input(
+    make_agent: Any, make_batch: Any, join: str
+) -> None:
+    agent = make_agent(arm="relic", join=join, centred_input=True, average_decay=0.5)
+    frames = make_batch().frames.flatten(0, 1)
+    assert agent.needs_frames
+
+    agent.centre_input(frames)
+
+    pictures = frames[frames.flatten(1).amax(1) > 0].double()
+    modules = {**agent._modules, "policy": agent.policy()._online}
+    found = {
+        f"{name}.{key}": buffer
+        for name, module in modules.items()
+        for key, buffer in module.named_buffers()
+        if key.endswith("centring.mean")
+    }
+    assert not agent.needs_frames
+    # Of the Q-network, its target, its average and the policy, and of f, h and f's average.
+    assert len(found) == {"shared": 5, "separate": 7}[join]
+    for mean in found.values():
+        torch.testing.assert_close(mean.double(), pictures.mean(0), rtol=0, atol=1e-4)
+
+
+def test_a_centred_agent_is_restored_with_its_mean_picture_and_learns_on_alike(
+    make_agent: Any, make_batch: Any
+) -> None:
+    options = {"arm": "relic", "centred_input": True, "layer_norm": True, "average_decay": 0.5}
+    agent, batch, other = make_agent(**options), make_batch(), make_agent(**options, seed=1)
+    agent.centre_input(batch.frames.flatten(0, 1))
+    agent.update(batch)
+
+    other.load_state(**stored(agent))
+
+    assert not other.needs_frames
+    first, second = agent.update(batch), other.update(batch)
+    assert first.finite
+    assert same(first.metrics, second.metrics)
+    assert same(parameters(agent), parameters(other))
+
+
+@pytest.mark.parametrize("join", JOINS)
 @pytest.mark.parametrize("arm", ARMS)
 def test_state_round_trip_is_bit_equal_and_so_is_the_next_update(
     make_agent: Any, make_batch: Any, arm: str, join: str

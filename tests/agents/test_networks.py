@@ -57,6 +57,65 @@ def test_encoder_equals_a_plain_one_that_divides_pixels_by_255():
     torch.testing.assert_close(encoder(stacks), expected, rtol=1e-10, atol=1e-12)
 
 
+def test_a_normalized_encoder_equals_one_written_out_in_float64():
+    torch.manual_seed(0)
+    encoder = ConvEncoder(replace(SHAPE, layer_norm=True)).double()
+    for norm in encoder.norms:  # or gain and bias could be forgotten
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    stacks = torch.randint(0, 256, (3, 4, 36, 36), dtype=torch.uint8)
+
+    def normalized(x, norm):
+        over = tuple(range(1, x.ndim))
+        mean = x.mean(over, keepdim=True)
+        deviation = ((x - mean) ** 2).mean(over, keepdim=True).add(1e-5).sqrt()
+        shape = (-1, *[1] * (x.ndim - 2))
+        return (x - mean) / deviation * norm.weight.reshape(shape) + norm.bias.reshape(shape)
+
+    x = stacks.double() / 255.0
+    for layer, norm in zip(encoder.convolutions, encoder.norms, strict=False):
+        x = F.relu(normalized(F.conv2d(x, layer.weight, layer.bias, layer.stride), norm))
+    x = encoder.projection(x.permute(0, 2, 3, 1).flatten(1))
+    expected = F.relu(normalized(x, encoder.norms[3]))
+
+    torch.testing.assert_close(encoder(stacks), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_normalized_head_is_normalized_before_each_relu():
+    torch.manual_seed(0)
+    head = DuelingHead(6, 8, 3, layer_norm=True)
+    x = torch.randn(4, 6)
+
+    def stream(layers):
+        first, norm, _, last = layers
+        return last(F.relu(F.layer_norm(first(x), (8,), norm.weight, norm.bias)))
+
+    advantage = stream(head.advantage)
+    expected = stream(head.value) + advantage - advantage.mean(-1, keepdim=True)
+    torch.testing.assert_close(head(x), expected)
+
+
+def test_a_centred_encoder_sees_bytes_as_it_sees_frames_centred_before_they_are_stacked():
+    encoder = make_network(centred_input=True).encoder
+    generator = torch.Generator().manual_seed(1)
+    frames = torch.randint(0, 256, (8, 2, 36, 36), generator=generator).to(torch.uint8)
+    frames[:3, 1] = 0  # the second lane's episode begins with row 0
+    plain = encoder(stacks_from_frames(frames, 4))
+    encoder.centring.measure(frames.flatten(0, 1))
+
+    centred = encoder(stacks_from_frames(encoder.see(frames), 4))
+
+    torch.testing.assert_close(encoder(stacks_from_frames(frames, 4)), centred)
+    assert not torch.allclose(centred, plain, atol=0.1)
+
+
+def test_without_centring_frames_are_seen_as_they_are():
+    encoder = make_network().encoder
+    frames = torch.randint(0, 256, (2, 36, 36), dtype=torch.uint8)
+
+    assert encoder.see(frames) is frames
+
+
 def test_encoder_gives_the_same_on_channels_last_and_contiguous_stacks():
     encoder = make_network().encoder
     stacks, _, _ = random_inputs(2, 3)
@@ -122,7 +181,7 @@ def test_the_memory_of_a_new_network_begins_open():
 def test_dueling_head_subtracts_the_mean_advantage():
     # Hand-worked: V = 2 x; A = (x, 3 x, 5 x). For x = 1: V = 2, A = (1, 3, 5), mean 3.
     # Q = 2 + A - 3 = (0, 2, 4).
-    head = DuelingHead(1, 1, 3)
+    head = DuelingHead(1, 1, 3, layer_norm=False)
     with torch.no_grad():
         for stream, outputs in ((head.value, [[2.0]]), (head.advantage, [[1.0], [3.0], [5.0]])):
             stream[0].weight.fill_(1.0)

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relic_rl.replay.buffer import EmptyReplayError
+
 PROPERTY = settings(deadline=None, max_examples=40, derandomize=True)
 
 
@@ -513,6 +515,25 @@ def test_a_state_that_does_not_say_its_exponent_has_the_buffers(make_episode, ma
     restored.load_state(state, segments)
 
     assert restored.state()["leaves"].tobytes() == state["leaves"].tobytes()
+
+
+@pytest.mark.parametrize(("count", "taken"), [(1, [0]), (10, [0, 3, 6]), (1_000, range(7))])
+def test_frames_over_time_are_those_of_segments_spread_from_the_oldest_to_the_newest(
+    make_episode, make_buffer, count, taken
+):
+    # 7 segments of 4 steps each; the last one also holds the episode's final frame.
+    episode, replay = make_episode(0, 28), make_buffer()
+    fill(replay, [episode])
+
+    frames = replay.frames_over_time(count)
+
+    places = [t for i in taken for t in range(4 * i, 4 * i + 4 + (i == 6))]
+    np.testing.assert_array_equal(frames, episode.frames[places])
+
+
+def test_an_empty_replay_has_no_frames_over_time(make_buffer):
+    with pytest.raises(EmptyReplayError, match="no segment"):
+        make_buffer().frames_over_time(10)
 
 
 def test_threads_may_insert_draw_and_update_at_once(make_episode, make_buffer):

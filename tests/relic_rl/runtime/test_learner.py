@@ -83,9 +83,10 @@ def test_state_is_a_copy() -> None:
 
 
 @pytest.fixture
-def parts() -> Iterator[tuple[Learner, R2D2Agent, Any]]:
+def parts(request: pytest.FixtureRequest) -> Iterator[tuple[Learner, R2D2Agent, Any]]:
     """A learner of the smoke preset on the toy, with some random episodes in the replay."""
-    config = resolve("smoke", {"learner.diagnostics_every_updates": 2}).config
+    settings = getattr(request, "param", {})
+    config = resolve("smoke", {"learner.diagnostics_every_updates": 2, **settings}).config
     env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
     replay = build.make_replay(config, seed=0)
@@ -128,6 +129,39 @@ def test_an_update_learns_and_writes_the_priorities_back(parts: Any) -> None:
     assert learner.skipped_updates == 0
     assert (replay.state()["leaves"] != before).any()
     assert made.mean_age_steps == 0.0
+
+
+@pytest.mark.parametrize("parts", [{"network.centred_input": True}], indirect=True)
+def test_the_mean_picture_is_measured_before_the_first_update_and_never_again(parts: Any) -> None:
+    learner, agent, replay = parts
+    seen = torch.from_numpy(replay.frames_over_time(2_000)).double()
+
+    learner.update()
+    first = agent.online.encoder.centring.mean.clone()
+    newest = replay.segments_since(0)[-1]
+    white = np.full((newest.frame_count, newest.frame_height, newest.frame_width), 255, np.uint8)
+    replay.insert(
+        encode_segment(
+            name=SegmentName(0, 0, 0, 99, 0),
+            frames=white,
+            history_frames=newest.history_frames,
+            actions=newest.actions,
+            rewards=newest.rewards,
+            terminated=True,
+            truncated=False,
+            previous_action=-1,
+            previous_reward=0.0,
+            recurrent_state=newest.recurrent_state,
+            td_max=1.0,
+            td_sum=1.0,
+            created_env_steps=0,
+        )
+    )
+    learner.update()
+
+    torch.testing.assert_close(first.double(), seen.mean(0), rtol=0, atol=1e-3)
+    assert agent.updates == 2
+    assert torch.equal(agent.online.encoder.centring.mean, first)
 
 
 class Recording:
