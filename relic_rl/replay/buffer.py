@@ -12,6 +12,7 @@ Source: Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforc
 2016, section 3.4 (weights). Deviation: neighbouring sequences share segments instead of copying.
 """
 
+import math
 import threading
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -215,10 +216,9 @@ class ReplayBuffer:
         segments = self.segments_since(0)
         if not segments:
             raise EmptyReplayError("the replay holds no segment: insert some first")
-        wanted = min(len(segments), -(-count // self.geometry.segment_steps))
-        places = np.linspace(0, len(segments) - 1, wanted).round().astype(int)
-        decoded = (segments[i].decode_frames() for i in places)
-        return np.concatenate([frames[self.geometry.history_frames :] for frames in decoded])
+        wanted = min(len(segments), math.ceil(count / segments[0].steps))
+        chosen = [segments[round(i)] for i in np.linspace(0, len(segments) - 1, wanted)]
+        return np.concatenate([s.decode_frames()[s.history_frames :] for s in chosen])
 
     def segments_since(self, serial: int) -> list[Segment]:
         """Returns the resident segments of that serial number or a later one, oldest first."""
