@@ -216,7 +216,8 @@ class ReplayBuffer:
         segments = self.segments_since(0)
         if not segments:
             raise EmptyReplayError("the replay holds no segment: insert some first")
-        wanted = min(len(segments), math.ceil(count / segments[0].steps))
+        longest = max(segment.steps for segment in segments)
+        wanted = min(len(segments), math.ceil(count / longest))
         chosen = [segments[round(i)] for i in np.linspace(0, len(segments) - 1, wanted)]
         return np.concatenate([s.decode_frames()[s.history_frames :] for s in chosen])
 
