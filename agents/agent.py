@@ -19,21 +19,21 @@ from torch import Tensor, nn
 from agents.augmentation import random_shift_and_intensity
 from agents.centring import FrameCentring
 from agents.diagnostics import delta_q, effective_rank, error_quantiles, gradient_cosine
-from agents.interface import TrainingBatch, UpdateReport
+from agents.interface import EnvShape, TrainingBatch, UpdateReport
 from agents.networks import (
     ConvEncoder,
-    NetworkShape,
     RecurrentQNetwork,
     copied,
     load_parameters,
     move_towards,
     stacks_from_frames,
 )
-from agents.options import ReinforcementOptions, RepresentationOptions, SequenceShape
+from agents.options import LearnerOptions, NetworkOptions
 from agents.policy import Policy
 from agents.r2d2_loss import R2D2Loss, r2d2_loss
 from agents.representation.contrast_set import choose_contrast_set
 from agents.representation.objective import LOSS_ARMS, RepresentationLoss, RepresentationObjective
+from agents.representation.options import RepresentationOptions
 from agents.sequence_values import SequenceValues
 
 DIAGNOSED_STACKS = 256
@@ -41,37 +41,41 @@ DIAGNOSED_STACKS = 256
 
 
 class R2D2Agent:
-    """Online and target Q-networks, representation objective, optimizers, counters."""
+    """Online and target Q-networks, representation objective, optimizers, counters.
+
+    Args:
+      env: that it acts in.
+      network: its sizes.
+      learner: how it learns to act.
+      representation: what its encoder learns besides.
+      priority_mix: η of the priorities that an update gives sequences.
+      device: where it computes.
+      seed: of parameters, augmentations and the contrast set.
+    """
 
     def __init__(
         self,
-        *,
-        network: NetworkShape,
-        sequence: SequenceShape,
-        reinforcement: ReinforcementOptions,
+        env: EnvShape,
+        network: NetworkOptions,
+        learner: LearnerOptions,
         representation: RepresentationOptions,
-        diagnostics_every_updates: int,
+        *,
+        priority_mix: float,
         device: torch.device,
         seed: int,
     ) -> None:
         self.network = network
-        self.sequence = sequence
-        self.reinforcement = reinforcement
+        self.learner = learner
         self.representation = representation
         self.device = device
         self.updates = 0
-        self._diagnostics_every_updates = diagnostics_every_updates
-        if representation.acting_encoder == "momentum" and representation.join == "shared":
-            raise ValueError(
-                "acting_encoder is 'momentum' and join 'shared', needs join 'separate': only a "
-                "separate encoder hands its features over"
-            )
+        self._priority_mix = priority_mix
         self.generator = torch.Generator(device).manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._build(network, representation)
+            self._build(env)
         self.average: nn.ModuleDict | None = None
-        if reinforcement.average_decay:
+        if learner.average_decay:
             self.average = copied(self._acting_modules()).requires_grad_(False)
         apart = {
             "separate_encoder": self.separate_encoder,
@@ -84,14 +88,16 @@ class R2D2Agent:
             **{name: module for name, module in apart.items() if module is not None},
         }
         self.optimizers = self._build_optimizers()
-        if reinforcement.compile_encoders:  # in place: names of parameters stay as they are
+        if learner.compile_encoders:  # in place: names of parameters stay as they are
             for encoder in (*self.online.encoders, *self.target.encoders):
                 encoder.compile()
 
-    def _build(self, network: NetworkShape, representation: RepresentationOptions) -> None:
-        arm, separate = representation.arm, representation.join == "separate"
+    def _build(self, env: EnvShape) -> None:
+        network, options = self.network, self.representation
+        arm, separate = options.arm, options.encoder == "separate"
         has_loss = arm in LOSS_ARMS
         self.online = RecurrentQNetwork(
+            env,
             network,
             encoders=2 if separate and arm == "augmentation" else 1,
             given_features=network.features if separate and has_loss else 0,
@@ -99,15 +105,11 @@ class R2D2Agent:
         self.target = copied(self.online).requires_grad_(False)
         self.separate_encoder: ConvEncoder | None = None
         if separate and has_loss:
-            self.separate_encoder = ConvEncoder(network).to(self.device)
+            self.separate_encoder = ConvEncoder(env, network).to(self.device)
         self.objective: RepresentationObjective | None = None
         if has_loss:
-            self.objective = RepresentationObjective(
-                arm,
-                self.represented_encoder,
-                momentum=representation.momentum,
-                options=representation.contrast,
-            ).to(self.device)
+            objective = RepresentationObjective(options, self.represented_encoder)
+            self.objective = objective.to(self.device)
 
     @property
     def represented_encoder(self) -> ConvEncoder:
@@ -129,7 +131,7 @@ class R2D2Agent:
         ) -> torch.optim.Adam:
             return torch.optim.Adam(list(parameters), lr=rate, eps=epsilon, fused=True)
 
-        rl, rep = self.reinforcement, self.representation
+        rl, rep = self.learner, self.representation
         heads = list(_trainable(self.objective)) if self.objective is not None else []
         main = list(self.online.parameters())
         if self.separate_encoder is None:
@@ -178,7 +180,7 @@ class R2D2Agent:
         metrics = {"rl_loss": rl.loss.detach()}
         if rep is not None:
             metrics |= {"representation_loss": rep.loss.detach(), **rep.metrics}
-        every = self._diagnostics_every_updates
+        every = self.learner.diagnostics_every_updates
         if every and self.updates % every == 0:
             metrics |= self._diagnostics(batch, stacks, rl, rep)
         norms = self._backward(rl, rep)
@@ -209,13 +211,13 @@ class R2D2Agent:
 
     def reinforcement_loss(self, batch: TrainingBatch, stacks: Tensor) -> R2D2Loss:
         """The R2D2 loss over `stacks` [L * B, S, H, W], which the arm may have augmented."""
-        o = self.reinforcement
+        o = self.learner
         # Without the cache: of weights cast in the burn-in, without gradient, none would learn.
         with torch.autocast(self.device.type, torch.bfloat16, o.bfloat16, cache_enabled=False):
             values = self._values(batch, stacks)
             online_q, bootstrap_q = values.online(self.online)
             target_q = values.target(self.target)
-        rows = slice(self.sequence.burn_in_steps, None)
+        rows = slice(self.learner.burn_in_steps, None)
         return r2d2_loss(
             online_q=online_q,
             bootstrap_online_q=bootstrap_q,
@@ -226,10 +228,10 @@ class R2D2Agent:
             is_step=batch.is_step[rows],
             weights=batch.weights,
             discount=o.discount,
-            n_steps=self.sequence.n_steps,
+            n_steps=self.learner.n_steps,
             trace_lambda=o.trace_lambda,
             rescaling_epsilon=o.rescaling_epsilon,
-            priority_mix=o.priority_mix,
+            priority_mix=self._priority_mix,
         )
 
     def representation_loss(self, stacks: Tensor | None) -> RepresentationLoss | None:
@@ -251,7 +253,7 @@ class R2D2Agent:
         if self.given_encoder is not None:
             with torch.no_grad():
                 given = self.given_encoder(stacks).unflatten(0, batch.actions.shape)
-        return SequenceValues(batch, stacks.unflatten(0, batch.actions.shape), given, self.sequence)
+        return SequenceValues(batch, stacks.unflatten(0, batch.actions.shape), given, self.learner)
 
     def contrast_stacks(self, batch: TrainingBatch) -> Tensor | None:
         """The M stacks of the contrast set: of the trained rows, and the burn-in's if asked for.
@@ -260,7 +262,7 @@ class R2D2Agent:
         """
         if self.objective is None:
             return None
-        burn_in, T = self.sequence.burn_in_steps, self.sequence.unroll_steps
+        burn_in, T = self.learner.burn_in_steps, self.learner.unroll_steps
         first = 0 if self.representation.use_burn_in else burn_in
         rows, lanes = choose_contrast_set(
             batch.is_step[first : burn_in + T],
@@ -282,20 +284,20 @@ class R2D2Agent:
         metrics = error_quantiles(rl.td_errors, rl.mask)
         metrics["effective_rank"] = self._effective_rank(batch)
         # A compiled backward pass runs once: it gives its buffers away.
-        can_repeat = not self.reinforcement.compile_encoders
+        can_repeat = not self.learner.compile_encoders
         if rep is not None and self.separate_encoder is None and can_repeat:
             shared = list(self.online.encoder.parameters())
             metrics["gradient_cosine"] = gradient_cosine(
                 torch.autograd.grad(rl.loss, shared, retain_graph=True),
                 torch.autograd.grad(rep.loss, shared, retain_graph=True),
             )
-        if self.sequence.burn_in_steps and batch.has_burn_in.any():
+        if self.learner.burn_in_steps and batch.has_burn_in.any():
             metrics["delta_q"] = self._delta_q(batch, stacks)
         return metrics
 
     @torch.no_grad()
     def _effective_rank(self, batch: TrainingBatch) -> Tensor:
-        burn_in, T = self.sequence.burn_in_steps, self.sequence.unroll_steps
+        burn_in, T = self.learner.burn_in_steps, self.learner.unroll_steps
         rows, lanes = batch.is_step[burn_in : burn_in + T].nonzero(as_tuple=True)
         spread = torch.linspace(0, len(rows) - 1, DIAGNOSED_STACKS, device=self.device)
         chosen = spread.long().unique()
@@ -304,7 +306,7 @@ class R2D2Agent:
 
     @torch.no_grad()
     def _delta_q(self, batch: TrainingBatch, stacks: Tensor) -> Tensor:
-        burn_in = self.sequence.burn_in_steps
+        burn_in = self.learner.burn_in_steps
         values = self._values(batch, stacks)
         first = slice(burn_in, burn_in + 1)
         q, stored_q = (
@@ -325,7 +327,7 @@ class R2D2Agent:
             rl.loss.backward()
             rep.loss.backward()
         clip = {
-            "main": self.reinforcement.clip_norm,
+            "main": self.learner.clip_norm,
             "representation": self.representation.clip_norm,
         }
         return {
@@ -346,7 +348,7 @@ class R2D2Agent:
         self._update_target()
 
     def _update_target(self) -> None:
-        o = self.reinforcement
+        o = self.learner
         if o.target_decay:
             move_towards(self.target.parameters(), self.online.parameters(), o.target_decay)
         elif self.updates % o.target_period_updates == 0:
@@ -354,7 +356,7 @@ class R2D2Agent:
 
     def _update_average(self, average: nn.ModuleDict) -> None:
         # The first updates count for more, so that the initial parameters are soon forgotten.
-        decay = min(self.reinforcement.average_decay, self.updates / (self.updates + 10))
+        decay = min(self.learner.average_decay, self.updates / (self.updates + 10))
         move_towards(average.parameters(), self._acting_modules().parameters(), decay)
 
     # --- state ----------------------------------------------------------------------------------

@@ -14,6 +14,17 @@ import torch
 from torch import Tensor
 
 
+class EnvShape(NamedTuple):
+    """What an agent must know of the environment that it is made for."""
+
+    actions: int
+    """A."""
+    frame_height: int
+    """H, in pixels."""
+    frame_width: int
+    """W, in pixels."""
+
+
 class RecurrentState(NamedTuple):
     """State of the LSTM: hidden and cell, float32[B, D] each."""
 

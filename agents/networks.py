@@ -3,21 +3,21 @@
 Source: Kapturowski et al., "Recurrent Experience Replay in Distributed RL" (R2D2), ICLR 2019,
 section 2.3 and appendix: the 3-layer convolutional network of DQN, an LSTM of 512 units fed with
 the previous reward and the one-hot previous action, and a dueling head whose value and advantage
-streams have a hidden layer of 512 units each. All widths are a `NetworkShape`'s.
+streams have a hidden layer of 512 units each. All widths are `NetworkOptions`.
 """
 
 import math
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agents.centring import FrameCentring
-from agents.interface import RecurrentState
+from agents.interface import EnvShape, RecurrentState
+from agents.options import NetworkOptions
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -31,32 +31,6 @@ HIDDEN_GAIN, OUTPUT_GAIN = math.sqrt(2.0), 0.1
 """Of the weights before a ReLU, and of those that end in Q-values."""
 FORGET_BIAS = 1.0
 """Added to the LSTM's: a memory that begins by halving each step learns slowly to keep anything."""
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """Sizes of the Q-network and what it looks at."""
-
-    actions: int
-    frame_stack: int
-    frame_height: int
-    frame_width: int
-    channels: tuple[int, ...]
-    """Of the three convolutions."""
-    features: int
-    """Width of the fully connected layer after them."""
-    lstm: int
-    hidden: int
-    """Width of both streams of the dueling head."""
-    previous_reward: Literal["raw", "tanh"]
-    skip_core: bool
-    """Whether the head reads the features beside the LSTM's output."""
-    recurrent: bool
-    """False: the state is zero at every step, the feed-forward agent of R2D2's table 1."""
-    centred_input: bool = False
-    """Whether the encoder takes the game's mean picture off its frames: `agents.centring`."""
-    layer_norm: bool = False
-    """Whether layers are normalized before each ReLU, in encoder and head."""
 
 
 def initialize(layer: nn.Module, gain: float) -> None:
@@ -83,34 +57,32 @@ class ConvEncoder(nn.Module):
     costs nothing per pixel.
 
     Raises:
-      ValueError: other than three channels, or frames too small.
+      ValueError: frames are too small.
     """
 
-    def __init__(self, shape: NetworkShape) -> None:
+    def __init__(self, env: EnvShape, options: NetworkOptions) -> None:
         super().__init__()
-        if len(shape.channels) != len(KERNELS):
-            raise ValueError(f"channels has {len(shape.channels)} entries, needs {len(KERNELS)}")
-        height, width, previous = shape.frame_height, shape.frame_width, shape.frame_stack
+        height, width, previous = env.frame_height, env.frame_width, options.frame_stack
         layers = []
-        for out, kernel, stride in zip(shape.channels, KERNELS, STRIDES, strict=True):
+        for out, kernel, stride in zip(options.channels, KERNELS, STRIDES, strict=True):
             layers.append(nn.Conv2d(previous, out, kernel, stride))
             height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
             previous = out
         if min(height, width) < 1:
             raise ValueError(
-                f"frames of {shape.frame_height}x{shape.frame_width} are too small for kernels "
+                f"frames of {env.frame_height}x{env.frame_width} are too small for kernels "
                 f"{KERNELS}, strides {STRIDES}: use 36x36 or more"
             )
         self.convolutions = nn.ModuleList(layers)
-        self.projection = nn.Linear(previous * height * width, shape.features)
-        self.features = shape.features
+        self.projection = nn.Linear(previous * height * width, options.features)
+        self.features = options.features
         self.centring: FrameCentring | None = None
-        if shape.centred_input:
-            self.centring = FrameCentring(shape.frame_height, shape.frame_width)
+        if options.centred_input:
+            self.centring = FrameCentring(env.frame_height, env.frame_width)
         self.norms: nn.ModuleList | None = None
-        if shape.layer_norm:
-            over_stack = (nn.GroupNorm(1, channels) for channels in shape.channels)
-            self.norms = nn.ModuleList([*over_stack, nn.LayerNorm(shape.features)])
+        if options.layer_norm:
+            over_stack = (nn.GroupNorm(1, channels) for channels in options.channels)
+            self.norms = nn.ModuleList([*over_stack, nn.LayerNorm(options.features)])
         for layer in (*layers, self.projection):
             initialize(layer, HIDDEN_GAIN)
         # Channels last is what the CPU's convolutions are fastest in. Not the first one's weights:
@@ -191,17 +163,20 @@ class RecurrentQNetwork(nn.Module):
     (the separate representation encoder of ReLIC's appendix E.6); no gradient goes through them.
     """
 
-    def __init__(self, shape: NetworkShape, *, encoders: int = 1, given_features: int = 0) -> None:
+    def __init__(
+        self, env: EnvShape, options: NetworkOptions, *, encoders: int = 1, given_features: int = 0
+    ) -> None:
         super().__init__()
-        self.shape = shape
+        self.options = options
+        self.actions = env.actions
         self.given_features = given_features
-        self.encoders = nn.ModuleList(ConvEncoder(shape) for _ in range(encoders))
-        seen = shape.features * encoders + given_features
-        self.core = nn.LSTM(seen + 1 + shape.actions, shape.lstm)
+        self.encoders = nn.ModuleList(ConvEncoder(env, options) for _ in range(encoders))
+        seen = options.features * encoders + given_features
+        self.core = nn.LSTM(seen + 1 + self.actions, options.lstm)
         with torch.no_grad():  # the gates' order is input, forget, cell, output
-            self.core.get_parameter("bias_ih_l0")[shape.lstm : 2 * shape.lstm] += FORGET_BIAS
-        read = shape.lstm + seen * shape.skip_core
-        self.head = DuelingHead(read, shape.hidden, shape.actions, layer_norm=shape.layer_norm)
+            self.core.get_parameter("bias_ih_l0")[options.lstm : 2 * options.lstm] += FORGET_BIAS
+        read = options.lstm + seen * options.skip_core
+        self.head = DuelingHead(read, options.hidden, self.actions, layer_norm=options.layer_norm)
 
     @property
     def encoder(self) -> ConvEncoder:
@@ -212,7 +187,7 @@ class RecurrentQNetwork(nn.Module):
 
     def initial_state(self, lanes: int) -> RecurrentState:
         """Zeros: the state at an episode's start."""
-        return RecurrentState.zeros(lanes, self.shape.lstm, next(self.parameters()).device)
+        return RecurrentState.zeros(lanes, self.options.lstm, next(self.parameters()).device)
 
     def encode(self, stacks: Tensor, given: Tensor | None = None) -> Tensor:
         """Stacks [N, S, H, W] as an encoder takes them, given features [N, G] -> float32[N, F']."""
@@ -252,21 +227,21 @@ class RecurrentQNetwork(nn.Module):
         state: RecurrentState,
     ) -> tuple[Tensor, RecurrentState]:
         """The same without the head: what it would read, [T, B, ...], and the state."""
-        squash = self.shape.previous_reward == "tanh"
+        squash = self.options.previous_reward == "tanh"
         rewards = torch.tanh(previous_rewards) if squash else previous_rewards
-        one_hot = F.one_hot(previous_actions + 1, self.shape.actions + 1)[..., 1:]
+        one_hot = F.one_hot(previous_actions + 1, self.actions + 1)[..., 1:]
         inputs = torch.cat([features, rewards.unsqueeze(-1), one_hot.to(features.dtype)], dim=-1)
         # Under autocast, of whatever type, cuDNN's LSTM takes float16: small gradients would be 0.
         with torch.autocast(inputs.device.type, enabled=False):
             outputs, (hidden, cell) = self._core_over(inputs.to(state.hidden.dtype), state)
-        if self.shape.skip_core:
+        if self.options.skip_core:
             outputs = torch.cat([outputs, features], dim=-1)
         return outputs, RecurrentState(hidden, cell)
 
     def _core_over(
         self, inputs: Tensor, state: RecurrentState
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if self.shape.recurrent:
+        if self.options.recurrent:
             outputs, (hidden, cell) = self.core(inputs, (state.hidden[None], state.cell[None]))
             return outputs, (hidden[0], cell[0])
         # Every row on its own, from a state of zeros.

@@ -1,58 +1,71 @@
-"""How an agent learns: plain values, one record a part (its networks: `networks.NetworkShape`)."""
+"""What can be chosen of the networks, and of how they learn.
+
+Defaults are R2D2's published ones. The docstring under a field says what it means and, in square
+brackets, the source of its default.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from agents.representation.objective import Arm, ContrastOptions
-
-Join = Literal["shared", "separate"]
-ActingEncoder = Literal["online", "momentum"]
+from agents.bounds import Decay, Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from agents.sequences import SequenceOptions
 
 
-@dataclass(frozen=True)
-class SequenceShape:
-    """How the rows of a sequence are used: burn-in, trained, bootstrap."""
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """Sizes of the Q-network."""
 
-    burn_in_steps: int
-    unroll_steps: int
-    n_steps: int
+    frame_stack: PositiveInt = 4
+    """Frames that one observation stacks. [R2D2 app.]"""
+    channels: tuple[PositiveInt, PositiveInt, PositiveInt] = (32, 64, 64)
+    """Of the convolutions 8x8/4, 4x4/2, 3x3/1, given as `16,32,32`. [R2D2 app.: DQN's network]"""
+    features: PositiveInt = 512
+    """Width of the fully connected layer after them. [DQN]"""
+    lstm: PositiveInt = 512
+    """Width of the LSTM. [R2D2 app.]"""
+    hidden: PositiveInt = 512
+    """Width of each hidden layer of the dueling head. [R2D2 app.]"""
+    previous_reward: Literal["raw", "tanh"] = "raw"
+    """How the previous reward enters the LSTM. [R2D2 app. gives no transformation]"""
+    skip_core: bool = False
+    """The head sees the encoder's features beside the LSTM's output. [ours; R2D2 does not]"""
+    recurrent: bool = True
+    """False: the state is zero at every step, R2D2's feed-forward comparison. [R2D2 table 1]"""
+    centred_input: bool = False
+    """The game's mean picture is taken off each frame: see `agents.centring`. [ours]"""
+    layer_norm: bool = False
+    """Layers are normalized before each ReLU, in encoder and head. [ours; R2D2 does not]"""
 
 
-@dataclass(frozen=True)
-class ReinforcementOptions:
-    """R2D2's loss and optimizer."""
+@dataclass(frozen=True, slots=True)
+class LearnerOptions(SequenceOptions):
+    """R2D2's loss, its sequences and its optimizer."""
 
-    discount: float
-    trace_lambda: float
-    rescaling_epsilon: float
-    priority_mix: float
-    learning_rate: float
-    adam_epsilon: float
-    clip_norm: float
-    target_period_updates: int
-    target_decay: float = 0.0
-    """Above 0 the target is a mean of the online network with this decay, and never copied."""
-    average_decay: float = 0.0
-    """Of the averaged parameters that evaluation plays with; 0: it plays with the newest."""
+    batch_sequences: PositiveInt = 64
+    """Sequences in a batch. [R2D2 table 2]"""
+    trace_lambda: Fraction = 0.0
+    """Above 0: Peng's Q(λ) targets over the sequence instead of n-step ones. [ours]"""
+    discount: Fraction = 0.997
+    """γ. [R2D2 table 2]"""
+    life_loss_ends_return: bool = False
+    """Nothing is bootstrapped over a lost life; the episode goes on. [R2D2 app.: no]"""
+    rescaling_epsilon: PositiveFloat = 1e-3
+    """ε of the value rescaling h. [R2D2 2.3]"""
+    learning_rate: PositiveFloat = 1e-4
+    """Adam's. [R2D2 table 2]"""
+    adam_epsilon: PositiveFloat = 1e-3
+    """Adam's. [R2D2 table 2]"""
+    clip_norm: PositiveFloat = 40.0
+    """Global gradient norm. [Ape-X, as in SEED RL]"""
+    target_period_updates: PositiveInt = 2500
+    """Updates between copies to the target network. [R2D2 table 2]"""
+    target_decay: Decay = 0.0
+    """Above 0: instead of copies, a target averaged over about 1/(1 - this) updates. [ours]"""
+    average_decay: Fraction = 0.0
+    """Above 0: evaluation plays with parameters averaged over about 1/(1 - this) updates. [ours]"""
     bfloat16: bool = False
-    """The Q-networks' passes under autocast to bfloat16; LSTM, Q-values and losses stay float32."""
+    """Q-networks learn in bfloat16, their LSTM and all losses in float32; CUDA only. [ours]"""
     compile_encoders: bool = False
-    """Whether torch.compile makes the encoders' kernels."""
-
-
-@dataclass(frozen=True)
-class RepresentationOptions:
-    """Which representation loss, on which frames, and how it joins the RL loss."""
-
-    arm: Arm
-    join: Join
-    weight: float
-    momentum: float
-    acting_encoder: ActingEncoder
-    """Which of f and h gives its features to the Q-network, where the join is separate."""
-    stacks_per_sequence: int
-    use_burn_in: bool
-    learning_rate: float
-    adam_epsilon: float
-    clip_norm: float
-    contrast: ContrastOptions
+    """torch.compile for the online and target encoders; CUDA only. [ours]"""
+    diagnostics_every_updates: NonNegativeInt = 200
+    """Updates between the costly diagnostics; 0: never. [ours]"""

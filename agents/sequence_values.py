@@ -1,8 +1,4 @@
-"""Q-values over a batch of sequences: burn-in without gradient, trained rows, bootstrap rows.
-
-row   0 ....... burn_in ........ burn_in + T ....... L
-      | warm up  | trained        | bootstrap        |
-"""
+"""Q-values over a batch of sequences: burn-in without gradient, trained rows, bootstrap rows."""
 
 from dataclasses import dataclass
 
@@ -11,7 +7,7 @@ from torch import Tensor
 
 from agents.interface import RecurrentState, TrainingBatch
 from agents.networks import RecurrentQNetwork
-from agents.options import SequenceShape
+from agents.sequences import SequenceOptions
 
 
 @dataclass(frozen=True)
@@ -23,11 +19,11 @@ class SequenceValues:
     """[L, B, S, H, W] in [0, 255], channels-last for each row."""
     given: Tensor | None
     """float32[L, B, G], features of a separate encoder."""
-    shape: SequenceShape
+    sequence: SequenceOptions
 
     def online(self, network: RecurrentQNetwork) -> tuple[Tensor, Tensor]:
         """Q-values float32[T, B, A] with gradient, and of those rows and the n after without."""
-        trained, after = self._trained, slice(self._trained.stop, None)
+        trained, after = self.sequence.trained, slice(self.sequence.trained.stop, None)
         with torch.no_grad():
             state = self.burned_in(network)
         q, state = self.unrolled(network, trained, state)
@@ -39,13 +35,13 @@ class SequenceValues:
     def target(self, network: RecurrentQNetwork) -> Tensor:
         """Q-values float32[T + n, B, A] after the network's own burn-in, without gradient."""
         state = self.burned_in(network)
-        return self.unrolled(network, slice(self.shape.burn_in_steps, None), state)[0]
+        return self.unrolled(network, slice(self.sequence.burn_in_steps, None), state)[0]
 
     def burned_in(self, network: RecurrentQNetwork) -> RecurrentState:
         """State before the first trained row; the stored one where there is no burn-in."""
-        if self.shape.burn_in_steps == 0:
+        if self.sequence.burn_in_steps == 0:
             return self.batch.state
-        rows = slice(0, self.shape.burn_in_steps)
+        rows = slice(0, self.sequence.burn_in_steps)
         _, state = network.advance(*self._inputs(network, rows), self.batch.state)
         return RecurrentState.where(self.batch.has_burn_in, state, self.batch.state)
 
@@ -61,7 +57,3 @@ class SequenceValues:
         given = None if self.given is None else self.given[rows].flatten(0, 1)
         features = network.encode(stacks.flatten(0, 1), given).unflatten(0, stacks.shape[:2])
         return features, self.batch.previous_actions[rows], self.batch.previous_rewards[rows]
-
-    @property
-    def _trained(self) -> slice:
-        return slice(self.shape.burn_in_steps, self.shape.burn_in_steps + self.shape.unroll_steps)

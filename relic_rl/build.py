@@ -9,13 +9,7 @@ import torch
 
 from agents.agent import R2D2Agent
 from agents.exploration import epsilon_ladder
-from agents.networks import NetworkShape
-from agents.options import (
-    ReinforcementOptions,
-    RepresentationOptions,
-    SequenceShape,
-)
-from agents.representation.objective import ContrastOptions
+from agents.interface import EnvShape
 from envs.atari import RESEED_STEPS, make_atari
 from envs.interface import VectorEnv
 from envs.protocol import PROTOCOLS
@@ -91,58 +85,12 @@ def make_actor_env(
 
 def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.device) -> R2D2Agent:
     """The agent for an environment's frames and actions."""
-    network, learner, representation = config.network, config.learner, config.representation
     return R2D2Agent(
-        network=NetworkShape(
-            actions=env.actions,
-            frame_stack=network.frame_stack,
-            frame_height=env.frame_height,
-            frame_width=env.frame_width,
-            channels=network.channels,
-            features=network.features,
-            lstm=network.lstm,
-            hidden=network.hidden,
-            previous_reward=network.previous_reward,
-            skip_core=network.skip_core,
-            recurrent=network.recurrent,
-            centred_input=network.centred_input,
-            layer_norm=network.layer_norm,
-        ),
-        sequence=SequenceShape(learner.burn_in_steps, learner.unroll_steps, learner.n_steps),
-        reinforcement=ReinforcementOptions(
-            discount=learner.discount,
-            trace_lambda=learner.trace_lambda,
-            rescaling_epsilon=learner.rescaling_epsilon,
-            priority_mix=config.replay.priority_mix,
-            learning_rate=learner.learning_rate,
-            adam_epsilon=learner.adam_epsilon,
-            clip_norm=learner.clip_norm,
-            target_period_updates=learner.target_period_updates,
-            target_decay=learner.target_decay,
-            average_decay=learner.average_decay,
-            bfloat16=learner.bfloat16,
-            compile_encoders=learner.compile_encoders,
-        ),
-        representation=RepresentationOptions(
-            arm=representation.arm,
-            join=representation.encoder,
-            weight=representation.weight,
-            momentum=representation.momentum,
-            acting_encoder=representation.acting_encoder,
-            stacks_per_sequence=representation.stacks_per_sequence,
-            use_burn_in=representation.use_burn_in,
-            learning_rate=representation.learning_rate,
-            adam_epsilon=representation.adam_epsilon,
-            clip_norm=representation.clip_norm,
-            contrast=ContrastOptions(
-                temperature=representation.temperature,
-                alpha=representation.alpha,
-                normalize=representation.normalize,
-                kl_direction=representation.kl_direction,
-                kl_stop_gradient=representation.kl_stop_gradient,
-            ),
-        ),
-        diagnostics_every_updates=learner.diagnostics_every_updates,
+        EnvShape(env.actions, env.frame_height, env.frame_width),
+        config.network,
+        config.learner,
+        config.representation,
+        priority_mix=config.replay.priority_mix,
         device=device,
         seed=named_seed(seed, "agent"),
     )

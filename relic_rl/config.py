@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 import pydantic
 import tomli_w
 
+from agents.options import LearnerOptions, NetworkOptions
+from agents.representation.options import RepresentationOptions
 from envs.options import FRAME_SIDE_PIXELS, EnvOptions
 from relic_rl.errors import UsageError, nearest
 from relic_rl.evaluation.options import EvaluationOptions
@@ -23,7 +25,6 @@ from relic_rl.replay.options import ReplayOptions
 from relic_rl.replay.segment import MAX_DECODED_BYTES
 from relic_rl.runtime.engines import ENGINES
 from relic_rl.runtime.options import ActorOptions, RunOptions
-from relic_rl.settings import LearnerConfig, NetworkConfig, RepresentationConfig
 
 LIST_FIELD = "network.channels"
 """The one setting whose value is itself a list."""
@@ -36,9 +37,9 @@ class Config:
     """All of a run's settings but its game and seed."""
 
     env: EnvOptions = field(default_factory=EnvOptions)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    learner: LearnerConfig = field(default_factory=LearnerConfig)
-    representation: RepresentationConfig = field(default_factory=RepresentationConfig)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    learner: LearnerOptions = field(default_factory=LearnerOptions)
+    representation: RepresentationOptions = field(default_factory=RepresentationOptions)
     replay: ReplayOptions = field(default_factory=ReplayOptions)
     actor: ActorOptions = field(default_factory=ActorOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)

@@ -5,19 +5,3 @@ the online encoder's float[M, F] for view v, `target_v` the momentum encoder's. 
 tensor comes from the same stack. Targets are detached inside. All of it is computed in float32 (or
 float64 if given), autocast or not.
 """
-
-from agents.representation.byol import ByolHeads, byol_loss
-from agents.representation.contrastive import contrastive_accuracy
-from agents.representation.curl import curl_loss
-from agents.representation.relic import RelicLoss, relic_loss
-from agents.representation.simclr import simclr_loss
-
-__all__ = [
-    "ByolHeads",
-    "RelicLoss",
-    "byol_loss",
-    "contrastive_accuracy",
-    "curl_loss",
-    "relic_loss",
-    "simclr_loss",
-]

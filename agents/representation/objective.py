@@ -4,12 +4,11 @@ f, the online encoder, belongs to whoever trains it (the Q-network when it is sh
 it is separate) and is handed in at each call; h, the momentum encoder, and the heads live here.
 
 Source: Mitrovic et al. (ReLIC), ICLR 2021, equation 3 and appendix E.6; what they leave open is an
-option of `ContrastOptions`.
+option of `RepresentationOptions`.
 """
 
 import copy
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,23 +18,12 @@ from agents.networks import ConvEncoder, move_towards
 from agents.representation.byol import ByolHeads, byol_loss
 from agents.representation.contrastive import contrastive_accuracy
 from agents.representation.curl import curl_loss
-from agents.representation.relic import KlDirection, KlStopGradient, relic_loss
+from agents.representation.options import Arm, RepresentationOptions
+from agents.representation.relic import relic_loss
 from agents.representation.simclr import simclr_loss
 
-Arm = Literal["relic", "simclr", "curl", "byol", "augmentation", "none"]
 LOSS_ARMS: tuple[Arm, ...] = ("relic", "simclr", "curl", "byol")
 """Arms with a loss of their own; `augmentation` and `none` have none."""
-
-
-@dataclass(frozen=True)
-class ContrastOptions:
-    """What ReLIC's paper leaves open, or sets for the arms relic and simclr."""
-
-    temperature: float
-    alpha: float
-    normalize: bool
-    kl_direction: KlDirection
-    kl_stop_gradient: KlStopGradient
 
 
 class RepresentationLoss(NamedTuple):
@@ -48,14 +36,11 @@ class RepresentationLoss(NamedTuple):
 class RepresentationObjective(nn.Module):
     """Loss of one arm over M stacks, with its momentum encoder."""
 
-    def __init__(
-        self, arm: Arm, encoder: ConvEncoder, *, momentum: float, options: ContrastOptions
-    ) -> None:
+    def __init__(self, options: RepresentationOptions, encoder: ConvEncoder) -> None:
         super().__init__()
+        self.arm = arm = options.arm
         if arm not in LOSS_ARMS:
             raise ValueError(f"arm is {arm!r}, needs one of {LOSS_ARMS}")
-        self.arm = arm
-        self.momentum = momentum
         self.options = options
         self.momentum_encoder = copy.deepcopy(encoder).requires_grad_(False)
         features = encoder.features
@@ -91,9 +76,13 @@ class RepresentationObjective(nn.Module):
 
     def update_momentum(self, encoder: ConvEncoder) -> None:
         """Moves h towards f, h <- m h + (1 - m) f; with byol the heads too."""
-        move_towards(self.momentum_encoder.parameters(), encoder.parameters(), self.momentum)
+        move_towards(
+            self.momentum_encoder.parameters(), encoder.parameters(), self.options.momentum
+        )
         if self.heads is not None and self.momentum_heads is not None:
-            move_towards(self.momentum_heads.parameters(), self.heads.parameters(), self.momentum)
+            move_towards(
+                self.momentum_heads.parameters(), self.heads.parameters(), self.options.momentum
+            )
 
     def _contrast(
         self, online_1: Tensor, online_2: Tensor, target_1: Tensor, target_2: Tensor

@@ -14,23 +14,13 @@ The paper leaves open, and options here decide:
   kl_stop_gradient  not mentioned. The defaults are the equation as it is written.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from agents.representation.contrastive import instance_cross_entropy, two_view_log_probabilities
-
-KlDirection = Literal["forward", "reverse", "symmetric"]
-"""forward: KL(p12 || p21); reverse: KL(p21 || p12); symmetric: the mean of both."""
-
-KlStopGradient = Literal["none", "entropy", "first", "second"]
-"""Which part of KL(p || q) = E_p log p - E_p log q is held constant; the value never changes.
-
-none: nothing. entropy: the term E_p log p, while p still learns through E_p log q (as CoBERL is
-said to do). first: p, so only q learns. second: q, so only p learns. With direction "symmetric" it
-applies to the first and second argument of each of the two terms.
-"""
+from agents.representation.options import KlDirection, KlStopGradient
 
 _DIRECTIONS = get_args(KlDirection)
 _STOP_GRADIENTS = get_args(KlStopGradient)

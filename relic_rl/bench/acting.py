@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from agents.interface import PolicyInput
+from envs.options import FRAME_SIDE_PIXELS
 from relic_rl.bench.ceilings import Results, environment_steps_per_second, seconds_per_call
 from relic_rl.bench.experience import random_actor, random_engine
 from relic_rl.config import Config
@@ -59,7 +60,8 @@ def _in_threads(laptop: Config) -> Config:
 
 def _forward_steps_per_second(laptop: Config, actor: Actor, device: torch.device) -> float:
     lanes, stack = laptop.actor.lanes, laptop.network.frame_stack
-    stacks = torch.zeros(lanes, 84, 84, stack, dtype=torch.uint8, device=device)
+    side = FRAME_SIDE_PIXELS
+    stacks = torch.zeros(lanes, side, side, stack, dtype=torch.uint8, device=device)
     seen = PolicyInput(
         stacks.permute(0, 3, 1, 2),
         torch.zeros(lanes, dtype=torch.long, device=device),

@@ -114,9 +114,8 @@ def _flops_per_update(config: Config, agent: R2D2Agent, buffer: ReplayBuffer) ->
         agent.update(training_batch(batch, agent.device))
     shape, lstm = config.learner, agent.online.core
     forward = 2 * 4 * lstm.hidden_size * (lstm.input_size + lstm.hidden_size)
-    rows = shape.burn_in_steps + shape.unroll_steps + shape.n_steps
     # Online and target run over all rows; the backward pass over the trained ones costs twice.
-    steps = shape.batch_sequences * (2 * rows + 2 * shape.unroll_steps)
+    steps = shape.batch_sequences * (2 * shape.rows + 2 * shape.unroll_steps)
     return float(counter.get_total_flops() + steps * forward)
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from agents.interface import EnvShape
+from agents.networks import RecurrentQNetwork
 from envs.options import FRAME_SIDE_PIXELS
 from relic_rl.config import Config
 from relic_rl.errors import ResourceError
@@ -25,8 +27,8 @@ _CHECKPOINTS_ON_DISK = 3
 """Two are kept while the next is staged."""
 _NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 """In torch's, CUDA's and cuBLAS's words."""
+_LARGEST_ENV = EnvShape(18, FRAME_SIDE_PIXELS, FRAME_SIDE_PIXELS)
 _FRAME_PIXELS = FRAME_SIDE_PIXELS**2
-_ACTIONS = 18
 
 
 def check_resources(config: Config, run_dir: Path) -> None:
@@ -90,9 +92,8 @@ def _update_bytes(config: Config) -> int:
     if uses_gpu(config):
         return 0
     learner = config.learner
-    rows = learner.burn_in_steps + learner.unroll_steps + learner.n_steps
     stack = 4 * config.network.frame_stack * _FRAME_PIXELS
-    return _STACKS_AT_WORK * learner.batch_sequences * rows * stack
+    return _STACKS_AT_WORK * learner.batch_sequences * learner.rows * stack
 
 
 def replay_bytes(config: Config) -> int:
@@ -117,15 +118,10 @@ def shared_memory_bytes(config: Config) -> int:
 
 
 def parameter_bytes(config: Config) -> int:
-    """Of one Q-network, to within its biases; at most, where the game has fewer actions."""
-    network = config.network
-    first, second, third = network.channels
-    convolutions = 64 * network.frame_stack * first + 16 * first * second + 9 * second * third
-    features = 7 * 7 * third * network.features
-    core = 4 * network.lstm * (network.features + network.lstm + _ACTIONS + 1)
-    seen = network.lstm + network.features * network.skip_core
-    head = 2 * network.hidden * seen + network.hidden * (_ACTIONS + 1)
-    return 4 * (convolutions + features + core + head)
+    """Of one Q-network; at most, where the game has fewer actions."""
+    with torch.device("meta"):
+        network = RecurrentQNetwork(_LARGEST_ENV, config.network)
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
 
 
 def _parameter_copies(config: Config) -> int:

@@ -1,4 +1,4 @@
-"""A small agent and made-up batches: 36x36 frames, 5 actions, burn-in 4, unroll 6, n = 2."""
+"""A small agent and made-up batches: 36x36 frames, 5 actions, burn-in 4, unroll 8, n = 2."""
 
 from dataclasses import fields, replace
 from typing import Any, NamedTuple, Protocol
@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from agents.agent import R2D2Agent
-from agents.interface import RecurrentState, TrainingBatch
-from agents.networks import NetworkShape
-from agents.options import ReinforcementOptions, RepresentationOptions, SequenceShape
-from agents.representation.objective import ContrastOptions
+from agents.interface import EnvShape, RecurrentState, TrainingBatch
+from agents.options import LearnerOptions, NetworkOptions
+from agents.representation.options import RepresentationOptions
 
 ACTIONS, STACK, SIZE, LSTM = 5, 4, 36, 12
-BURN_IN, UNROLL, N_STEPS = 4, 6, 2
+BURN_IN, UNROLL, N_STEPS = 4, 8, 2
 ROWS = BURN_IN + UNROLL + N_STEPS
 
 
@@ -38,7 +37,7 @@ COLUMNS = (
 
 
 class MakeAgent(Protocol):
-    def __call__(self, *, seed: int = 0, diagnostics_every_updates: int = 0, **changes: Any) -> Any:
+    def __call__(self, *, seed: int = 0, **changes: Any) -> Any:
         """An agent; `changes` are fields of its option records, set in each that has them."""
 
 
@@ -57,50 +56,29 @@ def make_batch() -> MakeBatch:
     return _make_batch
 
 
-def _make_agent(*, seed: int = 0, diagnostics_every_updates: int = 0, **changes: Any) -> R2D2Agent:
+def _make_agent(*, seed: int = 0, **changes: Any) -> R2D2Agent:
     options: dict[str, Any] = {
-        "network": NetworkShape(
-            actions=ACTIONS,
-            frame_stack=STACK,
-            frame_height=SIZE,
-            frame_width=SIZE,
-            channels=(4, 8, 8),
-            features=16,
-            lstm=LSTM,
-            hidden=10,
-            previous_reward="raw",
-            skip_core=False,
-            recurrent=True,
+        "network": NetworkOptions(
+            frame_stack=STACK, channels=(4, 8, 8), features=16, lstm=LSTM, hidden=10
         ),
-        "sequence": SequenceShape(burn_in_steps=BURN_IN, unroll_steps=UNROLL, n_steps=N_STEPS),
-        "reinforcement": ReinforcementOptions(
+        "learner": LearnerOptions(
+            segment_steps=BURN_IN,
+            burn_in_steps=BURN_IN,
+            unroll_steps=UNROLL,
+            n_steps=N_STEPS,
             discount=0.9,
-            trace_lambda=0.0,
-            rescaling_epsilon=1e-3,
-            priority_mix=0.9,
             learning_rate=1e-3,
             adam_epsilon=1e-5,
-            clip_norm=40.0,
             target_period_updates=1000,
+            diagnostics_every_updates=0,
         ),
         "representation": RepresentationOptions(
             arm="none",
-            join="shared",
-            weight=1.0,
-            momentum=0.99,
-            acting_encoder="online",
+            temperature=0.1,
+            normalize=True,
             stacks_per_sequence=2,
-            use_burn_in=False,
             learning_rate=2e-3,
             adam_epsilon=1e-4,
-            clip_norm=40.0,
-            contrast=ContrastOptions(
-                temperature=0.1,
-                alpha=1.0,
-                normalize=True,
-                kl_direction="forward",
-                kl_stop_gradient="none",
-            ),
         ),
     }
     unused = set(changes)
@@ -110,8 +88,9 @@ def _make_agent(*, seed: int = 0, diagnostics_every_updates: int = 0, **changes:
         unused -= mine
     assert not unused, unused
     return R2D2Agent(
+        EnvShape(ACTIONS, SIZE, SIZE),
         **options,
-        diagnostics_every_updates=diagnostics_every_updates,
+        priority_mix=0.9,
         device=torch.device("cpu"),
         seed=seed,
     )

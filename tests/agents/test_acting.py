@@ -8,7 +8,7 @@ from agents.agent import R2D2Agent
 from agents.interface import PolicyInput, TrainingBatch
 from agents.networks import stacks_from_frames
 
-BURN_IN, UNROLL = 4, 6
+BURN_IN, UNROLL = 4, 8
 
 
 def stacks(batch: TrainingBatch) -> Tensor:
@@ -19,9 +19,9 @@ def stacks(batch: TrainingBatch) -> Tensor:
     "changes",
     [
         {"arm": "none"},
-        {"arm": "relic", "join": "separate"},
-        {"arm": "relic", "join": "separate", "acting_encoder": "momentum"},
-        {"arm": "augmentation", "join": "separate"},
+        {"arm": "relic", "encoder": "separate"},
+        {"arm": "relic", "encoder": "separate", "acting_encoder": "momentum"},
+        {"arm": "augmentation", "encoder": "separate"},
     ],
     ids=str,
 )
@@ -73,7 +73,7 @@ def acted(agent: R2D2Agent, batch: TrainingBatch) -> Tensor:
 def test_acting_and_learning_use_the_encoder_that_the_option_names_and_no_other(
     make_agent: Any, make_batch: Any, acting_encoder: str
 ) -> None:
-    agent = make_agent(arm="relic", join="separate", acting_encoder=acting_encoder)
+    agent = make_agent(arm="relic", encoder="separate", acting_encoder=acting_encoder)
     batch = make_batch()
     encoders = {"online": agent.separate_encoder, "momentum": agent.objective.momentum_encoder}
     used = encoders.pop(acting_encoder)
@@ -97,7 +97,7 @@ def test_acting_and_learning_use_the_encoder_that_the_option_names_and_no_other(
 
 
 def test_acting_with_the_momentum_encoder_is_refused_for_a_shared_one(make_agent: Any) -> None:
-    with pytest.raises(ValueError, match="needs join 'separate'"):
+    with pytest.raises(ValueError, match=r"acting_encoder is momentum: use .* separate"):
         make_agent(arm="relic", acting_encoder="momentum")
 
 
@@ -105,7 +105,7 @@ def test_acting_with_the_momentum_encoder_is_refused_for_a_shared_one(make_agent
 def test_a_policy_takes_over_newer_parameters(
     make_agent: Any, make_batch: Any, acting_encoder: str
 ) -> None:
-    agent = make_agent(arm="relic", join="separate", acting_encoder=acting_encoder)
+    agent = make_agent(arm="relic", encoder="separate", acting_encoder=acting_encoder)
     batch, policy, old = make_batch(), agent.policy(), agent.policy()
     for _ in range(3):
         agent.update(batch)
@@ -130,12 +130,12 @@ def test_a_policy_takes_over_newer_parameters(
 # Averaged parameters
 
 
-@pytest.mark.parametrize("join", ["shared", "separate"])
+@pytest.mark.parametrize("encoder", ["shared", "separate"])
 def test_evaluation_plays_with_the_mean_of_past_parameters(
-    make_agent: Any, make_batch: Any, join: str
+    make_agent: Any, make_batch: Any, encoder: str
 ) -> None:
     # After update u the weight of the past is min(0.1, u / (u + 10)): 1/11, 0.1, 0.1.
-    agent = make_agent(arm="relic", join=join, average_decay=0.1)
+    agent = make_agent(arm="relic", encoder=encoder, average_decay=0.1)
     weight = agent.online.head.value[0].weight
     mean = weight.detach().clone()
     for update in range(1, 4):

@@ -13,7 +13,7 @@ from agents.augmentation import random_shift_and_intensity
 from agents.interface import TrainingBatch
 from agents.networks import stacks_from_frames
 
-BURN_IN, UNROLL = 4, 6
+BURN_IN, UNROLL = 4, 8
 ARMS = ("relic", "simclr", "curl", "byol", "augmentation", "none")
 LOSS_ARMS = ARMS[:4]
 JOINS = ("shared", "separate")
@@ -41,15 +41,15 @@ def stacks(batch: TrainingBatch) -> Tensor:
     return stacks_from_frames(batch.frames, 4)
 
 
-# Arms and joins
+# Arms and encoders
 
 
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("encoder", JOINS)
 @pytest.mark.parametrize("arm", ARMS)
-def test_every_arm_and_join_builds_and_learns(
-    make_agent: Any, make_batch: Any, arm: str, join: str
+def test_every_arm_builds_and_learns_on_either_encoder(
+    make_agent: Any, make_batch: Any, arm: str, encoder: str
 ) -> None:
-    agent, batch = make_agent(arm=arm, join=join), make_batch()
+    agent, batch = make_agent(arm=arm, encoder=encoder), make_batch()
     before = copy.deepcopy(agent.online.state_dict())
     represented = copy.deepcopy(agent.represented_encoder.state_dict())
 
@@ -59,7 +59,7 @@ def test_every_arm_and_join_builds_and_learns(
     assert agent.updates == 2
     assert all(torch.isfinite(value) for value in reports[1].metrics.values())
     assert ("representation_loss" in reports[1].metrics) == (arm in LOSS_ARMS)
-    assert (agent.separate_encoder is not None) == (join == "separate" and arm in LOSS_ARMS)
+    assert (agent.separate_encoder is not None) == (encoder == "separate" and arm in LOSS_ARMS)
     assert len(agent.optimizers) == (2 if agent.separate_encoder is not None else 1)
     after = agent.online.state_dict()
     assert not any(torch.equal(before[name], after[name]) for name in before)
@@ -70,7 +70,7 @@ def test_every_arm_and_join_builds_and_learns(
 def test_the_separate_augmentation_arm_has_two_encoders_trained_end_to_end(
     make_agent: Any, make_batch: Any
 ) -> None:
-    agent, batch = make_agent(arm="augmentation", join="separate"), make_batch()
+    agent, batch = make_agent(arm="augmentation", encoder="separate"), make_batch()
 
     agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
 
@@ -121,7 +121,7 @@ def test_both_losses_reach_the_shared_encoder(make_agent: Any, make_batch: Any, 
 def test_with_a_separate_encoder_each_loss_keeps_to_its_own(
     make_agent: Any, make_batch: Any, arm: str, acting_encoder: str
 ) -> None:
-    agent = make_agent(arm=arm, join="separate", acting_encoder=acting_encoder)
+    agent = make_agent(arm=arm, encoder="separate", acting_encoder=acting_encoder)
     batch = make_batch()
 
     agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
@@ -138,7 +138,7 @@ def test_with_a_separate_encoder_each_loss_keeps_to_its_own(
 
 
 def test_each_optimizer_has_its_own_settings_and_parameters(make_agent: Any) -> None:
-    agent = make_agent(arm="curl", join="separate")
+    agent = make_agent(arm="curl", encoder="separate")
 
     main, apart = agent.optimizers["main"], agent.optimizers["representation"]
 
@@ -154,9 +154,9 @@ def test_each_optimizer_has_its_own_settings_and_parameters(make_agent: Any) -> 
 
 
 def test_each_optimizer_clips_by_its_own_norm(make_agent: Any, make_batch: Any) -> None:
-    agent = make_agent(arm="relic", join="separate")
+    agent = make_agent(arm="relic", encoder="separate")
     # Both records have a `clip_norm`, and the factory would set both to the same value.
-    agent.reinforcement = replace(agent.reinforcement, clip_norm=1e-3)
+    agent.learner = replace(agent.learner, clip_norm=1e-3)
     agent.representation = replace(agent.representation, clip_norm=2e-3)
 
     metrics = agent.update(make_batch()).metrics
@@ -194,11 +194,11 @@ def test_the_learner_overfits_a_fixed_batch(make_agent: Any, make_batch: Any) ->
     assert min(losses[-20:]) < losses[0] / 100
 
 
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("encoder", JOINS)
 def test_with_relic_both_losses_fall_on_a_fixed_batch(
-    make_agent: Any, make_batch: Any, join: str
+    make_agent: Any, make_batch: Any, encoder: str
 ) -> None:
-    agent, batch = make_agent(arm="relic", join=join, learning_rate=3e-3), make_batch()
+    agent, batch = make_agent(arm="relic", encoder=encoder, learning_rate=3e-3), make_batch()
 
     reports = [agent.update(batch) for _ in range(250)]
 
@@ -220,20 +220,22 @@ def test_the_average_is_learned_from_nothing(make_agent: Any, make_batch: Any) -
     )
 
 
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("encoder", JOINS)
 @pytest.mark.parametrize("arm", ARMS)
 def test_diagnostics_change_nothing_that_is_learned(
-    make_agent: Any, make_batch: Any, arm: str, join: str
+    make_agent: Any, make_batch: Any, arm: str, encoder: str
 ) -> None:
     batch = make_batch()
-    agents = [make_agent(arm=arm, join=join, diagnostics_every_updates=every) for every in (0, 2)]
+    agents = [
+        make_agent(arm=arm, encoder=encoder, diagnostics_every_updates=every) for every in (0, 2)
+    ]
 
     metrics = [[agent.update(batch).metrics for _ in range(4)] for agent in agents]
 
     assert same(parameters(agents[0]), parameters(agents[1]))
     assert torch.equal(*(agent.generator.get_state() for agent in agents))
     diagnosed = {"effective_rank", "delta_q"} | {f"td_error_{q}th" for q in (50, 90, 99)}
-    if arm in LOSS_ARMS and join == "shared":
+    if arm in LOSS_ARMS and encoder == "shared":
         diagnosed.add("gradient_cosine")
     without, with_diagnostics = metrics
     for update, (plain, more) in enumerate(zip(without, with_diagnostics, strict=True)):
@@ -279,11 +281,11 @@ def test_an_averaging_target_is_the_exponential_mean_of_the_online_networks(
     assert not same(dict(agent.target.state_dict()), dict(agent.online.state_dict()))
 
 
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("encoder", JOINS)
 def test_the_momentum_encoder_follows_the_updated_one(
-    make_agent: Any, make_batch: Any, join: str
+    make_agent: Any, make_batch: Any, encoder: str
 ) -> None:
-    agent, batch = make_agent(arm="byol", join=join, momentum=0.9), make_batch()
+    agent, batch = make_agent(arm="byol", encoder=encoder, momentum=0.9), make_batch()
     pairs = [(agent.objective.momentum_encoder, agent.represented_encoder)]
     pairs += [(agent.objective.momentum_heads, agent.objective.heads)]
     before = [copy.deepcopy(momentum) for momentum, _ in pairs]
@@ -298,8 +300,8 @@ def test_the_momentum_encoder_follows_the_updated_one(
 
 
 def test_the_momentum_encoder_starts_as_a_copy(make_agent: Any) -> None:
-    for join in JOINS:
-        agent = make_agent(arm="relic", join=join)
+    for encoder in JOINS:
+        agent = make_agent(arm="relic", encoder=encoder)
         assert same(
             dict(agent.objective.momentum_encoder.state_dict()),
             dict(agent.represented_encoder.state_dict()),
@@ -326,11 +328,11 @@ def stored(agent: R2D2Agent) -> dict[str, Any]:
     return state
 
 
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("encoder", JOINS)
 def test_every_network_takes_the_same_mean_picture_off_its_input(
-    make_agent: Any, make_batch: Any, join: str
+    make_agent: Any, make_batch: Any, encoder: str
 ) -> None:
-    agent = make_agent(arm="relic", join=join, centred_input=True, average_decay=0.5)
+    agent = make_agent(arm="relic", encoder=encoder, centred_input=True, average_decay=0.5)
     frames = make_batch().frames.flatten(0, 1)
     assert agent.needs_frames
 
@@ -346,7 +348,7 @@ def test_every_network_takes_the_same_mean_picture_off_its_input(
     }
     assert not agent.needs_frames
     # Of the Q-network, its target, its average and the policy, and of f, h and f's average.
-    assert len(found) == {"shared": 5, "separate": 7}[join]
+    assert len(found) == {"shared": 5, "separate": 7}[encoder]
     for mean in found.values():
         torch.testing.assert_close(mean.double(), pictures.mean(0), rtol=0, atol=1e-4)
 
@@ -368,12 +370,12 @@ def test_a_centred_agent_is_restored_with_its_mean_picture_and_learns_on_alike(
     assert same(parameters(agent), parameters(other))
 
 
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("encoder", JOINS)
 @pytest.mark.parametrize("arm", ARMS)
 def test_state_round_trip_is_bit_equal_and_so_is_the_next_update(
-    make_agent: Any, make_batch: Any, arm: str, join: str
+    make_agent: Any, make_batch: Any, arm: str, encoder: str
 ) -> None:
-    options = {"arm": arm, "join": join, "average_decay": 0.5}
+    options = {"arm": arm, "encoder": encoder, "average_decay": 0.5}
     agent, batch = make_agent(**options), make_batch()
     for _ in range(2):
         agent.update(batch)
@@ -410,11 +412,11 @@ def test_load_state_refuses_another_network_of_the_same_parts(make_agent: Any) -
         make_agent(arm="relic").load_state(**stored(make_agent(arm="curl")))
 
 
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("encoder", JOINS)
 def test_a_batch_that_is_not_finite_leaves_the_agent_as_it_was(
-    make_agent: Any, make_batch: Any, join: str
+    make_agent: Any, make_batch: Any, encoder: str
 ) -> None:
-    agent, batch = make_agent(arm="relic", join=join, target_period_updates=2), make_batch()
+    agent, batch = make_agent(arm="relic", encoder=encoder, target_period_updates=2), make_batch()
     agent.update(batch)
     before, optimizers = parameters(agent), copy.deepcopy(agent.optimizer_state())
     rewards = batch.rewards.clone()
@@ -446,7 +448,7 @@ def test_same_seed_same_agent_other_seed_another(make_agent: Any, make_batch: An
 def test_building_an_agent_leaves_torchs_global_generator_alone(make_agent: Any) -> None:
     before = torch.get_rng_state()
 
-    make_agent(arm="byol", join="separate")
+    make_agent(arm="byol", encoder="separate")
 
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from agents.interface import PolicyInput, TrainingBatch
 from agents.networks import stacks_from_frames
 
-BURN_IN, UNROLL = 4, 6
+BURN_IN, UNROLL = 4, 8
 
 
 def stacks(batch: TrainingBatch) -> Tensor:

@@ -4,35 +4,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from agents.interface import RecurrentState
+from agents.interface import EnvShape, RecurrentState
 from agents.networks import (
     CPU_CHUNK_STACKS,
     ConvEncoder,
     DuelingHead,
-    NetworkShape,
     RecurrentQNetwork,
     stacks_from_frames,
 )
+from agents.options import NetworkOptions
 
-SHAPE = NetworkShape(
-    actions=5,
-    frame_stack=4,
-    frame_height=36,
-    frame_width=36,
-    channels=(4, 8, 8),
-    features=16,
-    lstm=12,
-    hidden=10,
-    previous_reward="raw",
-    skip_core=False,
-    recurrent=True,
-)
+ENV = EnvShape(actions=5, frame_height=36, frame_width=36)
+ATARI = EnvShape(actions=18, frame_height=84, frame_width=84)
+OPTIONS = NetworkOptions(channels=(4, 8, 8), features=16, lstm=12, hidden=10)
 
 
-def make_network(*, seed=0, encoders=1, given_features=0, **changes):
+def make_network(*, env=ENV, seed=0, encoders=1, given_features=0, **changes):
     torch.manual_seed(seed)
-    shape = replace(SHAPE, **changes)
-    return RecurrentQNetwork(shape, encoders=encoders, given_features=given_features)
+    options = replace(OPTIONS, **changes)
+    return RecurrentQNetwork(env, options, encoders=encoders, given_features=given_features)
 
 
 def random_inputs(steps, lanes, seed=1):
@@ -45,7 +35,7 @@ def random_inputs(steps, lanes, seed=1):
 
 def test_encoder_equals_a_plain_one_that_divides_pixels_by_255():
     torch.manual_seed(0)
-    encoder = ConvEncoder(replace(SHAPE, frame_height=84, frame_width=84)).double()
+    encoder = ConvEncoder(ATARI, OPTIONS).double()
     stacks = torch.randint(0, 256, (3, 4, 84, 84), dtype=torch.uint8)
 
     x = stacks.double() / 255.0
@@ -59,7 +49,7 @@ def test_encoder_equals_a_plain_one_that_divides_pixels_by_255():
 
 def test_a_normalized_encoder_equals_one_written_out_in_float64():
     torch.manual_seed(0)
-    encoder = ConvEncoder(replace(SHAPE, layer_norm=True)).double()
+    encoder = ConvEncoder(ENV, replace(OPTIONS, layer_norm=True)).double()
     for norm in encoder.norms:  # or gain and bias could be forgotten
         torch.nn.init.normal_(norm.weight)
         torch.nn.init.normal_(norm.bias)
@@ -128,7 +118,7 @@ def test_encoder_gives_the_same_on_channels_last_and_contiguous_stacks():
 
 def test_many_stacks_have_the_features_and_gradients_of_the_same_ones_encoded_few_at_a_time():
     torch.manual_seed(0)
-    encoder = ConvEncoder(replace(SHAPE, frame_stack=1, channels=(2, 3, 4), features=5))
+    encoder = ConvEncoder(ENV, replace(OPTIONS, frame_stack=1, channels=(2, 3, 4), features=5))
     stacks = torch.randint(0, 256, (2 * CPU_CHUNK_STACKS + 3, 1, 36, 36), dtype=torch.uint8)
     upstream = torch.randn(len(stacks), 5)
 
@@ -147,7 +137,7 @@ def test_many_stacks_have_the_features_and_gradients_of_the_same_ones_encoded_fe
 
 def test_encoder_refuses_frames_smaller_than_its_kernels():
     with pytest.raises(ValueError, match="20x20"):
-        make_network(frame_height=20, frame_width=20)
+        make_network(env=EnvShape(actions=5, frame_height=20, frame_width=20))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -159,8 +149,9 @@ def test_a_new_networks_values_are_near_zero_and_differ_from_frame_to_frame(seed
         stacks, torch.randint(0, 76, (64, 2), generator=generator).tolist(), strict=True
     ):
         stack[:, row : row + 8, column : column + 8] = 236
-    size = {"frame_stack": 2, "frame_height": 84, "frame_width": 84, "channels": (16, 32, 32)}
-    network = make_network(**size, seed=seed, actions=6, features=256, lstm=128, hidden=128)
+    env = EnvShape(actions=6, frame_height=84, frame_width=84)
+    size = {"frame_stack": 2, "channels": (16, 32, 32), "features": 256, "lstm": 128, "hidden": 128}
+    network = make_network(env=env, seed=seed, **size)
 
     with torch.no_grad():
         features = network.encode(stacks)[None]

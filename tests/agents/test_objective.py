@@ -1,6 +1,5 @@
 """The objective's metrics, and which of its options an arm takes."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,17 +8,10 @@ import torch
 from agents.augmentation import random_shift_and_intensity
 from agents.representation.byol import byol_loss
 from agents.representation.curl import curl_loss
-from agents.representation.objective import ContrastOptions, RepresentationLoss
+from agents.representation.objective import RepresentationLoss
 from agents.representation.relic import relic_loss
 from agents.representation.simclr import simclr_loss
 
-OPTIONS = ContrastOptions(
-    temperature=0.1,
-    alpha=1.0,
-    normalize=True,
-    kl_direction="forward",
-    kl_stop_gradient="none",
-)
 # Row 0 is nearest to itself by direction, and to the longer row 1 by the plain product.
 EMBEDDINGS = torch.tensor([[1.0, 0.0], [10.0, 10.0]])
 
@@ -78,8 +70,7 @@ def test_the_loss_compares_two_augmentations_of_the_same_stacks_through_f_and_h(
 def test_curls_accuracy_is_that_of_its_own_logits_which_are_plain_products(
     make_agent: Any, normalize: bool
 ) -> None:
-    options = replace(OPTIONS, normalize=normalize)
-    objective = make_agent(arm="curl", features=2, contrast=options).objective
+    objective = make_agent(arm="curl", features=2, normalize=normalize).objective
     logits = torch.tensor([[1.0, 10.0], [10.0, 200.0]])  # with W the identity
 
     with torch.no_grad():
@@ -94,8 +85,7 @@ def test_curls_accuracy_is_that_of_its_own_logits_which_are_plain_products(
 def test_byols_accuracy_compares_directions_as_its_loss_does(
     make_agent: Any, normalize: bool
 ) -> None:
-    options = replace(OPTIONS, normalize=normalize)
-    objective = make_agent(arm="byol", features=2, contrast=options).objective
+    objective = make_agent(arm="byol", features=2, normalize=normalize).objective
 
     assert accuracy(objective._byol(*[EMBEDDINGS] * 4)) == 1.0
 
@@ -105,8 +95,7 @@ def test_byols_accuracy_compares_directions_as_its_loss_does(
 def test_the_other_arms_accuracy_is_that_of_the_embeddings_they_compare(
     make_agent: Any, arm: str, normalize: bool, expected: float
 ) -> None:
-    options = replace(OPTIONS, normalize=normalize)
-    objective = make_agent(arm=arm, features=2, contrast=options).objective
+    objective = make_agent(arm=arm, features=2, normalize=normalize).objective
 
     assert accuracy(objective._contrast(*[EMBEDDINGS] * 4)) == expected
 
@@ -118,9 +107,7 @@ def test_the_other_arms_accuracy_is_that_of_the_embeddings_they_compare(
 def test_normalize_and_temperature_are_of_relic_and_simclr_only(
     make_agent: Any, make_batch: Any, arm: str, takes_them: bool, change: dict[str, Any]
 ) -> None:
-    agents = [
-        make_agent(arm=arm, contrast=options) for options in (OPTIONS, replace(OPTIONS, **change))
-    ]
+    agents = [make_agent(arm=arm), make_agent(arm=arm, **change)]
 
     one, other = (
         agent.representation_loss(agent.contrast_stacks(make_batch())) for agent in agents
@@ -154,8 +141,7 @@ def contrasted(make_agent: Any, **options: Any) -> tuple[RepresentationLoss, tor
     """ReLIC's loss of four random views with these options, and its gradient by the first."""
     generator = torch.Generator().manual_seed(0)
     views = [torch.randn(6, 4, generator=generator).requires_grad_() for _ in range(4)]
-    contrast = replace(OPTIONS, **options)
-    loss = make_agent(arm="relic", features=4, contrast=contrast).objective._contrast(*views)
+    loss = make_agent(arm="relic", features=4, **options).objective._contrast(*views)
     (gradient,) = torch.autograd.grad(loss.loss, views[0])
     return loss, gradient
 

@@ -13,7 +13,7 @@ from agents.networks import stacks_from_frames
 from agents.r2d2_loss import R2D2Loss, r2d2_loss
 from agents.returns import q_lambda_targets
 
-BURN_IN, UNROLL, N_STEPS = 4, 6, 2
+BURN_IN, UNROLL, N_STEPS = 4, 8, 2
 DISCOUNT, EPSILON, MIX = 0.9, 1e-3, 0.9
 
 

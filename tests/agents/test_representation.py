@@ -4,13 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.representation import (
-    ByolHeads,
-    byol_loss,
-    contrastive_accuracy,
-    curl_loss,
-    simclr_loss,
-)
+from agents.representation.byol import ByolHeads, byol_loss
+from agents.representation.contrastive import contrastive_accuracy
+from agents.representation.curl import curl_loss
+from agents.representation.simclr import simclr_loss
 
 M, FEATURES = 6, 3
 

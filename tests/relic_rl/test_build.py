@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from agents.agent import R2D2Agent
-from agents.options import ReinforcementOptions, RepresentationOptions
-from agents.representation.objective import ContrastOptions
 from envs.atari import RESEED_STEPS
 from envs.protocol import PROTOCOLS
 from relic_rl import build
@@ -65,69 +63,16 @@ def test_no_two_actors_and_no_two_incarnations_play_the_same_episodes_or_explore
     assert played(1, 1) == found[-1]
 
 
-def test_every_value_of_the_configuration_arrives_where_it_belongs() -> None:
-    overrides = {
-        "learner.discount": 0.91,
-        "learner.trace_lambda": 0.82,
-        "learner.rescaling_epsilon": 0.003,
-        "replay.priority_mix": 0.73,
-        "learner.learning_rate": 0.004,
-        "learner.adam_epsilon": 0.005,
-        "learner.clip_norm": 6.0,
-        "learner.target_period_updates": 17,
-        "learner.target_decay": 0.19,
-        "learner.average_decay": 0.64,
-        "representation.arm": "relic",
-        "representation.encoder": "separate",
-        "representation.weight": 0.55,
-        "representation.momentum": 0.46,
-        "representation.acting_encoder": "momentum",
-        "representation.stacks_per_sequence": 3,
-        "representation.use_burn_in": True,
-        "representation.learning_rate": 0.008,
-        "representation.adam_epsilon": 0.009,
-        "representation.clip_norm": 10.0,
-        "representation.temperature": 0.37,
-        "representation.alpha": 0.28,
-        "representation.normalize": True,
-        "representation.kl_direction": "symmetric",
-        "representation.kl_stop_gradient": "second",
-    }
-    config = resolve("smoke", overrides).config
+def test_the_agent_is_given_its_options_and_its_environments_shape() -> None:
+    config = resolve("smoke", {"replay.priority_mix": 0.73}).config
     env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
 
-    assert agent.reinforcement == ReinforcementOptions(
-        discount=0.91,
-        trace_lambda=0.82,
-        rescaling_epsilon=0.003,
-        priority_mix=0.73,
-        learning_rate=0.004,
-        adam_epsilon=0.005,
-        clip_norm=6.0,
-        target_period_updates=17,
-        target_decay=0.19,
-        average_decay=0.64,
-    )
-    assert agent.representation == RepresentationOptions(
-        arm="relic",
-        join="separate",
-        weight=0.55,
-        momentum=0.46,
-        acting_encoder="momentum",
-        stacks_per_sequence=3,
-        use_burn_in=True,
-        learning_rate=0.008,
-        adam_epsilon=0.009,
-        clip_norm=10.0,
-        contrast=ContrastOptions(
-            temperature=0.37,
-            alpha=0.28,
-            normalize=True,
-            kl_direction="symmetric",
-            kl_stop_gradient="second",
-        ),
-    )
+    assert agent.network == config.network
+    assert agent.learner == config.learner
+    assert agent.representation == config.representation
+    assert agent._priority_mix == 0.73
+    assert agent.online.actions == env.actions
 
 
 def witnessed(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.interface import PolicyInput, RecurrentState
-from agents.networks import NetworkShape, RecurrentQNetwork
+from agents.interface import EnvShape, PolicyInput, RecurrentState
+from agents.networks import RecurrentQNetwork
+from agents.options import NetworkOptions
 from agents.policy import Policy
 from agents.sequences import SequenceOptions
 from envs.atari import make_atari
@@ -169,19 +170,10 @@ class Scene:
         with torch.random.fork_rng():
             torch.manual_seed(11)
             network = RecurrentQNetwork(
-                NetworkShape(
-                    actions=env.actions,
-                    frame_stack=STACK,
-                    frame_height=env.frame_height,
-                    frame_width=env.frame_width,
-                    channels=(2, 2, 2),
-                    features=4,
-                    lstm=lstm,
-                    hidden=4,
-                    previous_reward="raw",
-                    skip_core=False,
-                    recurrent=True,
-                )
+                EnvShape(env.actions, env.frame_height, env.frame_width),
+                NetworkOptions(
+                    frame_stack=STACK, channels=(2, 2, 2), features=4, lstm=lstm, hidden=4
+                ),
             )
         self.env = WitnessEnv(env)
         self.policy = WitnessPolicy(Policy(network, None))

@@ -1,0 +1,62 @@
+"""What can be chosen of the representation loss.
+
+Defaults are ReLIC's published ones, where there are any.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agents.bounds import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+
+Arm = Literal["relic", "simclr", "curl", "byol", "augmentation", "none"]
+KlDirection = Literal["forward", "reverse", "symmetric"]
+"""forward: KL(p12 || p21); reverse: KL(p21 || p12); symmetric: the mean of both."""
+
+KlStopGradient = Literal["none", "entropy", "first", "second"]
+"""Which part of KL(p || q) = E_p log p - E_p log q is held constant; the value never changes.
+
+none: nothing. entropy: the term E_p log p, while p still learns through E_p log q (as CoBERL is
+said to do). first: p, so only q learns. second: q, so only p learns. With direction "symmetric" it
+applies to the first and second argument of each of the two terms.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RepresentationOptions:
+    """The representation loss and how it joins the RL loss."""
+
+    arm: Arm = "relic"
+    """Arm of the paper's table 4, or `none`. [ReLIC table 4]"""
+    encoder: Literal["shared", "separate"] = "shared"
+    """One jointly trained encoder, or a second one of its own. [separate: ReLIC E.6]"""
+    weight: NonNegativeFloat = 1.0
+    """Weight of the loss beside the RL loss, with a shared encoder. [ours]"""
+    temperature: PositiveFloat = 1.0
+    """τ; of relic and simclr only. [ReLIC table 8]"""
+    alpha: NonNegativeFloat = 1.0
+    """Weight of the invariance term. [ReLIC eq. 3; value not stated]"""
+    normalize: bool = False
+    """Unit embeddings before the product; of relic and simclr only. [ReLIC table 8: not scaled]"""
+    kl_direction: KlDirection = "forward"
+    """KL(p12 || p21), KL(p21 || p12), or their mean. [ReLIC eq. 3; not stated which]"""
+    kl_stop_gradient: KlStopGradient = "none"
+    """Part of the KL that is held constant: see `KlStopGradient`. [ReLIC: not stated]"""
+    momentum: Fraction = 0.99
+    """Of the momentum encoder h. [ReLIC E.6]"""
+    acting_encoder: Literal["online", "momentum"] = "online"
+    """Whose features a separate encoder gives the Q-network: f's or h's. [ReLIC: not stated]"""
+    stacks_per_sequence: PositiveInt = 1
+    """Frame stacks of each sequence in the contrast set, spread over time. [ReLIC: not stated]"""
+    use_burn_in: bool = False
+    """Whether stacks of the burn-in may be among them. [ReLIC: not stated]"""
+    learning_rate: PositiveFloat = 5e-4
+    """Adam's, for a separate encoder. [ReLIC table 8]"""
+    adam_epsilon: PositiveFloat = 0.01
+    """Adam's, for a separate encoder. [ReLIC table 8]"""
+    clip_norm: PositiveFloat = 40.0
+    """Global gradient norm, for a separate encoder. [ReLIC E.6]"""
+
+    def __post_init__(self) -> None:
+        """Only a separate encoder hands its features over, and so its momentum encoder's."""
+        if self.acting_encoder == "momentum" and self.encoder == "shared":
+            raise ValueError("acting_encoder is momentum: use it with encoder separate")
