@@ -47,7 +47,6 @@ class SegmentStore:
         self.steps = 0
         self.bytes = 0
         self.evicted_segments = 0
-        self.evicted_steps = 0
 
     def __len__(self) -> int:
         """Resident segments."""
@@ -91,7 +90,6 @@ class SegmentStore:
         self.steps -= segment.steps
         self.bytes -= segment.resident_bytes + _INDEX_BYTES
         self.evicted_segments += 1
-        self.evicted_steps += segment.steps
         return slot, segment
 
     def find(self, name: SegmentName) -> Segment | None:
@@ -130,7 +128,6 @@ class SegmentStore:
             "slots": np.array(self._order, np.int64),
             "free": np.array(self._free, np.int64),
             "evicted_segments": self.evicted_segments,
-            "evicted_steps": self.evicted_steps,
         }
 
     def load(self, state: dict[str, Any], segments: Iterable[Segment]) -> None:
@@ -149,7 +146,6 @@ class SegmentStore:
         if missing:
             raise ValueError(f"{len(missing)} segments are missing, the first is {missing[0]}")
         self.evicted_segments = int(state["evicted_segments"])
-        self.evicted_steps = int(state["evicted_steps"])
         self._free = [int(slot) for slot in state["free"]]
         self._reserve(len(names) + len(self._free))
         for name, slot in zip(names, state["slots"], strict=True):

@@ -109,7 +109,8 @@ class Learner:
         _log.warning(
             "an update is skipped after %d: its loss or gradient is not finite; its sequences "
             "begin at segments %s (actor/incarnation/lane/episode/index)",
-            *(self._agent.updates, self._skipped_batch),
+            self._agent.updates,
+            self._skipped_batch,
         )
         if self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
             raise DivergedError(

@@ -35,13 +35,13 @@ def _write_run(
     folder.mkdir(parents=True)
     known = {"game": game, "seed": seed, "protocol": "noop", "ale_py": "0.12.1", "commit": "abc123"}
     known |= metadata
-    flat = configuration.values(Config()) | {
+    changes = {
         "run.frames": frames,
         "evaluation.episodes": 2,
         "env.protocol": known["protocol"],
         **(settings or {}),
     }
-    config = configuration.from_values(flat)
+    config = configuration.changed(Config(), changes)
     (folder / "config.toml").write_text(
         configuration.dump(config, game=game, seed=seed, preset="paper")
     )
