@@ -1,71 +1,93 @@
 """The command line: which verb runs, and one clear line for everything that goes wrong."""
 
-import contextlib
-import io
+import argparse
 import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Any
 
-import tyro
+import shtab
 
-from relic_rl.commands.arguments import one_line, split_overrides
-from relic_rl.commands.verbs import COMMANDS
-from relic_rl.errors import UsageError, UserError, nearest
+import relic_rl
+from relic_rl.commands import (
+    bench,
+    config,
+    doctor,
+    evaluate,
+    games,
+    report,
+    resume,
+    status,
+    sweep,
+    train,
+    watch,
+)
+from relic_rl.commands.arguments import Parser, spelled
+from relic_rl.errors import UserError
 from relic_rl.machine import process
 
-DESCRIPTION = "R2D2 agents with a ReLIC representation loss on the 57 Atari games."
+VERBS = (train, resume, evaluate, watch, sweep, status, config, report, games, bench, doctor)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     process.prepare()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what its encoding lacks is written as an escape
+            stream.reconfigure(errors="backslashreplace")
     try:
-        overrides, rest = split_overrides(arguments, several=arguments[:1] == ["sweep"])
-        _parsed(rest).run(overrides)
+        _run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
-        print(f"relic-rl: {_in_one_line(error)}", file=sys.stderr)
-        return error.exit_status
+        return _fail(str(error), error.exit_status)
     except BrokenPipeError:
         return 1
     except KeyboardInterrupt:  # before or after the work, which stops in order
-        print("relic-rl: stopped", file=sys.stderr)
-        return 130
+        return _fail("stopped", 130)
     except OSError as error:
-        print(f"relic-rl: {_in_one_line(error)}", file=sys.stderr)
-        return 1
+        return _fail(str(error), 1)
     except MemoryError:
-        print("relic-rl: out of memory: lower --replay.max_bytes or --actor.lanes", file=sys.stderr)
-        return 1
+        return _fail("out of memory: lower --replay.max_bytes or --actor.lanes", 1)
     return 0
 
 
-def _in_one_line(error: Exception) -> str:
-    """Whatever names a message quotes."""
-    return " ".join(str(error).splitlines())
+def _run(arguments: Sequence[str]) -> None:
+    given, strange = _parser().parse_known_args(spelled(arguments or ["--help"]))
+    named = vars(given)
+    run, parser = named.pop("run"), named.pop("parser")
+    if strange:
+        parser.refuse(strange)
+    run(**named)
 
 
-def _parsed(arguments: list[str]) -> Any:
-    """The command that the arguments spell; help goes out as tyro prints it."""
-    verb = arguments[0] if arguments else "--help"
-    options: dict[str, Any] = {
-        "config": (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    }
-    if verb in ("-h", "--help"):
-        return tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, args=["--help"], prog="relic-rl", description=DESCRIPTION, **options
-        )
-    if verb not in COMMANDS:
-        raise UsageError(
-            f"unknown command {verb!r}{nearest(verb, COMMANDS)}; there are {', '.join(COMMANDS)}"
-        )
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(COMMANDS[verb], args=arguments[1:], prog=f"relic-rl {verb}", **options)
-    except SystemExit as stop:
-        if stop.code == 0:
-            raise
-        raise UsageError(f"{verb}: {one_line(complaint.getvalue())}") from None
+def _parser() -> Parser:
+    parser = Parser(prog="relic-rl", usage="relic-rl COMMAND ...", description=relic_rl.__doc__)
+    parser.add_argument("--version", action="version", version=f"relic-rl {relic_rl.__version__}")
+    parser.add_argument(
+        "--print-completion",
+        choices=shtab.SUPPORTED_SHELLS,
+        action=_PrintCompletion,
+        help="Print a shell's completion script and exit",
+    )
+    verbs = parser.add_subparsers(prog="relic-rl", metavar="COMMAND", required=True)
+    for verb in VERBS:
+        verb.add_to(verbs)
+    return parser
+
+
+class _PrintCompletion(argparse.Action):
+    def __call__(
+        self, parser: argparse.ArgumentParser, _: object, shell: Any, __: object = None
+    ) -> None:
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
+def _fail(message: str, status: int) -> int:
+    """One line, whatever the names hold that it quotes."""
+    line = " ".join(message.splitlines())
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print(f"relic-rl: {safe}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

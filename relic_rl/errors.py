@@ -1,6 +1,7 @@
 """Errors that a user sees as one line, with the exit status that goes with them."""
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -24,3 +25,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a complaint about an unknown name; empty if none comes near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", nearest is {matches[0]!r}" if matches else ""
+
+
+def command(*words: object) -> str:
+    """A command line to copy: `relic-rl resume 'my runs/p0'`, in backquotes."""
+    return f"`relic-rl {shlex.join(map(str, words))}`"

@@ -1,97 +1,255 @@
-"""The command line as text: settings apart from the verb's arguments, complaints in one line."""
+"""What verbs share of the command line: a parser that complains in one line, and arguments.
 
-import itertools
+A verb's function has the defaults of its arguments: what is not given is not passed to it.
+"""
+
+import argparse
 import re
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
+import shtab
+
+from envs.games import ATARI57
+from relic_rl import config as configuration
 from relic_rl.errors import UsageError, nearest
 
-_CHOICE = re.compile(r"invalid choice '(.*)' for argument '(--\S+)'\. Expected one of \((.*)\)\.")
-_OVERRIDE = re.compile(r"--([a-z_]+\.[A-Za-z0-9_.-]+)(?:=(.*))?", re.DOTALL)
+PRESET = "A shipped preset or a .toml file; by default "
+_FLAG = re.compile(r"--[A-Za-z][\w.-]*")
+_SCALES = {"k": 10**3, "m": 10**6, "b": 10**9}
+_LONGEST_NUMBER_DIGITS = 20
 
 
-def split_overrides(
-    arguments: list[str], *, several: bool = False
-) -> tuple[dict[str, str], list[str]]:
-    """Separates `--SECTION.FIELD VALUE` from the verb's own arguments.
+class Parser(argparse.ArgumentParser):
+    """Of the command line or of one verb."""
 
-    With `several`, a setting takes all values up to the next flag, and commas join them.
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+            formatter_class=_HelpFormatter,
+            **options,
+        )
+        self.register("action", None, _StoreOnce)
 
-    Raises:
-      UsageError: a setting without a value, or a flag given twice.
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError, with the verb's name."""
+        verb = self.prog.partition(" ")[2]
+        message = re.sub(r"^argument (\S+): ", r"\1 ", message)
+        raise UsageError(f"{verb}: {message}" if verb else message)
+
+    def refuse(self, strange: Sequence[str]) -> NoReturn:
+        """Raises UsageError about words that the verb has no use for."""
+        word = next((word for word in strange if word.startswith("-")), strange[0])
+        flag = word.partition("=")[0]
+        if not flag.startswith("-"):
+            self.error(f"{word!r} is one argument too many")
+        if "." in flag and "settings" not in self._defaults:
+            self.error(f"it takes no settings, but {flag} is given")
+        if "." in flag:
+            configuration.expect_fields([flag.removeprefix("--")])
+        known = [name for action in self._actions for name in action.option_strings]
+        of_field = [name for name in known if _spelled("--" + name.partition(".")[2]) == flag]
+        hint = f", use {' or '.join(of_field)}" if of_field else nearest(flag, known)
+        self.error(f"unknown flag {flag}{hint}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Of what is only suggested, whoever reads it says what is wrong with it."""
+        choices = action.choices
+        if choices is None or isinstance(choices, Suggestions) or value in choices:
+            return
+        names = [str(choice) for choice in choices]
+        message = f"is {value!r}, use {' or '.join(names)}{nearest(str(value), names)}"
+        raise argparse.ArgumentError(action, message)
+
+
+class Suggestions(tuple[str, ...]):
+    """Choices for help and completion, of an argument that also takes others."""
+
+
+def add_verb(verbs: Any, name: str, run: Any, *, usage: str, doc: str | None) -> Parser:
+    """Adds a verb to the command line.
+
+    Args:
+      verbs: what `add_subparsers` returned.
+      name: of the verb.
+      run: is called with what is given, by name.
+      usage: the arguments in short.
+      doc: the module's docstring; its first line describes the verb in the list of all.
     """
-    overrides: dict[str, str] = {}
-    rest: list[str] = []
-    flags = set()
-    waiting = deque(arguments)
-    while waiting:
-        argument = waiting.popleft()
-        match = _OVERRIDE.fullmatch(argument)
-        if match is None:
-            rest.append(argument)
-            flag = argument.partition("=")[0].replace("_", "-")
-            if flag.startswith("--") and flag in flags:
-                raise UsageError(f"{flag} is given twice")
-            flags.add(flag)
-            continue
-        name = match[1].replace("-", "_")
-        value = match[2]
-        if value is None:
-            if not waiting:
-                raise UsageError(f"--{name} needs a value")
-            value = waiting.popleft()
-            if value.startswith("--"):
-                raise UsageError(f"--{name} needs a value, before {value}")
-        while several and waiting and not waiting[0].startswith("--"):
-            value += f",{waiting.popleft()}"
-        if name in overrides:
-            raise UsageError(f"--{name} is given twice")
-        overrides[name] = value
-    return overrides, rest
+    summary, _, rest = (doc or "").partition("\n")
+    parser: Parser = verbs.add_parser(
+        name, usage=f"relic-rl {name} {usage}", help=summary, description=f"{summary} {rest}"
+    )
+    parser.set_defaults(run=run, parser=parser)
+    return parser
 
 
-def with_flags(overrides: Mapping[str, str], flags: Mapping[str, str]) -> dict[str, str]:
-    """The settings, and those that the verb's own arguments stand for: `--frames`, `run.frames`.
+def add_settings(
+    parser: Parser, *, short: Mapping[str, str] | None = None, several: bool = False
+) -> None:
+    """Adds every setting as `--SECTION.FIELD VALUE`; `run` gets those given, `settings`, as text.
 
-    Raises:
-      UsageError: one of them is given under both names.
+    Args:
+      parser: of the verb.
+      short: flags that stand for a setting: `--frames` for `run.frames`.
+      several: whether a setting takes several values, which commas then join.
     """
-    for name in flags:
-        if name in overrides:
-            short = name.partition(".")[2].replace("_", "-")
-            raise UsageError(f"--{name} is given twice, once as --{short}")
-    return {**overrides, **flags}
+    parser.set_defaults(settings={})
+    flags = {setting: flag for flag, setting in (short or {}).items()}
+    docs, defaults = configuration.field_docs(), configuration.values(configuration.Config())
+    groups = {section: parser.add_argument_group(section) for section in configuration.SECTIONS}
+    for name, kind in configuration.field_types().items():
+        meaning, source = docs[name]
+        target: Any = parser if name in flags else groups[name.partition(".")[0]]
+        target.add_argument(
+            *([flags[name]] if name in flags else []),
+            f"--{name}",
+            dest=name,
+            action=_StoreSetting,
+            nargs="+" if several else None,
+            help=f"{meaning} [{shown(defaults[name])}; {source}]".replace("%", "%%"),
+            **_form(kind),
+        )
 
 
-def lanes_of_actors(
-    actors: int | None, lanes_per_actor: int | None, overrides: dict[str, str]
-) -> dict[str, str]:
-    """The settings that `--actors N --lanes-per-actor M` stand for.
-
-    Raises:
-      UsageError: M without N, or beside another word on the lanes.
-    """
-    flags = {} if actors is None else {"actor.actors": str(actors)}
-    if lanes_per_actor is None:
-        return flags
-    if actors is None or "actor.lanes" in overrides:
-        raise UsageError("--lanes-per-actor goes with --actors, and without --actor.lanes")
-    return {**flags, "actor.lanes": str(actors * lanes_per_actor)}
+def add_path(
+    parser: Parser, name: str, *, metavar: str, help: str, nargs: Any = None, **options: Any
+) -> None:
+    """Adds an argument that is a path."""
+    argument = parser.add_argument(
+        name, metavar=metavar, type=path, nargs=nargs, help=help, **options
+    )
+    is_file = "FILE" in metavar
+    argument.complete = shtab.FILE if is_file else shtab.DIRECTORY  # type: ignore[attr-defined]
 
 
-def one_line(complaint: str) -> str:
-    """Tyro's framed complaint as one line: its words, without its frame, title and help."""
-    lines = [re.sub(r"[│╭╮╰╯─]|-{3,}", " ", line).strip() for line in complaint.splitlines()]
-    words = [line for line in lines if line][1:]
-    wanted = itertools.takewhile(lambda line: not line.startswith(("For full", "Argument")), words)
-    text = re.sub(r" ?\((default|required)[^)]*\)", "", " ".join(wanted))
-    text = _CHOICE.sub(_choices, text)
-    return text[:1].lower() + text[1:]
+def add_run_dir(parser: Parser) -> None:
+    """Adds RUN_DIR, of a run that is there."""
+    add_path(parser, "run_dir", metavar="RUN_DIR", help="The run's folder")
 
 
-def _choices(complaint: re.Match[str]) -> str:
-    """Which there are, in an order that does not change, without the one for "not given"."""
-    given, flag, listed = complaint.groups()
-    known = sorted({*re.findall(r"'([^']*)'", listed)} - {"None"})
-    return f"{flag} is {given!r}: use {' or '.join(known)}{nearest(given, known)}"
+def add_game(parser: Parser, **options: Any) -> None:
+    """Adds GAME."""
+    parser.add_argument(
+        "game",
+        choices=Suggestions(game.slug for game in ATARI57.values()),
+        help="`pong`, `Pong`, `ms_pacman`, `MsPacman` or `ALE/Pong-v5`",
+        **{"metavar": "GAME", **options},
+    )
+
+
+def add_preset(parser: Parser, *, otherwise: str = "the one that fits the machine") -> None:
+    """Adds --preset."""
+    parser.add_argument(
+        "--preset",
+        metavar="NAME|FILE.toml",
+        type=lambda text: str(path(text)),
+        choices=Suggestions(configuration.preset_paths()),
+        help=PRESET + otherwise,
+    )
+
+
+def add_json(parser: Parser) -> None:
+    """Adds --json, for programs that read the output."""
+    parser.add_argument(
+        "--json", dest="as_json", action="store_true", help="Print one JSON object instead"
+    )
+
+
+def path(text: str) -> Path:
+    """A path; `~` is the home folder, also after `=`, where a shell leaves it as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"is {text!r}, and there is no such user") from None
+
+
+def whole_number(text: str) -> int:
+    """A whole number: `10000`, `10_000`, `10k`, `1.5M`, `1e6`."""
+    scale = _SCALES.get(text[-1:].lower(), 1)
+    try:
+        number = Decimal(text if scale == 1 else text[:-1]) * scale
+        if number.adjusted() < _LONGEST_NUMBER_DIGITS and number == int(number):
+            return int(number)
+    except (InvalidOperation, ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"is {text!r}, use a whole number such as 200, 10k or 1e6")
+
+
+def positive_number(text: str) -> int:
+    """A whole number of 1 or more."""
+    number = whole_number(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"is {text}, must be at least 1")
+    return number
+
+
+def shown(value: Any) -> str:
+    """A setting's value, as the command line takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:_}"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def spelled(arguments: Iterable[str]) -> list[str]:
+    """Flags as they are known, whether they were typed with `-` or with `_`."""
+    return [_FLAG.sub(lambda flag: _spelled(flag[0]), word, count=1) for word in arguments]
+
+
+def _spelled(flag: str) -> str:
+    """Of a setting with `_`, of any other flag with `-`."""
+    name = flag.removeprefix("--")
+    return "--" + (name.replace("-", "_") if "." in name else name.replace("_", "-"))
+
+
+def _form(kind: Any) -> dict[str, Any]:
+    """How a setting of a type is described, suggested and brought into its usual form."""
+    if get_origin(kind) is Literal:
+        return {"choices": Suggestions(get_args(kind))}
+    kind = next(iter(get_args(kind)), kind) if get_origin(kind) is not tuple else tuple
+    if kind is bool:
+        return {"choices": Suggestions(("true", "false"))}
+    if kind is int:
+        return {"metavar": "N", "type": _whole_numbers}
+    return {"metavar": {float: "X", tuple: "N,N,N"}.get(kind, "TEXT")}
+
+
+def _whole_numbers(text: str) -> str:
+    """Whole numbers without `k`, `M` and exponents; what is none is left to whoever checks it."""
+    return ",".join(map(_without_unit, text.split(",")))
+
+
+def _without_unit(text: str) -> str:
+    try:
+        return str(whole_number(text))
+    except argparse.ArgumentTypeError:
+        return text
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32)
+
+
+class _StoreOnce(argparse.Action):
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        if hasattr(namespace, self.dest):
+            raise argparse.ArgumentError(self, "is given twice")
+        setattr(namespace, self.dest, values)
+
+
+class _StoreSetting(argparse.Action):
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        if self.dest in namespace.settings:
+            raise argparse.ArgumentError(self, "is given twice")
+        value = values if isinstance(values, str) else ",".join(values)
+        namespace.settings = {**namespace.settings, self.dest: value}

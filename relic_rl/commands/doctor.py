@@ -1,23 +1,21 @@
-"""`relic-rl doctor`: what this machine has, and whether the presets fit it."""
+"""Show what this machine has and whether a preset fits it."""
 
 import importlib.metadata
 import os
 import platform
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
-import torch
-from ale_py import roms
 from rich.console import Console
 from rich.table import Table
 
 from envs.games import ATARI57
 from relic_rl import config as configuration
+from relic_rl.commands import arguments
 from relic_rl.errors import ResourceError, UserError
-from relic_rl.machine import devices
 from relic_rl.machine.capacity import available_bytes, cores
-from relic_rl.machine.resources import disk_bytes, memory_bytes, replay_bytes
 
 GIB = 2**30
 
@@ -26,7 +24,13 @@ class UnfitMachineError(UserError):
     """Something that every run needs is missing."""
 
 
-def examine(preset: str | None) -> None:
+def add_to(verbs: Any) -> None:
+    """Adds `relic-rl doctor`."""
+    parser = arguments.add_verb(verbs, "doctor", run, usage="[flags]", doc=__doc__)
+    arguments.add_preset(parser, otherwise="all shipped ones")
+
+
+def run(preset: str | None = None) -> None:
     """Prints the machine and the presets' needs.
 
     Raises:
@@ -53,6 +57,10 @@ def examine(preset: str | None) -> None:
 
 
 def _machine() -> Iterator[tuple[str, str]]:
+    import torch
+
+    from relic_rl.machine import devices
+
     disk = shutil.disk_usage(".")
     yield "system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     yield "processor", devices.device_name(torch.device("cpu"))
@@ -78,6 +86,9 @@ def _machine() -> Iterator[tuple[str, str]]:
 
 
 def _needs(preset: str) -> tuple[str, str, str, str, str]:
+    from relic_rl.machine import devices
+    from relic_rl.machine.resources import disk_bytes, memory_bytes, replay_bytes
+
     config = configuration.resolve(preset, {}).config
     problems = []
     if (needed := memory_bytes(config)) > available_bytes():
@@ -98,4 +109,6 @@ def _needs(preset: str) -> tuple[str, str, str, str, str]:
 
 
 def _missing_roms() -> list[str]:
+    from ale_py import roms
+
     return [game.name for game in ATARI57.values() if roms.get_rom_path(game.rom) is None]

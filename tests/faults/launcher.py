@@ -15,7 +15,7 @@ from relic_rl.machine import process
 
 process.prepare()
 
-import relic_rl.commands.session  # noqa: E402, F401
+import relic_rl.commands.foreground  # noqa: E402, F401
 from relic_rl import cli  # noqa: E402
 
 

@@ -93,7 +93,7 @@ def test_it_is_imported_without_torch(module: str, tmp_path: Path) -> None:
 
 def test_importing_opens_no_window_starts_no_thread_and_says_nothing(tmp_path: Path) -> None:
     code = (
-        "import threading, relic_rl.commands.session; "
+        "import threading, relic_rl.commands.foreground; "
         "print(threading.active_count(), 'wandb' in __import__('sys').modules)"
     )
     result = python(code, tmp_path)

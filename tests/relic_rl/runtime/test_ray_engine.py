@@ -261,7 +261,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(
 def test_nothing_imports_ray_that_was_not_asked_to() -> None:
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "import relic_rl.commands.session, relic_rl.bench.run\n"
+        "import relic_rl.commands.foreground, relic_rl.bench.run\n"
         "import relic_rl.sweep.sweep, relic_rl.sweep.ray_backend\n"
         "import relic_rl.runtime.ray_engine, relic_rl.runtime.ray_actor\n"
         "assert sys.modules['ray'] is None"

@@ -1,0 +1,138 @@
+"""Resume a run from its last checkpoint.
+
+Settings that differ from the run's own need --allow-change SECTION.FIELD too.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relic_rl import config as configuration
+from relic_rl.commands import arguments
+from relic_rl.config import Config
+from relic_rl.console import end_in_words
+from relic_rl.counters import FRAMES_PER_STEP
+from relic_rl.errors import UsageError, UserError
+from relic_rl.records import run_folder
+from relic_rl.records.identity import RunIdentity, read_identity
+from relic_rl.records.progress import is_finished, last_evaluation
+from relic_rl.run_game import game_rom_md5
+
+if TYPE_CHECKING:
+    from relic_rl.records.checkpoint import Checkpoint
+
+SHORT = {"--frames": "run.frames", "--minutes": "run.minutes"}
+CHANGEABLE = ("run.frames", "run.minutes", "run.ray_address")
+"""Settings that a resume changes without asking: they only say when to end, and where to act."""
+
+
+def add_to(verbs: Any) -> None:
+    """Adds `relic-rl resume`."""
+    parser = arguments.add_verb(
+        verbs, "resume", run, usage="RUN_DIR [flags] [--SECTION.FIELD VALUE ...]", doc=__doc__
+    )
+    arguments.add_run_dir(parser)
+    parser.add_argument(
+        "--allow-change",
+        metavar="SECTION.FIELD",
+        nargs="+",
+        choices=arguments.Suggestions(configuration.field_types()),
+        help="Settings that may differ from what the checkpoint was trained with",
+    )
+    arguments.add_settings(parser, short=SHORT)
+
+
+def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[str] = ()) -> None:
+    """Resumes a run from its last sound checkpoint.
+
+    A run that ended before its first checkpoint starts again.
+
+    Args:
+      run_dir: the run's folder.
+      settings: by `section.field`; the budget and the Ray address may always change.
+      allow_change: other fields that may differ from what the checkpoint was trained with.
+
+    Raises:
+      UsageError: another setting differs, by a flag or by an edit of config.toml; or the run is
+        finished, and its budget is not raised.
+      UserError: the folder is not fit, or holds no sound checkpoint; or the run is finished, and
+        its checkpoints were removed.
+    """
+    from relic_rl.commands import foreground
+    from relic_rl.machine.resources import check_resources
+    from relic_rl.records.checkpoint import CheckpointStore
+
+    configuration.expect_fields((*settings, *allow_change))
+    with run_folder.existing_run(run_dir):
+        recorded = read_identity(run_dir)
+        identity = recorded._replace(config=configuration.changed(recorded.config, settings))
+        check_resources(identity.config, run_dir)
+        with foreground.console_of(identity.config, run_dir) as console:
+            store = CheckpointStore(run_dir)
+            checkpoint = None if store.is_empty else store.load()
+            plan = f"resuming {identity.game}, seed {identity.seed}, in {run_dir}: "
+            plan += f"{_done(checkpoint)}\n  until {end_in_words(identity.config.run.budget)}"
+            if checkpoint is None:
+                _expect_nothing_earned(run_dir, recorded.config)
+            else:
+                _expect_unfinished(run_dir, checkpoint, identity.config)
+                plan += _changes(checkpoint, identity, allow_change)
+            run_folder.expect_emulator(run_dir, game_rom_md5(identity.game))
+            foreground.train(run_dir, identity, plan, console, checkpoint, resumed=True)
+
+
+def _done(checkpoint: "Checkpoint | None") -> str:
+    if checkpoint is None:
+        return "it ended before its first checkpoint and starts again"
+    progress = checkpoint.state["progress"]
+    return (
+        f"{FRAMES_PER_STEP * progress['env_steps']:,} frames, {progress['updates']:,} updates and "
+        f"{progress['minutes']:.1f} minutes are done"
+    )
+
+
+def _expect_unfinished(run_dir: Path, checkpoint: "Checkpoint", config: Config) -> None:
+    """Refuses a run whose budget is spent and whose last evaluation is done: nothing is left."""
+    done = checkpoint.state["progress"]
+    frames, minutes = FRAMES_PER_STEP * done["env_steps"], done["minutes"]
+    is_evaluated = done["evaluated_minutes"] >= minutes  # perhaps by an interim evaluation
+    settings = configuration.values(config)
+    if not is_evaluated or not is_finished(settings, last_evaluation(run_dir)):
+        return
+    if 0.0 < config.run.minutes <= minutes:
+        raise UsageError(
+            f"the run is finished: run.minutes is {config.run.minutes:g}, and {minutes:.1f} are "
+            "done: give more --minutes, or 0 for no limit"
+        )
+    if config.run.frames <= frames:
+        raise UsageError(
+            f"the run is finished: run.frames is {config.run.frames:,}, and {frames:,} are done: "
+            "give more --frames"
+        )
+
+
+def _expect_nothing_earned(run_dir: Path, recorded: Config) -> None:
+    """Refuses a finished run without checkpoints: to start it again would erase its tables."""
+    if is_finished(configuration.values(recorded), last_evaluation(run_dir)):
+        raise UserError(
+            f"{run_dir} is finished and its checkpoints are gone: its tables stay as they are; to "
+            "train on, start a new run"
+        )
+
+
+def _changes(checkpoint: "Checkpoint", run: RunIdentity, allowed: Sequence[str]) -> str:
+    """What differs from what the checkpoint was trained with, a line each, if it may."""
+    # Through JSON, because the checkpoint's settings were.
+    now = json.loads(json.dumps(configuration.identity(run.config, run.game, run.seed)))
+    found = configuration.differences(checkpoint.state["settings"], now)
+    changes = {name: pair for name, pair in found.items() if name not in CHANGEABLE}
+    refused = [name for name in changes if name not in allowed]
+    if refused:
+        shown = ", ".join(f"{name} ({changes[name][0]} to {changes[name][1]})" for name in refused)
+        if fixed := [name for name in refused if "." not in name]:
+            raise UsageError(f"resume would change {shown}: a run keeps its {' and '.join(fixed)}")
+        raise UsageError(
+            f"resume would change {shown}: give --allow-change {' '.join(refused)} if you mean it"
+        )
+    return "".join(f"\n  changed: {n} from {old} to {new}" for n, (old, new) in changes.items())

@@ -1,0 +1,95 @@
+"""Train games x seeds x settings, each in a process of its own; given again, resume them.
+
+A setting with several values (--representation.arm relic none) makes a grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from envs.games import ATARI57
+from relic_rl.commands import arguments
+
+SHORT = {
+    "--frames": "run.frames",
+    "--minutes": "run.minutes",
+    "--engine": "run.engine",
+    "--track": "run.track",
+}
+
+
+def add_to(verbs: Any) -> None:
+    """Adds `relic-rl sweep`."""
+    parser = arguments.add_verb(
+        verbs, "sweep", run, usage="SWEEP_DIR [flags] [--SECTION.FIELD VALUE ...]", doc=__doc__
+    )
+    arguments.add_path(
+        parser,
+        "sweep_dir",
+        metavar="SWEEP_DIR",
+        help="The sweep's folder, given first; alone, what it holds is resumed",
+    )
+    parser.add_argument(
+        "--games",
+        metavar="GAME",
+        nargs="+",
+        choices=arguments.Suggestions(["all", *(game.slug for game in ATARI57.values())]),
+        help="`all`, or any of the 57; by default all",
+    )
+    parser.add_argument(
+        "--seeds",
+        metavar="N",
+        nargs="+",
+        type=arguments.whole_number,
+        help="Of each game; by default 0",
+    )
+    arguments.add_preset(parser)
+    parser.add_argument(
+        "--backend",
+        choices=("local", "ray"),
+        help="Processes here, or of a Ray cluster that shares the folder; by default as the sweep "
+        "was begun, at first local",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="Of the backend ray: auto, HOST:PORT or ray://HOST:PORT; by default local",
+    )
+    parser.add_argument(
+        "--max-parallel",
+        metavar="N",
+        type=arguments.positive_number,
+        help="Runs at once; by default as many as cores, memory and GPUs allow",
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="Also start the runs that failed before"
+    )
+    arguments.add_settings(parser, short=SHORT, several=True)
+
+
+def run(
+    sweep_dir: Path,
+    *,
+    settings: Mapping[str, str],
+    games: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    preset: str | None = None,
+    backend: Literal["local", "ray"] | None = None,
+    ray_address: str | None = None,
+    max_parallel: int | None = None,
+    retry_failed: bool = False,
+) -> None:
+    """Runs the sweep."""
+    from relic_rl.sweep import sweep
+
+    sweep.sweep(
+        sweep_dir,
+        games=games,
+        seeds=seeds,
+        preset=preset,
+        settings=settings,
+        retry_failed=retry_failed,
+        backend=backend,
+        ray_address=ray_address,
+        max_parallel=max_parallel,
+    )

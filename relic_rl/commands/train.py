@@ -1,0 +1,127 @@
+"""Train an agent on one game."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from envs.protocol import PROTOCOLS
+from relic_rl import config as configuration
+from relic_rl.commands import arguments
+from relic_rl.console import count, end_in_words, size
+from relic_rl.errors import UsageError
+from relic_rl.records import run_folder
+from relic_rl.records.identity import RunIdentity, check_seed
+from relic_rl.run_game import game_name, game_rom_md5, game_slug
+
+SHORT = {
+    "--frames": "run.frames",
+    "--minutes": "run.minutes",
+    "--engine": "run.engine",
+    "--actors": "actor.actors",
+    "--ray-address": "run.ray_address",
+    "--track": "run.track",
+}
+
+
+def add_to(verbs: Any) -> None:
+    """Adds `relic-rl train`."""
+    parser = arguments.add_verb(
+        verbs, "train", run, usage="GAME [flags] [--SECTION.FIELD VALUE ...]", doc=__doc__
+    )
+    arguments.add_game(parser)
+    arguments.add_preset(parser)
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=arguments.whole_number,
+        help="Of everything random; by default 0",
+    )
+    arguments.add_path(
+        parser,
+        "--run-dir",
+        metavar="DIR",
+        help="Where to write; by default runs/GAME-PRESET-sSEED-TIME",
+    )
+    parser.add_argument(
+        "--lanes-per-actor",
+        metavar="N",
+        type=arguments.positive_number,
+        help="With --actors: environments of each; --actor.lanes is their product",
+    )
+    arguments.add_settings(parser, short=SHORT)
+
+
+def run(
+    game: str,
+    *,
+    settings: Mapping[str, str],
+    preset: str | None = None,
+    seed: int = 0,
+    run_dir: Path | None = None,
+    lanes_per_actor: int | None = None,
+) -> None:
+    """Trains an agent from the start, in a new run folder."""
+    from relic_rl.commands import foreground
+    from relic_rl.machine import devices
+    from relic_rl.machine.resources import check_resources
+
+    name = game_name(game)
+    settings = _with_lanes(settings, lanes_per_actor)
+    resolved = configuration.resolve(devices.chosen_preset(preset), settings)
+    check_seed(seed)
+    path = run_dir or run_folder.default_path(game_slug(name), resolved.preset, seed)
+    check_resources(resolved.config, path)
+    device = devices.learner_device(resolved.config)  # refused here, before the folder is taken
+    with run_folder.new_run(path):
+        identity = RunIdentity(resolved.config, name, seed, resolved.preset)
+        run_folder.write_metadata(
+            path,
+            game=name,
+            rom_md5=game_rom_md5(name),
+            seed=seed,
+            protocol=PROTOCOLS[identity.config.env.protocol],
+            action_set=identity.config.env.action_set,
+            preset=resolved.preset,
+            learner_device=devices.device_name(device),
+        )
+        # Comes last and whole: a folder that has it can be resumed.
+        run_folder.write_whole(path / run_folder.CONFIG_FILE, identity.dump())
+        with foreground.console_of(identity.config, path) as console:
+            foreground.train(path, identity, _plan(path, identity, device.type), console)
+
+
+def _with_lanes(settings: Mapping[str, str], lanes_per_actor: int | None) -> Mapping[str, str]:
+    """The settings, and the lanes that `--actors N --lanes-per-actor M` stand for.
+
+    Raises:
+      UsageError: M without N, or beside another word on the lanes.
+    """
+    if lanes_per_actor is None:
+        return settings
+    if "actor.actors" not in settings or "actor.lanes" in settings:
+        raise UsageError("--lanes-per-actor goes with --actors, and without --actor.lanes")
+    actors = settings["actor.actors"]
+    if not actors.isdecimal():
+        return settings  # which will be refused
+    return {**settings, "actor.lanes": str(int(actors) * lanes_per_actor)}
+
+
+def _plan(path: Path, run: RunIdentity, device: str) -> str:
+    """What a run is about to do, before it does it."""
+    from relic_rl.machine.capacity import available_bytes
+    from relic_rl.machine.resources import replay_bytes
+
+    config = run.config
+    return "\n".join(
+        [
+            f"training {run.game}, seed {run.seed}, preset {run.preset}, arm "
+            f"{config.representation.arm} ({config.representation.encoder} encoder)",
+            f"  engine {config.run.engine}, learner on {device}, {config.actor.lanes} lanes, "
+            f"protocol {config.env.protocol}, {config.env.action_set} action set",
+            f"  replay of {count(config.replay.capacity_steps)} steps, about "
+            f"{size(replay_bytes(config))} when full, at most {size(config.replay.max_bytes)} "
+            f"({size(available_bytes())} are free)",
+            f"  until {end_in_words(config.run.budget)}; writes to {path}; Ctrl-C "
+            "stops with a checkpoint",
+        ]
+    )
