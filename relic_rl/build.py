@@ -23,6 +23,8 @@ from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn
 from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.engines import ENGINES, Crew
+from relic_rl.runtime.player import Player
+from relic_rl.runtime.recorder import Recorder
 from relic_rl.runtime.stopwatch import Stopwatch
 
 
@@ -220,21 +222,32 @@ def make_actor(
       stopwatch: of its thread.
     """
     first = number * env.lanes
-    return Actor(
-        env=env,
-        policy=agent.policy(),
+    learner, frames = config.learner, env.reset()
+    player = Player(
+        agent.policy(),
+        frames,
+        frame_stack=config.network.frame_stack,
         epsilons=epsilons[first : first + env.lanes],
+        device=agent.device,
+        seed=named_seed(seed, f"exploration {number} {incarnation}"),
+    )
+    recorder = Recorder(
+        frames,
         actor=number,
         incarnation=incarnation,
+        segment_steps=learner.segment_steps,
+        n_steps=learner.n_steps,
+        frame_stack=config.network.frame_stack,
+        state_size=config.network.lstm,
+        discount=learner.discount,
+        rescaling_epsilon=learner.rescaling_epsilon,
+        life_loss_ends_return=learner.life_loss_ends_return,
+    )
+    return Actor(
+        env,
+        player,
+        recorder,
         first_lane=first,
         run_lanes=config.actor.lanes,
-        segment_steps=config.learner.segment_steps,
-        n_steps=config.learner.n_steps,
-        frame_stack=config.network.frame_stack,
-        discount=config.learner.discount,
-        rescaling_epsilon=config.learner.rescaling_epsilon,
-        life_loss_ends_return=config.learner.life_loss_ends_return,
-        seed=named_seed(seed, f"exploration {number} {incarnation}"),
-        device=agent.device,
         stopwatch=stopwatch,
     )

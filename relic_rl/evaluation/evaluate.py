@@ -8,18 +8,13 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from agents.agent import R2D2Agent
-from agents.exploration import epsilon_greedy
-from agents.interface import PolicyInput, RecurrentState
-from agents.policy import Policy
-from envs.interface import Frames, StepResult, VectorEnv
+from envs.interface import Frames, VectorEnv
 from relic_rl import build
 from relic_rl.config import Config
+from relic_rl.runtime.player import Player
 from relic_rl.runtime.watchdog import Watchdog
 from relic_rl.stop import StopRequest
 
@@ -29,72 +24,6 @@ MAX_LANES = 16
 def evaluation_lanes(episodes: int) -> int:
     """The largest number of lanes, at most 16, that divides the episodes evenly."""
     return max(n for n in range(1, MAX_LANES + 1) if episodes % n == 0)
-
-
-class Player:
-    """A policy at play: keeps the stacks, the state and the previous step of every lane.
-
-    Args:
-      policy: acts.
-      frames: uint8[N, H, W], the first of every lane's episode.
-      frame_stack: S.
-      epsilon: probability of a random action.
-      device: where the policy computes.
-      seed: of the random actions.
-
-    Attributes:
-      policy: as given.
-      seen: what the next action is chosen from.
-    """
-
-    def __init__(
-        self,
-        policy: Policy,
-        frames: Frames,
-        *,
-        frame_stack: int,
-        epsilon: float,
-        device: torch.device,
-        seed: int,
-    ) -> None:
-        lanes, height, width = frames.shape
-        self.policy = policy
-        self._device = device
-        self._generator = torch.Generator(device).manual_seed(seed)
-        self._epsilons = torch.full((lanes,), epsilon, device=device)
-        self._stacks = np.zeros((lanes, height, width, frame_stack), np.uint8)
-        self._stacks[..., -1] = frames
-        self._previous_actions = np.full(lanes, -1, np.int64)
-        self._previous_rewards = np.zeros(lanes, np.float32)
-        self._state = policy.initial_state(lanes)
-
-    @property
-    def seen(self) -> PolicyInput:
-        """See the class."""
-        stacks = torch.from_numpy(self._stacks).permute(0, 3, 1, 2)
-        return PolicyInput(
-            stacks.to(self._device),
-            torch.from_numpy(self._previous_actions).to(self._device),
-            torch.from_numpy(self._previous_rewards).to(self._device),
-            self._state,
-        )
-
-    def act(self) -> tuple[NDArray[np.int64], Tensor]:
-        """The next action of every lane, int64[N], and the Q-values, float32[N, A], rescaled."""
-        q, self._state = self.policy.q_values(self.seen)
-        return epsilon_greedy(q, self._epsilons, self._generator).cpu().numpy(), q
-
-    def observe(self, actions: NDArray[np.int64], result: StepResult) -> None:
-        """Takes in what the actions led to."""
-        ended = result.terminated | result.truncated
-        self._stacks[..., :-1] = self._stacks[..., 1:]
-        self._stacks[ended, :, :, :-1] = 0
-        self._stacks[..., -1] = result.frames
-        self._previous_actions = np.where(ended, -1, actions)
-        self._previous_rewards = np.where(ended, np.float32(0), result.rewards)
-        fresh = self.policy.initial_state(len(ended))
-        is_over = torch.from_numpy(ended).to(self._device)
-        self._state = RecurrentState.where(is_over, fresh, self._state)
 
 
 def evaluate_agent(
@@ -130,7 +59,7 @@ def make_player(agent: R2D2Agent, config: Config, frames: Frames, *, seed: int) 
         agent.evaluation_policy(),
         frames,
         frame_stack=config.network.frame_stack,
-        epsilon=config.evaluation.epsilon,
+        epsilons=torch.full((len(frames),), config.evaluation.epsilon),
         device=agent.device,
         seed=build.named_seed(seed, "evaluation actions"),
     )
@@ -161,7 +90,7 @@ def play_episodes(
         while min(map(len, scores)) < wanted:
             if stop.requested:
                 return []
-            actions, _ = player.act()
+            actions = player.act().actions
             with watchdog.watching("a step of the evaluation's emulators"):
                 result = env.step(actions)
             for record in result.episodes:

@@ -24,13 +24,14 @@ from envs.protocol import PROTOCOLS
 from relic_rl import build
 from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError
-from relic_rl.evaluation.evaluate import Player, make_player
+from relic_rl.evaluation.evaluate import make_player
 from relic_rl.evaluation.overlay import Picture, Thought, draw, saliency
 from relic_rl.evaluation.trained import TrainedAgent, load_trained
 from relic_rl.records.identity import check_seed
 from relic_rl.records.uploads import upload_film
 from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.options import TrackingMode
+from relic_rl.runtime.player import Player
 from relic_rl.stop import StopRequest
 
 FRAMES_PER_SECOND = 60
@@ -127,8 +128,7 @@ def _play_episode(
     )
     score, filmed_score, ended = 0.0, 0.0, False
     while not ended:
-        seen = player.seen
-        actions, q = player.act()
+        seen, q, actions = player.act()
         thought = None
         if overlay:
             value = unrescale(q.max(), trained.config.learner.rescaling_epsilon).item()

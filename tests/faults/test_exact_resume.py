@@ -48,6 +48,7 @@ def hashes(run: Path) -> dict[str, str]:
     checkpoint = CheckpointStore(run).load()
     state = checkpoint.state
     replay, actor = state["replay"], state["engine"]["actor"]
+    generator = actor["player"]["generator"]
     names = {tuple(name) for name in replay["names"].tolist()}
     metrics = (run / "metrics.jsonl").read_text().splitlines()
     episodes = csv.DictReader(io.StringIO((run / "episodes.csv").read_text()))
@@ -57,7 +58,7 @@ def hashes(run: Path) -> dict[str, str]:
         "replay": digest([s.data for s in checkpoint.segments if tuple(s.name) in names]),
         "replay index": digest({k: v for k, v in replay.items() if k not in ("leaves", "rng")}),
         "priorities": digest(replay["leaves"]),
-        "generators": digest([replay["rng"], state["agent_generator"], actor["generator"]]),
+        "generators": digest([replay["rng"], state["agent_generator"], generator]),
         "limiter": digest(state["limiter"]),
         "actor": digest(actor),
         "metric rows": digest([reproducible(json.loads(line)) for line in metrics]),

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -130,7 +131,8 @@ def test_every_value_of_the_configuration_arrives_at_replay_and_actor(
     }
     config = resolve("smoke", overrides).config
     replay = witnessed(monkeypatch, build, "ReplayBuffer")
-    actor = witnessed(monkeypatch, build, "Actor")
+    parts = ("Player", "Recorder", "Actor")
+    player, recorder, actor = (witnessed(monkeypatch, build, part) for part in parts)
     env = build.make_env(config, TOY_GAME, lanes=3, seed=0)
     agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
     epsilons = torch.rand(6)
@@ -140,22 +142,22 @@ def test_every_value_of_the_configuration_arrives_at_replay_and_actor(
         *(config, env, agent, epsilons), seed=0, number=1, incarnation=4, stopwatch=Stopwatch()
     )
 
-    shape = {"segment_steps": 8, "n_steps": 2, "frame_stack": 3}
     assert (replay["options"], replay["sequence"]) == (config.replay, config.learner)
-    assert replay["frame_stack"] == 3
-    parts = {"env", "policy", "epsilons", "stopwatch", "seed", "device"}
-    assert {name: value for name, value in actor.items() if name not in parts} == {
-        **shape,
+    assert (replay["frame_stack"], player["frame_stack"]) == (3, 3)
+    assert torch.equal(player["epsilons"], epsilons[3:])
+    assert (actor["env"], actor["first_lane"], actor["run_lanes"]) == (env, 3, 6)
+    assert np.array_equal(recorder.pop("frames"), player["frames"])
+    assert recorder == {
         "actor": 1,
         "incarnation": 4,
-        "first_lane": 3,
-        "run_lanes": 6,
+        "segment_steps": 8,
+        "n_steps": 2,
+        "frame_stack": 3,
+        "state_size": config.network.lstm,
         "discount": 0.91,
         "rescaling_epsilon": 0.003,
         "life_loss_ends_return": True,
     }
-    assert actor["env"] is env
-    assert torch.equal(actor["epsilons"], epsilons[3:])
 
 
 def test_an_evaluation_explores_as_much_and_sees_as_many_frames_as_the_configuration_says(
@@ -172,7 +174,8 @@ def test_an_evaluation_explores_as_much_and_sees_as_many_frames_as_the_configura
     )
 
     assert len(scores) == 3
-    assert (given["epsilon"], given["frame_stack"]) == (0.23, 3)
+    assert given["epsilons"].tolist() == pytest.approx([0.23] * 3)
+    assert given["frame_stack"] == 3
 
 
 SHARING = """

@@ -19,14 +19,12 @@ from relic_rl import build
 from relic_rl.config import resolve
 from relic_rl.evaluation.evaluate import (
     MAX_LANES,
-    Player,
     evaluate_agent,
     evaluation_lanes,
     play_episodes,
 )
 from relic_rl.run_game import TOY_GAME
-from relic_rl.runtime.actor import Actor
-from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.runtime.player import Player
 from relic_rl.stop import StopRequest
 
 STACK = 4
@@ -80,7 +78,7 @@ class Witness:
             self,  # type: ignore[arg-type]
             frames,
             frame_stack=STACK,
-            epsilon=epsilon,
+            epsilons=torch.full((len(frames),), epsilon),
             device=torch.device("cpu"),
             seed=seed,
         )
@@ -175,41 +173,6 @@ def test_a_lane_starts_afresh_when_its_own_episode_ends_and_never_else(
                 assert torch.equal(state.hidden[lane], witness.after[step].hidden[lane])
                 assert torch.equal(state.cell[lane], witness.after[step].cell[lane])
     assert fresh >= 3
-
-
-def test_a_policy_is_shown_the_same_when_it_is_judged_as_when_it_gathers_experience() -> None:
-    acting, judged = (
-        Witness(make_atari("UpNDown", 2, 3, "noop", action_set="minimal")) for _ in range(2)
-    )
-    actor = Actor(
-        env=acting,  # type: ignore[arg-type]
-        policy=acting,  # type: ignore[arg-type]
-        epsilons=torch.ones(2),
-        actor=0,
-        incarnation=0,
-        first_lane=0,
-        run_lanes=2,
-        segment_steps=10,
-        n_steps=3,
-        frame_stack=STACK,
-        discount=0.99,
-        rescaling_epsilon=1e-3,
-        life_loss_ends_return=True,
-        seed=5,
-        device=torch.device("cpu"),
-        stopwatch=Stopwatch(),
-    )
-    player = judged.at_play(judged.reset(), epsilon=1.0, seed=5)
-    for _ in range(900):
-        actor.step()
-        actions, _ = player.act()
-        player.observe(actions, judged.step(actions))
-
-    assert len(judged.episodes) >= 2
-    assert np.count_nonzero([rewards for _, _, rewards, _ in judged.shown]) > 20
-    for one, other in zip(acting.shown, judged.shown, strict=True):
-        for here, there in zip((*one[:3], *one[3]), (*other[:3], *other[3]), strict=True):
-            assert torch.equal(here, there)
 
 
 def test_epsilon_zero_is_greedy_and_one_is_uniform() -> None:

@@ -12,9 +12,9 @@ from PIL import Image, ImageSequence
 
 from agents.interface import PolicyInput
 from relic_rl import cli
-from relic_rl.evaluation.evaluate import Player
 from relic_rl.evaluation.overlay import BAR_PIXELS, SCALE, Thought, draw, saliency
 from relic_rl.evaluation.trained import TrainedAgent, load_trained
+from relic_rl.runtime.player import Player
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +146,11 @@ def seen(trained: TrainedAgent, seed: int) -> PolicyInput:
         trained.agent.evaluation_policy(),
         frames,
         frame_stack=4,
-        epsilon=0.0,
+        epsilons=torch.zeros(1),
         device=torch.device("cpu"),
         seed=0,
     )
-    return player.seen
+    return player.act().seen
 
 
 def test_saliency_is_in_0_to_1_and_depends_on_the_picture(trained: TrainedAgent) -> None:

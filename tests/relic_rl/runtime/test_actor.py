@@ -23,10 +23,13 @@ from envs.games import ATARI57
 from envs.interface import Frames, StepResult, VectorEnv
 from envs.protocol import PROTOCOLS
 from envs.toy import MemoryLanes
+from relic_rl.errors import UserError
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.replay.options import ReplayOptions
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.actor import Actor, Collected
+from relic_rl.runtime.player import Player
+from relic_rl.runtime.recorder import Recorder
 from relic_rl.runtime.stopwatch import Stopwatch
 
 STACK, SEGMENT_STEPS, N_STEPS = 4, 5, 3
@@ -179,23 +182,29 @@ class Scene:
         self.policy = WitnessPolicy(Policy(network, None))
         self.segments: list[Segment] = []
         self.lives = lives
-        self.actor = Actor(
-            env=self.env,
-            policy=self.policy,  # type: ignore[arg-type]
+        frames = self.env.reset()
+        player = Player(
+            self.policy,  # type: ignore[arg-type]
+            frames,
+            frame_stack=STACK,
             epsilons=torch.tensor(epsilons or (0.5,) * env.lanes),
+            device=torch.device("cpu"),
+            seed=seed,
+        )
+        recorder = Recorder(
+            frames,
             actor=2,
             incarnation=1,
-            first_lane=0,
-            run_lanes=env.lanes,
             segment_steps=segment_steps,
             n_steps=N_STEPS,
             frame_stack=STACK,
+            state_size=lstm,
             discount=DISCOUNT,
             rescaling_epsilon=RESCALING,
             life_loss_ends_return=lives,
-            seed=seed,
-            device=torch.device("cpu"),
-            stopwatch=Stopwatch(),
+        )
+        self.actor = Actor(
+            self.env, player, recorder, first_lane=0, run_lanes=env.lanes, stopwatch=Stopwatch()
         )
 
     def act(self, steps: int) -> list[Collected]:
@@ -467,11 +476,11 @@ def test_a_state_does_not_change_while_the_actor_goes_on() -> None:
     kept = copy.deepcopy(state)
     scene.act(20)
 
-    for part in ("current", "waiting"):
-        for name, array in kept[part].items():
-            assert np.array_equal(state[part][name], array), name
-    for name in ("previous_action", "previous_reward", "hidden", "cell", "generator"):
-        assert np.array_equal(state[name], kept[name]), name
+    parts = (("player", state["player"]), *state["recorder"].items())
+    for part, arrays in parts:
+        for name, array in arrays.items():
+            was = kept.get(part, kept["recorder"].get(part))[name]
+            assert np.array_equal(array, was), (part, name)
 
 
 def test_a_state_of_another_segment_length_is_refused() -> None:
@@ -480,6 +489,23 @@ def test_a_state_of_another_segment_length_is_refused() -> None:
 
     with pytest.raises(ValueError, match="actor state frames is"):
         Scene(toy(), segment_steps=7).actor.load_state(scene.actor.state())
+
+
+def test_a_state_of_an_earlier_version_is_refused_in_one_line_that_says_why() -> None:
+    scene = Scene(toy())
+    state = scene.actor.state()
+    earlier = {**state.pop("player"), **state.pop("recorder"), **state}
+
+    with pytest.raises(UserError, match=r"of an earlier version, .* start a new run$"):
+        scene.actor.load_state(earlier)
+
+
+def test_a_state_of_other_frame_stacks_is_refused() -> None:
+    state = Scene(toy(2)).actor.state()["player"]
+    other = Scene(toy(3)).actor
+
+    with pytest.raises(ValueError, match=r"frame stacks are \[2, 4, 36, 36\], must be \[3, 4"):
+        other.load_state({**other.state(), "player": state})
 
 
 # --- exploration ----------------------------------------------------------------------------------

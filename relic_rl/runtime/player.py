@@ -1,0 +1,118 @@
+"""A policy at play: keeps what it acts on, lane by lane, and explores.
+
+Actors, evaluation, films and the benchmark all act by it. It records nothing.
+"""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.exploration import epsilon_greedy
+from agents.interface import PolicyInput, RecurrentState
+from agents.policy import Policy
+from envs.interface import Frames, StepResult
+
+
+class Decision(NamedTuple):
+    """One step of all lanes, before the environment answers."""
+
+    seen: PolicyInput
+    """What the policy acted on: on a CPU views that the next `Player.observe` overwrites."""
+    q: Tensor
+    """float32[N, A], in rescaled space, on the policy's device."""
+    actions: NDArray[np.int64]
+    """int64[N]: greedy, or random at the lane's rate."""
+
+
+class Player:
+    """Acts in N lanes.
+
+    Args:
+      policy: chooses.
+      frames: uint8[N, H, W], the first of every lane's episode.
+      frame_stack: S.
+      epsilons: float32[N], each lane's probability of a random action.
+      device: where the policy computes.
+      seed: of the random actions.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        frames: Frames,
+        *,
+        frame_stack: int,
+        epsilons: Tensor,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        lanes, height, width = frames.shape
+        self.policy = policy
+        self._device = device
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._epsilons = epsilons.to(device)
+        self._stacks = np.zeros((lanes, frame_stack, height, width), np.uint8)
+        self._stacks[:, -1] = frames
+        self._previous_actions = np.full(lanes, -1, np.int64)
+        self._previous_rewards = np.zeros(lanes, np.float32)
+        self._state = policy.initial_state(lanes)
+
+    def act(self) -> Decision:
+        """Chooses the next action of every lane, by one pass of the policy."""
+        seen = PolicyInput(
+            torch.from_numpy(self._stacks).to(self._device),
+            torch.from_numpy(self._previous_actions).to(self._device),
+            torch.from_numpy(self._previous_rewards).to(self._device),
+            self._state,
+        )
+        q, self._state = self.policy.q_values(seen)
+        actions = epsilon_greedy(q, self._epsilons, self._generator).cpu().numpy()
+        return Decision(seen, q, actions)
+
+    def observe(self, actions: NDArray[np.int64], result: StepResult) -> None:
+        """Takes in what the actions led to; a lane whose episode ended forgets it."""
+        for older, newer in pairwise(range(self._stacks.shape[1])):
+            self._stacks[:, older] = self._stacks[:, newer]
+        self._stacks[:, -1] = result.frames
+        self._previous_actions[:], self._previous_rewards[:] = actions, result.rewards
+        ended = result.terminated | result.truncated
+        if ended.any():
+            self._stacks[ended, :-1] = 0
+            self._previous_actions[ended] = -1
+            self._previous_rewards[ended] = 0.0
+            zeros = self.policy.initial_state(len(ended))
+            is_over = torch.from_numpy(ended).to(self._device)
+            self._state = RecurrentState.where(is_over, zeros, self._state)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything between two steps but the policy's parameters: copies, by name."""
+        return {
+            "stacks": self._stacks.copy(),
+            "previous_actions": self._previous_actions.copy(),
+            "previous_rewards": self._previous_rewards.copy(),
+            "hidden": self._state.hidden.numpy(force=True).copy(),
+            "cell": self._state.cell.numpy(force=True).copy(),
+            "generator": self._generator.get_state().numpy(),
+        }
+
+    def load_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Takes over what `state` gave.
+
+        Raises:
+          ValueError: it is of other lanes or other frames.
+        """
+        if state["stacks"].shape != self._stacks.shape:
+            found, needed = state["stacks"].shape, self._stacks.shape
+            raise ValueError(f"frame stacks are {list(found)}, must be {list(needed)}")
+        self._stacks[:] = state["stacks"]
+        self._previous_actions[:] = state["previous_actions"]
+        self._previous_rewards[:] = state["previous_rewards"]
+        self._state = RecurrentState(
+            torch.from_numpy(state["hidden"]).to(self._device),
+            torch.from_numpy(state["cell"]).to(self._device),
+        )
+        self._generator.set_state(torch.from_numpy(state["generator"]))

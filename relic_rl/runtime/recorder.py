@@ -1,0 +1,207 @@
+"""The recorder: writes down what an actor's lanes do, and closes segments.
+
+Recording is one indexed write for all lanes; only closing a segment is work per lane, once in
+`segment_steps` steps.
+
+A closed segment waits until its lane has seen n more steps (or the episode's end), so that the
+actor's own n-step TD errors, which give the segment its first priority, are complete; and a little
+longer, because many are encoded faster together than one by one.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agents.interface import PolicyInput
+from agents.returns import n_step_double_q_targets
+from envs.interface import Frames, StepResult
+from relic_rl.replay.segment import Segment
+from relic_rl.runtime.lane_runs import LaneRuns
+
+
+class Recorder:
+    """Makes segments of the steps of N lanes.
+
+    Args:
+      frames: uint8[N, H, W], the first of every lane's episode.
+      actor: this actor's number, part of each segment's name.
+      incarnation: how often this actor has been started.
+      segment_steps: K.
+      n_steps: of the TD errors that give first priorities; at most K.
+      frame_stack: S.
+      state_size: D.
+      discount: γ.
+      rescaling_epsilon: ε of h.
+      life_loss_ends_return: a lost life ends a run of segments as if terminated, so that nothing is
+        bootstrapped over it; the policy's memory and its stack of frames go on with the episode.
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        *,
+        actor: int,
+        incarnation: int,
+        segment_steps: int,
+        n_steps: int,
+        frame_stack: int,
+        state_size: int,
+        discount: float,
+        rescaling_epsilon: float,
+        life_loss_ends_return: bool,
+    ) -> None:
+        self._name = {"actor": actor, "incarnation": incarnation}
+        self._segment_steps = segment_steps
+        self._n_steps = n_steps
+        self._history = frame_stack - 1
+        self._window = np.arange(frame_stack)
+        self._discount = discount
+        self._rescaling_epsilon = rescaling_epsilon
+        self._life_loss_ends_return = life_loss_ends_return
+        lanes, *frame_shape = frames.shape
+        self._lanes = np.arange(lanes)
+        runs: dict[str, Any] = {
+            "segment_steps": segment_steps,
+            "history_frames": self._history,
+            "frame_shape": tuple(frame_shape),
+            "state_size": state_size,
+        }
+        self._current = LaneRuns.empty(lanes, **runs)
+        self._waiting = LaneRuns.empty(lanes, **runs)
+        self._current.frames[:, self._history] = frames
+
+    def acted(self, seen: PolicyInput, q: NDArray[np.float32], actions: NDArray[np.int64]) -> None:
+        """Takes in what is known before the environment answers.
+
+        Args:
+          seen: what was acted on.
+          q: float32[N, A]
+          actions: int64[N]
+        """
+        runs, lanes, at = self._current, self._lanes, self._current.steps
+        starting = lanes[at == 0]
+        if len(starting):
+            state = torch.stack([*seen.state], dim=1).numpy(force=True)
+            runs.recurrent_state[starting] = state[starting]
+            runs.previous_action[starting] = seen.previous_actions.numpy(force=True)[starting]
+            runs.previous_reward[starting] = seen.previous_rewards.numpy(force=True)[starting]
+        runs.actions[lanes, at] = actions
+        runs.chosen_q[lanes, at] = q[lanes, actions]
+        runs.greedy_q[lanes, at] = q.max(axis=1)
+
+    def observed(self, result: StepResult, env_steps: int) -> list[Segment]:
+        """Takes in rewards, ends and frames; returns the segments that are complete now.
+
+        Args:
+          result: of the actions last told.
+          env_steps: the run's counter, which stamps segments.
+        """
+        runs, lanes = self._current, self._lanes
+        runs.rewards[lanes, runs.steps] = result.rewards
+        runs.steps += 1
+        ended = result.terminated | result.truncated
+        returned = result.life_lost if self._life_loss_ends_return else np.zeros_like(ended)
+        runs.terminated[:], runs.truncated[:] = result.terminated | returned, result.truncated
+        over = lanes[ended]
+        newest = self._history + runs.steps
+        runs.frames[lanes, newest] = result.frames
+        runs.frames[over, newest[over]] = result.final_frames[over]
+
+        segments = self._close(env_steps)
+        if len(over):
+            runs.frames[over, : self._history] = 0
+            runs.frames[over, self._history] = result.frames[over]
+        return segments
+
+    def _close(self, env_steps: int) -> list[Segment]:
+        """Moves full and ended runs to the waiting side; returns segments that are complete."""
+        current, waiting, lanes = self._current, self._waiting, self._lanes
+        ended = current.ended
+        closing = (current.steps == self._segment_steps) | ended
+        followed = (current.steps >= self._n_steps) | ended | waiting.ended
+        complete = (waiting.steps > 0) & followed
+        # Encoded together, for hardly more than the time of one: half of the lanes at once, or
+        # all that are complete when one has to make room.
+        needed = (complete & closing).any() or 2 * np.count_nonzero(complete) >= len(lanes)
+        segments = self._encode(lanes[complete], env_steps) if needed else []
+        if closing.any():
+            closed = lanes[closing]
+            waiting.take(current, closed)
+            # A run's last stack is the next one's first, unless a new episode's takes its place.
+            stack = current.steps[closed, None] + self._window
+            current.frames[closed[:, None], self._window] = current.frames[closed[:, None], stack]
+            current.steps[closed] = 0
+            current.index[closed] += 1
+            current.episode[ended] += 1
+            current.index[ended] = 0
+        return segments
+
+    def _encode(self, ready: NDArray[np.int64], env_steps: int) -> list[Segment]:
+        """Segments of the waiting runs of those lanes, which are then free again."""
+        errors = self._td_errors(ready)
+        segments = [
+            self._waiting.segment(
+                lane,
+                **self._name,
+                history_frames=self._history,
+                td_errors=errors[: self._waiting.steps[lane], column],
+                created_env_steps=env_steps,
+            )
+            for column, lane in enumerate(ready.tolist())
+        ]
+        self._waiting.steps[ready] = 0
+        return segments
+
+    def _td_errors(self, ready: NDArray[np.int64]) -> NDArray[np.float32]:
+        """|TD errors| of the waiting runs, float32[K, len(ready)], by the actor's own values.
+
+        The value of a truncated episode's final observation, which no actor evaluates, is taken
+        to be the last step's: only a first priority rests on it.
+        """
+        waiting, current = self._waiting, self._current
+        K, n = self._segment_steps, self._n_steps
+        rows = np.arange(K + n)[:, None]
+        steps = waiting.steps[ready]
+        ended = waiting.ended[ready]
+        following = np.where(ended, 0, np.minimum(current.steps[ready], n))
+        is_step = rows < steps + following
+        rewards, greedy_q = np.zeros((2, K + n, len(ready)), np.float32)
+        rewards[:K], greedy_q[:K] = waiting.rewards[ready].T, waiting.greedy_q[ready].T
+        rewards[K:], greedy_q[K:] = current.rewards[ready, :n].T, current.greedy_q[ready, :n].T
+        total = steps + following
+        last = np.maximum(total - 1, 0)
+        columns = np.arange(len(ready))
+        beyond = total < K + n
+        greedy_q[total[beyond], columns[beyond]] = greedy_q[last[beyond], columns[beyond]]
+        terminated = np.zeros((K + n, len(ready)), np.bool_)
+        ends_after = current.terminated[ready] & (current.steps[ready] <= n)
+        is_over = np.where(ended, waiting.terminated[ready], ends_after)
+        terminated[last, columns] = is_over & (total > 0)
+        values = torch.from_numpy(greedy_q).unsqueeze(-1)
+        targets = n_step_double_q_targets(
+            rewards=torch.from_numpy(rewards),
+            terminated=torch.from_numpy(terminated),
+            is_step=torch.from_numpy(is_step),
+            online_q=values,
+            target_q=values,
+            discount=self._discount,
+            n_steps=n,
+            epsilon=self._rescaling_epsilon,
+        ).numpy()
+        errors = np.abs(targets - waiting.chosen_q[ready].T)
+        return np.where(is_step[:K], errors, 0.0).astype(np.float32)
+
+    def state(self) -> dict[str, Any]:
+        """Copies of the steps that are in no segment yet, by name."""
+        return {"current": self._current.state(), "waiting": self._waiting.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes over what `state` gave.
+
+        Raises:
+          ValueError: it is of other shapes.
+        """
+        self._current.load_state(state["current"])
+        self._waiting.load_state(state["waiting"])
