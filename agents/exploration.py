@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 
-def epsilon_ladder(lanes: int, base: float = 0.4, exponent: float = 7.0) -> Tensor:
+def epsilon_ladder(lanes: int, base: float, exponent: float) -> Tensor:
     """Returns the ladder of exploration rates over all lanes of a run.
 
     The ladder belongs to the run: an actor that owns the lanes [first, first + count) takes
-    `epsilon_ladder(lanes)[first : first + count]`. A single lane (N = 1, where the formula is
+    `[first : first + count]` of it. A single lane (N = 1, where the formula is
     0 / 0) stands on the first rung: ε_0 = base.
 
     Args:

@@ -69,3 +69,8 @@ class LearnerOptions(SequenceOptions):
     """torch.compile for the online and target encoders; CUDA only. [ours]"""
     diagnostics_every_updates: NonNegativeInt = 200
     """Updates between the costly diagnostics; 0: never. [ours]"""
+
+    @property
+    def steps_per_update(self) -> int:
+        """Agent steps that an update trains on, those beyond an episode's end included."""
+        return self.batch_sequences * self.unroll_steps

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import pydantic
 import tomli_w
@@ -26,10 +26,8 @@ from relic_rl.replay.segment import MAX_DECODED_BYTES
 from relic_rl.runtime.engines import ENGINES
 from relic_rl.runtime.options import ActorOptions, RunOptions
 
-LIST_FIELD = "network.channels"
-"""The one setting whose value is itself a list."""
-_SEGMENT_FRAMES = MAX_DECODED_BYTES // FRAME_SIDE_PIXELS**2
 _FLAG = "flag"
+_SEGMENT_FRAMES = MAX_DECODED_BYTES // FRAME_SIDE_PIXELS**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +128,11 @@ def values(config: Config) -> dict[str, Any]:
     }
 
 
+def is_list(name: str) -> bool:
+    """Whether a setting's value is itself a list, given as `16,32,32`."""
+    return get_origin(field_types().get(name)) is tuple
+
+
 def settings_of(document: Mapping[str, Any]) -> dict[str, Any]:
     """Every `section.field` of a TOML document and its value, unchecked: of whatever version."""
     return {
@@ -155,16 +158,9 @@ def resolve(preset: str, overrides: Mapping[str, Any]) -> Resolved:
     Raises:
       UsageError: unknown preset, field or value; one line, with the nearest name.
     """
-    given = {
-        name: (value, f"preset {origin}")
-        for name, (value, origin) in _preset_values(preset).items()
-    }
-    given |= {name: (value, _FLAG) for name, value in overrides.items()}
-    origins = dict.fromkeys(field_types(), "default") | {
-        name: origin for name, (_, origin) in given.items()
-    }
-    config = _validated({name: value for name, (value, _) in given.items()}, origins)
-    return Resolved(config, origins, preset)
+    given = _preset_values(preset) | _named(overrides, _FLAG)
+    origins = dict.fromkeys(field_types(), "default") | {n: g.origin for n, g in given.items()}
+    return Resolved(_validated(given), origins, preset)
 
 
 def preset_paths() -> dict[str, Path]:
@@ -188,7 +184,7 @@ def load(path: Path) -> tuple[Config, dict[str, Any]]:
     document = _read_toml(path, "configuration")
     top = {key: value for key, value in document.items() if not isinstance(value, dict)}
     sections = {key: value for key, value in document.items() if isinstance(value, dict)}
-    given = _flattened(sections, where=f"in {path}")
+    given = _given(sections, str(path))
     missing = [
         f"{name} (default {default})"
         for name, default in values(Config()).items()
@@ -199,13 +195,12 @@ def load(path: Path) -> tuple[Config, dict[str, Any]]:
             f"{path} lacks {', '.join(missing)}: it is of another version, or harmed; add what it "
             "was trained with"
         )
-    return _validated(given, dict.fromkeys(given, str(path))), top
+    return _validated(given), top
 
 
 def changed(config: Config, overrides: Mapping[str, Any]) -> Config:
     """The configuration with the flags' values, which are checked as `resolve` does."""
-    origins = dict.fromkeys(overrides, _FLAG)
-    return _validated(values(config) | dict(overrides), origins)
+    return _validated(_named(values(config), "the run") | _named(overrides, _FLAG))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -224,8 +219,20 @@ def expect_fields(names: Iterable[str], where: str = "on the command line") -> N
             raise UsageError(f"unknown field {name!r} {where}{nearest(name, known)}")
 
 
-def _preset_values(preset: str) -> dict[str, tuple[Any, str]]:
-    """What a preset and the one it is based on set: `section.field` to (value, preset's name)."""
+class _Given(NamedTuple):
+    """A value, and where it was given: the command line, a preset, a file."""
+
+    value: Any
+    origin: str
+
+    @property
+    def where(self) -> str:
+        """As the end of a complaint."""
+        return "on the command line" if self.origin == _FLAG else f"in {self.origin}"
+
+
+def _preset_values(preset: str) -> dict[str, _Given]:
+    """What a preset, and the one it is based on, set."""
     path = Path(preset)
     if path.suffix != ".toml":
         shipped = preset_paths()
@@ -238,8 +245,7 @@ def _preset_values(preset: str) -> dict[str, tuple[Any, str]]:
     document = _read_toml(path, "preset")
     base = document.pop("base", None)
     found = {} if base is None else _preset_values(_base_name(base, preset))
-    flat = _flattened(document, where=f"in preset {preset}")
-    return found | {name: (value, preset) for name, value in flat.items()}
+    return found | _given(document, f"preset {preset}")
 
 
 def _base_name(base: Any, preset: str) -> str:
@@ -257,49 +263,48 @@ def _read_toml(path: Path, what: str) -> dict[str, Any]:
         raise UsageError(f"{what} {path} is not valid TOML: {error}") from error
 
 
-def _flattened(document: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _given(document: Mapping[str, Any], origin: str) -> dict[str, _Given]:
     for section, entries in document.items():
         if section not in SECTIONS or not isinstance(entries, Mapping):
-            raise UsageError(f"unknown section {section!r} {where}{nearest(section, SECTIONS)}")
-    flat = settings_of(document)
-    expect_fields(flat, where)
-    return flat
+            near = nearest(section, SECTIONS)
+            raise UsageError(f"unknown section {section!r} in {origin}{near}")
+    return _named(settings_of(document), origin)
 
 
-def _validated(flat: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
+def _named(flat: Mapping[str, Any], origin: str) -> dict[str, _Given]:
+    given = {name: _Given(value, origin) for name, value in flat.items()}
+    for name, one in given.items():
+        expect_fields([name], one.where)
+    return given
+
+
+def _validated(given: Mapping[str, _Given]) -> Config:
     """The configuration of some `section.field` values, with defaults for the rest.
 
     Raises:
-      UsageError: a field is unknown, or its value not possible: one line, with where it was given.
+      UsageError: a value is not possible, or does not fit another: one line, with where it is from.
     """
-    expect_fields(flat)
     nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    for name, value in flat.items():
+    for name, (value, _) in given.items():
         section, _, key = name.partition(".")
-        is_list = name == LIST_FIELD and isinstance(value, str)
-        nested[section][key] = value.replace(",", " ").split() if is_list else value
+        is_text = is_list(name) and isinstance(value, str)
+        nested[section][key] = value.replace(",", " ").split() if is_text else value
     try:
         return _CONFIG.validate_python(nested)
     except pydantic.ValidationError as error:
-        raise UsageError(_complaint(error, flat, origins)) from None
+        raise UsageError(_complaint(error, given)) from None
 
 
 _CONFIG = pydantic.TypeAdapter(Config)
 
 
-def _complaint(
-    error: pydantic.ValidationError, flat: Mapping[str, Any], origins: Mapping[str, str]
-) -> str:
+def _complaint(error: pydantic.ValidationError, given: Mapping[str, _Given]) -> str:
     """The first of pydantic's complaints, as a line."""
     first = error.errors()[0]
     section, *field_and_item = first["loc"]
     if not field_and_item:  # of the section's own check, which names the field
         return f"{section}.{first['ctx']['error']}"
     name = f"{section}.{field_and_item[0]}"
-    where = "on the command line" if origins[name] == _FLAG else f"in {origins[name]}"
-    value, problem = flat[name], first["msg"]
-    choices = map(str, get_args(field_types()[name]))
-    return (
-        f"{name} is {value!r} {where}: {problem[0].lower()}{problem[1:]}"
-        f"{nearest(str(value), choices)}"
-    )
+    value, problem = given[name].value, first["msg"]
+    near = nearest(str(value), map(str, get_args(field_types()[name])))
+    return f"{name} is {value!r} {given[name].where}: {problem[0].lower()}{problem[1:]}{near}"

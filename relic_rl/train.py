@@ -75,7 +75,7 @@ class Training:
         )
         self.limiter = RateLimiter(
             replay_ratio=config.replay.replay_ratio,
-            steps_per_update=config.learner.batch_sequences * config.learner.unroll_steps,
+            steps_per_update=config.learner.steps_per_update,
         )
         epsilons = build.make_epsilons(config)
         self.engine = build.make_engine(

@@ -140,8 +140,7 @@ def _rates(laptop: Config, results: Results) -> Rates:
 
 
 def _steps_per_update(config: Config) -> float:
-    learner = config.learner
-    return learner.batch_sequences * learner.unroll_steps / config.replay.replay_ratio
+    return config.learner.steps_per_update / config.replay.replay_ratio
 
 
 def _update_seconds(laptop: Config, agent: Any) -> float:

@@ -75,14 +75,13 @@ def _learner_results(config: Config, segments: Sequence[Segment], updates: int) 
     lap = stopwatch.lap()
     update_seconds, matmul = statistics.median(seconds), statistics.median(probes)
     ahead = _sampled_ahead(config, agent, buffer, updates)
-    trained = config.learner.batch_sequences * config.learner.unroll_steps
     return {
         "update_seconds": update_seconds,
         "flops_per_update": flops,
         "flops_per_second": flops / update_seconds,
         "matmul_flops_per_second": matmul,
         "matmul_fraction": flops / update_seconds / matmul,
-        "trained_steps_per_second": trained / update_seconds,
+        "trained_steps_per_second": config.learner.steps_per_update / update_seconds,
         "sampling_fraction": lap["sampling"] / (lap["sampling"] + lap["learning"]),
         **ahead,
     }

@@ -142,7 +142,7 @@ def _request(
 
 
 def _values(name: str, text: str) -> tuple[str, ...]:
-    parts = [text] if name == configuration.LIST_FIELD else text.split(",")
+    parts = [text] if configuration.is_list(name) else text.split(",")
     values = tuple(part.strip() for part in parts)
     if not all(values):
         raise UsageError(f"--{name} is {text!r}: give values with a comma between them")

@@ -12,21 +12,21 @@ def test_ladder_equals_the_published_formula() -> None:
     lanes = 256
     published = [0.4 ** (1 + 7 * i / (lanes - 1)) for i in range(lanes)]
 
-    ladder = epsilon_ladder(lanes)
+    ladder = epsilon_ladder(lanes, 0.4, 7.0)
 
     assert ladder.dtype == torch.float32
     assert ladder.tolist() == pytest.approx(published, rel=1e-6)
 
 
 def test_ladder_ends_are_base_and_its_eighth_power() -> None:
-    ladder = epsilon_ladder(5)
+    ladder = epsilon_ladder(5, 0.4, 7.0)
 
     assert ladder[0].item() == pytest.approx(0.4)
     assert ladder[-1].item() == pytest.approx(0.00065536)  # 0.4^8
 
 
 def test_ladder_of_one_lane_is_base() -> None:
-    assert epsilon_ladder(1, base=0.25).tolist() == [0.25]
+    assert epsilon_ladder(1, 0.25, 7.0).tolist() == [0.25]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_ladder_of_one_lane_is_base() -> None:
 )
 def test_ladder_refuses_arguments_out_of_range(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        epsilon_ladder(**arguments)  # type: ignore[arg-type]
+        epsilon_ladder(**({"base": 0.4, "exponent": 7.0} | arguments))  # type: ignore[arg-type]
 
 
 def test_greedy_lanes_take_the_best_action_and_ties_the_first() -> None:

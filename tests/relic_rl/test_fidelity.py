@@ -35,8 +35,7 @@ def derived(check: str, agent: R2D2Agent) -> Any:
     learner, actor, replay = PAPER.learner, PAPER.actor, PAPER.replay
     match check:
         case "publish_interval":  # steps of each lane between fresh parameters
-            trained_steps = actor.publish_every_updates * learner.batch_sequences
-            trained_steps *= learner.unroll_steps
+            trained_steps = actor.publish_every_updates * learner.steps_per_update
             return trained_steps / replay.replay_ratio / actor.lanes
         case "sequences":  # one starts at every segment
             return replay.capacity_steps / learner.segment_steps

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from agents.exploration import epsilon_ladder
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.cli import main
@@ -36,7 +35,7 @@ def make_engine(config: Config) -> ThreadsEngine:
         config,
         GAME,
         agent,
-        epsilon_ladder(config.actor.lanes),
+        build.make_epsilons(config),
         seed=0,
         incarnation=0,
         stopwatch=Stopwatch(),
