@@ -1,9 +1,9 @@
 """Run folders as the analysis sees them: finds them, reads them, groups them into series.
 
 A run folder has a `config.toml`, and was evaluated if its `evaluations.csv` has a line. It is
-finished once the last line is the evaluation at its end (`records.progress.is_finished`): only then
-does its score count. A series is what one curve or one column shows: all runs below one folder that
-the caller named.
+finished once the last line is the evaluation at its end (`records.run_status.is_finished`): only
+then does its score count. A series is what one curve or one column shows: all runs below one folder
+that the caller named.
 """
 
 import csv
@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from envs.games import find_game
 from relic_rl.config import settings_of
+from relic_rl.records.metadata import METADATA_FILE
 from relic_rl.records.metrics import EPISODES_FILE, EVALUATIONS_FILE
-from relic_rl.records.progress import is_finished
-from relic_rl.records.run_folder import CONFIG_FILE, METADATA_FILE, SWEEP_FILE
+from relic_rl.records.run_folder import CONFIG_FILE
+from relic_rl.records.run_status import is_finished
+from relic_rl.records.sweep_folder import SWEEP_FILE
 from relic_rl.sweep.manifest import read_states, why_unfinished
 
 _DEPTH = 3

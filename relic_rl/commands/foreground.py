@@ -10,8 +10,9 @@ from relic_rl.console import Console, counted
 from relic_rl.errors import UserError, command
 from relic_rl.machine import devices
 from relic_rl.machine.resources import is_out_of_memory
-from relic_rl.records import run_folder
+from relic_rl.records import metadata, run_folder
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError
+from relic_rl.records.folders import write_whole
 from relic_rl.records.identity import RunIdentity
 from relic_rl.records.metrics import Evaluation
 from relic_rl.records.run_log import log_to
@@ -56,8 +57,8 @@ def train(
             with stop.nothing_to_lose():
                 training = _built(path, run, console, checkpoint)
                 if resumed:  # only now: one that was refused leaves the folder as it was
-                    run_folder.write_whole(path / run_folder.CONFIG_FILE, run.dump())
-                    run_folder.record_resume(path, devices.device_name(training.device))
+                    write_whole(path / run_folder.CONFIG_FILE, run.dump())
+                    metadata.record_resume(path, devices.device_name(training.device))
             try:
                 evaluation = training.run(stop)
             finally:

@@ -14,9 +14,9 @@ from relic_rl.config import Config
 from relic_rl.console import end_in_words
 from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UsageError, UserError
-from relic_rl.records import run_folder
+from relic_rl.records import metadata, run_folder
 from relic_rl.records.identity import RunIdentity, read_identity
-from relic_rl.records.progress import is_finished, last_evaluation
+from relic_rl.records.run_status import is_finished, last_evaluation
 from relic_rl.run_game import game_rom_md5
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[st
             else:
                 _expect_unfinished(run_dir, checkpoint, identity.config)
                 plan += _changes(checkpoint, identity, allow_change)
-            run_folder.expect_emulator(run_dir, game_rom_md5(identity.game))
+            metadata.expect_emulator(run_dir, game_rom_md5(identity.game))
             foreground.train(run_dir, identity, plan, console, checkpoint, resumed=True)
 
 

@@ -9,7 +9,8 @@ from relic_rl import config as configuration
 from relic_rl.commands import arguments
 from relic_rl.console import count, end_in_words, size
 from relic_rl.errors import UsageError
-from relic_rl.records import run_folder
+from relic_rl.records import metadata, run_folder
+from relic_rl.records.folders import write_whole
 from relic_rl.records.identity import RunIdentity, check_seed
 from relic_rl.run_game import game_name, game_rom_md5, game_slug
 
@@ -74,7 +75,7 @@ def run(
     device = devices.learner_device(resolved.config)  # refused here, before the folder is taken
     with run_folder.new_run(path):
         identity = RunIdentity(resolved.config, name, seed, resolved.preset)
-        run_folder.write_metadata(
+        metadata.write_metadata(
             path,
             game=name,
             rom_md5=game_rom_md5(name),
@@ -85,7 +86,7 @@ def run(
             learner_device=devices.device_name(device),
         )
         # Comes last and whole: a folder that has it can be resumed.
-        run_folder.write_whole(path / run_folder.CONFIG_FILE, identity.dump())
+        write_whole(path / run_folder.CONFIG_FILE, identity.dump())
         with foreground.console_of(identity.config, path) as console:
             foreground.train(path, identity, _plan(path, identity, device.type), console)
 

@@ -19,7 +19,7 @@ from relic_rl.config import Config
 from relic_rl.console import Console, counted
 from relic_rl.counters import FRAMES_PER_STEP, Progress
 from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
-from relic_rl.records.run_folder import names_of
+from relic_rl.records.sweep_folder import names_of
 from relic_rl.records.tracking import make_tracker
 from relic_rl.run_game import normalized_score
 

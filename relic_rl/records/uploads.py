@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from relic_rl.errors import UserError
-from relic_rl.records.run_folder import SWEEP_FILE, names_of
+from relic_rl.records.sweep_folder import SWEEP_FILE, names_of
 from relic_rl.records.tracking import make_tracker
 from relic_rl.runtime.options import TrackingMode
 

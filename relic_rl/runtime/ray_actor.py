@@ -52,8 +52,8 @@ class RemoteActor:
         self._incarnation = -1
 
     def fingerprint(self, game: str) -> dict[str, str]:
-        """Versions and hashes of this node: `relic_rl.runtime.versions.fingerprint`."""
-        from relic_rl.runtime.versions import fingerprint
+        """Versions and hashes of this node: `relic_rl.machine.versions.fingerprint`."""
+        from relic_rl.machine.versions import fingerprint
 
         return fingerprint(game)
 

@@ -22,12 +22,12 @@ from typing import Any
 
 from agents.agent import R2D2Agent
 from relic_rl.errors import UserError
+from relic_rl.machine.versions import difference, fingerprint
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.actor import Collected
 from relic_rl.runtime.engines import Crew
 from relic_rl.runtime.ray_actor import Place, RemoteActor, Round
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
-from relic_rl.runtime.versions import difference, fingerprint
 from relic_rl.runtime.watchdog import STALL_SECONDS
 
 ROUNDS_AHEAD = 2

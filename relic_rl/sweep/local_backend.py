@@ -23,11 +23,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """What one of the runs at once may use."""
 
     cores: frozenset[int]
-    """That it keeps to: its own, unless there are more places than cores. All of them where a quota
+    """That it keeps to: its own, unless there are more slots than cores. All of them where a quota
     allows fewer than there are: which ones are busy with what else, only the system knows."""
     threads: int
     """That it may keep busy."""
@@ -41,21 +41,21 @@ class Place:
         return {"OMP_NUM_THREADS": str(self.threads), **gpu}
 
 
-def share(parallel: int, *, uses_gpu: bool) -> list[Place]:
-    """Splits what this process may use into so many places."""
+def share(parallel: int, *, uses_gpu: bool) -> list[Slot]:
+    """Splits what this process may use into so many slots."""
     ids, usable = sorted(core_ids()), cores()
     gpus: list[str | None] = [None]
     if uses_gpu:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = [*(visible.split(",") if visible else map(str, range(torch.cuda.device_count())))]
-    places = []
+    slots = []
     for number in range(parallel):
         own = frozenset(ids[number % len(ids) :: parallel])
         threads = len(own)
         if usable < len(ids):
             own, threads = frozenset(ids), max(1, usable // parallel)
-        places.append(Place(own, threads, gpus[number % len(gpus)]))
-    return places
+        slots.append(Slot(own, threads, gpus[number % len(gpus)]))
+    return slots
 
 
 class LocalBackend:
@@ -64,35 +64,35 @@ class LocalBackend:
     Args:
       path: the sweep's folder.
       preset: the sweep's.
-      places: one for each of the runs at once.
+      slots: one for each of the runs at once.
     """
 
-    def __init__(self, path: Path, preset: str, places: Sequence[Place]) -> None:
+    def __init__(self, path: Path, preset: str, slots: Sequence[Slot]) -> None:
         self._path = path
         self._preset = preset
-        self._places = places
+        self._slots = slots
         self._busy: dict[int, RunProcess] = {}
 
-    def places(self) -> int:
-        """See `Backend.places`."""
-        return len(self._places)
+    def slots(self) -> int:
+        """See `Backend.slots`."""
+        return len(self._slots)
 
     def describe(self) -> str:
         """See `Backend.describe`."""
-        shares = sorted({place.threads for place in self._places})
-        return f"{self.places()} at once on {' or '.join(map(str, shares))} of the cores each"
+        shares = sorted({slot.threads for slot in self._slots})
+        return f"{self.slots()} at once on {' or '.join(map(str, shares))} of the cores each"
 
     def start(self, run: PlannedRun) -> RunProcess:
-        """See `Backend.start`; a place of those that have ended is taken."""
-        busy = {place for place, process in self._busy.items() if process.poll() is None}
-        number = min(set(range(self.places())) - busy)
-        place = self._places[number]
+        """See `Backend.start`; a slot of those that have ended is taken."""
+        busy = {slot for slot, process in self._busy.items() if process.poll() is None}
+        number = min(set(range(self.slots())) - busy)
+        slot = self._slots[number]
         process = RunProcess(
             self._path,
             run,
             self._preset,
-            environment=place.environment,
-            prepare=ending_with_parent(place.cores),
+            environment=slot.environment,
+            prepare=ending_with_parent(slot.cores),
         )
         self._busy[number] = process
         return process

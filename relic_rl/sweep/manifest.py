@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from relic_rl.records.run_folder import is_in_use, write_whole
+from relic_rl.records.folders import is_in_use, write_whole
 from relic_rl.sweep.request import PlannedRun
 
 MANIFEST_FILE = "manifest.jsonl"

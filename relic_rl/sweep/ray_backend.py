@@ -12,9 +12,9 @@ from typing import Any
 
 from relic_rl.config import Config
 from relic_rl.machine.resources import memory_bytes
+from relic_rl.machine.versions import fingerprint
 from relic_rl.records import run_folder
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
-from relic_rl.runtime.versions import fingerprint
 from relic_rl.sweep.ray_task import run_to_its_end
 from relic_rl.sweep.request import PlannedRun
 
@@ -82,15 +82,15 @@ class RayBackend:
             memory=needs.memory_bytes,
             max_retries=RETRIES,
         )(run_to_its_end)
-        if self.places() == 0:
+        if self.slots() == 0:
             cluster.close()
             raise ClusterError(
                 f"no node of the Ray cluster has what one run needs: {needs}; add such a node, or "
                 "lower --run.threads, --replay.max_bytes or --learner.batch_sequences"
             )
 
-    def places(self) -> int:
-        """See `Backend.places`; nodes that join are counted in."""
+    def slots(self) -> int:
+        """See `Backend.slots`; nodes that join are counted in."""
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
@@ -100,7 +100,7 @@ class RayBackend:
 
     def describe(self) -> str:
         """See `Backend.describe`."""
-        return f"{self.places()} at once on the Ray cluster, {self._needs} each"
+        return f"{self.slots()} at once on the Ray cluster, {self._needs} each"
 
     def start(self, run: PlannedRun) -> "RayJob":
         """See `Backend.start`."""

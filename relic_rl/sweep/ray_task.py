@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from relic_rl.machine.capacity import core_ids
-from relic_rl.records import run_folder
-from relic_rl.runtime.versions import difference, fingerprint
+from relic_rl.machine.versions import difference, fingerprint
+from relic_rl.records.folders import is_in_use
 from relic_rl.sweep.local_backend import ending_with_parent
 from relic_rl.sweep.request import PlannedRun
 from relic_rl.sweep.run_process import RunProcess
@@ -30,7 +30,7 @@ def run_to_its_end(
       run: which of its runs.
       preset: the sweep's.
       settings: for this node, beside the run's.
-      expected: the sweep's `relic_rl.runtime.versions.fingerprint`.
+      expected: the sweep's `relic_rl.machine.versions.fingerprint`.
 
     Returns:
       Exit status, and why it failed if it did.
@@ -60,5 +60,5 @@ def run_to_its_end(
 def _wait_for_owner(folder: Path) -> None:
     """Waits while the run's process of a dead worker still writes its last checkpoint."""
     until = time.monotonic() + OWNER_SECONDS
-    while run_folder.is_in_use(folder) and time.monotonic() < until:
+    while is_in_use(folder) and time.monotonic() < until:
         time.sleep(_POLL_SECONDS)

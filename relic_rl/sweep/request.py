@@ -24,7 +24,8 @@ from agents.bounds import PositiveInt
 from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.errors import UsageError, UserError
-from relic_rl.records.run_folder import NO_GRID, SWEEP_FILE, write_whole
+from relic_rl.records.folders import write_whole
+from relic_rl.records.sweep_folder import NO_GRID, SWEEP_FILE
 from relic_rl.run_game import game_slug
 
 PRESET_FILE = "preset.toml"

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from relic_rl.console import Console, counted, duration
 from relic_rl.errors import UserError
-from relic_rl.records import run_folder
-from relic_rl.records.progress import read_progress
+from relic_rl.records.folders import is_in_use
+from relic_rl.records.run_status import read_status
 from relic_rl.stop import StopRequest
 from relic_rl.sweep.manifest import Entry, Manifest, State
 from relic_rl.sweep.request import PlannedRun
@@ -44,7 +44,7 @@ class Job(Protocol):
 class Backend(Protocol):
     """Where runs run."""
 
-    def places(self) -> int:
+    def slots(self) -> int:
         """How many there may be at once, at the moment."""
 
     def describe(self) -> str:
@@ -102,10 +102,10 @@ class SweepRuns:
 
     def _take_up(self, entry: Entry, *, retry_failed: bool) -> None:
         folder = self._path / entry.run.folder
-        if run_folder.is_in_use(folder):
+        if is_in_use(folder):
             entry.state = "running"
             self._elsewhere.append(entry)
-        elif read_progress(folder).finished:
+        elif read_status(folder).finished:
             entry.state, entry.why = "done", ""
         elif entry.state != "failed" or retry_failed:
             entry.state = "queued"
@@ -136,7 +136,7 @@ class SweepRuns:
     def _start_waiting(self) -> None:
         if not self._waiting:
             return
-        free = self._backend.places() - len(self._jobs) - len(self._elsewhere)
+        free = self._backend.slots() - len(self._jobs) - len(self._elsewhere)
         for _ in range(min(free, len(self._waiting))):
             self._start(self._waiting.pop(0))
 
@@ -152,7 +152,7 @@ class SweepRuns:
         self._set(entry, "running", "")
 
     def _reap(self, entry: Entry, job: Job, status: int, *, stopping: bool) -> None:
-        progress = read_progress(self._path / entry.run.folder)
+        progress = read_status(self._path / entry.run.folder)
         if progress.finished:
             self._set(entry, "done", "")
             self._console.say(
@@ -174,7 +174,7 @@ class SweepRuns:
 
     def _look_elsewhere(self) -> None:
         for entry in list(self._elsewhere):
-            if not run_folder.is_in_use(self._path / entry.run.folder):
+            if not is_in_use(self._path / entry.run.folder):
                 self._elsewhere.remove(entry)
                 self._take_up(entry, retry_failed=False)
                 self._write_manifest()

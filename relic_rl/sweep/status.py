@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from relic_rl.console import count, counted, duration
-from relic_rl.records import run_folder
-from relic_rl.records.progress import RunProgress, read_progress
+from relic_rl.records.folders import is_in_use
+from relic_rl.records.run_status import RunStatus, read_status
 from relic_rl.sweep.manifest import Entry, Manifest
 from relic_rl.sweep.request import SweepRequest, short_names
 
@@ -43,7 +43,7 @@ def show(path: Path, *, live: bool) -> None:
     try:
         with Live(console=console, auto_refresh=False) as screen:
             while True:
-                is_active = run_folder.is_in_use(path)
+                is_active = is_in_use(path)
                 entries = Manifest(path, runs).entries
                 # What does not fit on the screen is cut off below: the settled ones.
                 entries.sort(key=lambda entry: _LIVE_ORDER.index(entry.state))
@@ -58,8 +58,8 @@ def show(path: Path, *, live: bool) -> None:
 
 def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
     """The table, its summary, and a note on it."""
-    is_active = run_folder.is_in_use(path)
-    progresses = [read_progress(path / entry.run.folder) for entry in entries]
+    is_active = is_in_use(path)
+    progresses = [read_status(path / entry.run.folder) for entry in entries]
     states = [
         _state(path, entry, progress, is_active=is_active)
         for entry, progress in zip(entries, progresses, strict=True)
@@ -89,9 +89,9 @@ def _page(path: Path, entries: list[Entry]) -> tuple[Table, Text, Text]:
     return table, Text(f"{counted(len(entries), 'run')}: {summary}"), Text(note, style="dim")
 
 
-def _state(path: Path, entry: Entry, progress: RunProgress, *, is_active: bool) -> str:
+def _state(path: Path, entry: Entry, progress: RunStatus, *, is_active: bool) -> str:
     """What the run's folder says, which somebody else may have gone on with; else the manifest."""
-    if run_folder.is_in_use(path / entry.run.folder):
+    if is_in_use(path / entry.run.folder):
         return "running"
     if progress.finished:
         return "done"
@@ -100,7 +100,7 @@ def _state(path: Path, entry: Entry, progress: RunProgress, *, is_active: bool) 
     return entry.state
 
 
-def _sweep_seconds_left(states: list[str], progresses: list[RunProgress]) -> float | None:
+def _sweep_seconds_left(states: list[str], progresses: list[RunStatus]) -> float | None:
     """Until the last run ends, if the waiting ones take as long as those that are known.
 
     None while nothing runs, or before any run has told how long it takes.
@@ -121,7 +121,7 @@ def _sweep_seconds_left(states: list[str], progresses: list[RunProgress]) -> flo
     return (sum(left) + a_run * (waiting + unknown)) / len(running)
 
 
-def _numbers(progress: RunProgress) -> tuple[str, str, str, str]:
+def _numbers(progress: RunStatus) -> tuple[str, str, str, str]:
     if progress.env_frames == 0:
         return "", "", "", ""
     score = "" if progress.score is None else f"{progress.score:,.1f}"
@@ -134,5 +134,5 @@ def _numbers(progress: RunProgress) -> tuple[str, str, str, str]:
     )
 
 
-def _left(progress: RunProgress) -> str:
+def _left(progress: RunStatus) -> str:
     return "" if progress.seconds_left is None else duration(progress.seconds_left)

@@ -20,9 +20,10 @@ from relic_rl.errors import UsageError, UserError
 from relic_rl.machine import devices
 from relic_rl.machine.capacity import available_bytes, cores
 from relic_rl.machine.resources import memory_bytes
-from relic_rl.records import run_folder
+from relic_rl.records.folders import FolderLock, check_path
 from relic_rl.records.identity import check_seed
-from relic_rl.records.run_folder import SWEEP_FILE
+from relic_rl.records.run_folder import holds_run
+from relic_rl.records.sweep_folder import SWEEP_FILE
 from relic_rl.run_game import game_name
 from relic_rl.stop import StopRequest
 from relic_rl.sweep.local_backend import LocalBackend, share
@@ -70,12 +71,12 @@ def sweep(
     if placement.backend == "local":
         for config in configs:
             devices.learner_device(config)  # refused here, before the folder is taken
-    run_folder.check_path(path.absolute(), "sweep folder")
+    check_path(path.absolute(), "sweep folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make sweep folder {path}: {error.strerror}") from error
-    with run_folder.FolderLock(path, "sweep folder", "give another folder"):
+    with FolderLock(path, "sweep folder", "give another folder"):
         if not (path / SWEEP_FILE).exists():
             request.write(path, placement)
         preset = SweepRequest.read(path).preset  # a file's copy, which nobody edits
@@ -98,8 +99,8 @@ def _local(
     path: Path, preset: str, configs: Sequence[Config], placement: Placement, runs: int
 ) -> Backend:
     parallel = placement.max_parallel or carried(configs)
-    places = share(min(parallel, runs), uses_gpu=any(map(devices.uses_gpu, configs)))
-    return LocalBackend(path, preset, places)
+    slots = share(min(parallel, runs), uses_gpu=any(map(devices.uses_gpu, configs)))
+    return LocalBackend(path, preset, slots)
 
 
 def _on_ray(
@@ -160,5 +161,5 @@ def _expect_mine(path: Path, request: SweepRequest, runs: Sequence[PlannedRun]) 
             )
         return
     for folder in (path, *(path / run.folder for run in runs)):
-        if run_folder.holds_run(folder):
+        if holds_run(folder):
             raise UserError(f"{folder} holds a run of another origin: give another sweep folder")

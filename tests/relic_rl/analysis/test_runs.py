@@ -14,7 +14,7 @@ from relic_rl.analysis.columns import make_columns
 from relic_rl.analysis.report import write_report
 from relic_rl.analysis.runs import Series, find_series, read_run
 from relic_rl.analysis.scores import aggregate
-from relic_rl.records.run_folder import FolderLock
+from relic_rl.records.folders import FolderLock
 from relic_rl.sweep.manifest import Manifest
 from relic_rl.sweep.request import Placement, SweepRequest
 

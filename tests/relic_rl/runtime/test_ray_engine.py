@@ -15,6 +15,7 @@ import torch
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.cli import main
+from relic_rl.machine.versions import difference, fingerprint, source_digest
 from relic_rl.replay.segment import Segment
 from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime import ray_cluster
@@ -22,7 +23,6 @@ from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.runtime.ray_engine import RayEngine, StalledError
 from relic_rl.runtime.stopwatch import Stopwatch
-from relic_rl.runtime.versions import difference, fingerprint, source_digest
 
 GAME = TOY_GAME
 

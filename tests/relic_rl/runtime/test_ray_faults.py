@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from relic_rl.records.checkpoint import CheckpointStore
-from relic_rl.records.progress import read_progress
+from relic_rl.records.run_status import read_status
 from relic_rl.runtime.ray_cluster import LOCAL_ENVIRONMENT
 
 pytestmark = [
@@ -157,11 +157,11 @@ def test_the_command_trains_evaluates_and_resumes_even_after_its_own_death(
     flags = ["--engine", "ray", "--actors", "2", "--ray-address", cluster.address]
     flags += ["--preset", "smoke", "--run.checkpoint_every_minutes", "0.05"]
     with killed_after(["train", "pong", "--run-dir", str(run), "--frames", "4000000", *flags]):
-        wait_until(lambda: any(run.glob("checkpoints/0*")) and read_progress(run).env_frames, 240)
+        wait_until(lambda: any(run.glob("checkpoints/0*")) and read_status(run).env_frames, 240)
         assert actors_of(node)
     gone = wait_until(lambda: not actors_of(node), 30)
     print(f"\nno actor is left {gone:.1f} s after the driver's death")
-    before = read_progress(run)
+    before = read_status(run)
     resumed = subprocess.run(
         [*COMMAND, "resume", str(run), "--frames", str(before.env_frames + 20_000)],
         capture_output=True,
@@ -171,7 +171,7 @@ def test_the_command_trains_evaluates_and_resumes_even_after_its_own_death(
 
     assert resumed.returncode == 0, resumed.stderr
     assert "finished: mean score" in resumed.stdout
-    after = read_progress(run)
+    after = read_status(run)
     assert after.finished
     assert after.env_frames >= before.env_frames + 20_000
     state = CheckpointStore(run).load(read_only=True).state
@@ -210,11 +210,11 @@ def test_at_most_800_bytes_per_step_cross_the_border_of_a_node(
     flags += ["--run.metrics_every_updates", "1", "--ray-address", cluster.address]
 
     def steps_and_bytes() -> tuple[int, int]:
-        steps = read_progress(run).env_frames // 4
+        steps = read_status(run).env_frames // 4
         return steps, psutil.net_io_counters(pernic=True)["lo"].bytes_sent
 
     with killed_after(["train", "pong", "--run-dir", str(run), *flags]):
-        wait_until(lambda: read_progress(run).env_frames > 4 * 2_000, 240)
+        wait_until(lambda: read_status(run).env_frames > 4 * 2_000, 240)
         first = steps_and_bytes()
         wait_until(lambda: steps_and_bytes()[0] > first[0] + 2 * 16 * 400, 240)  # two refreshes
         last = steps_and_bytes()

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from relic_rl.records.progress import read_progress
+from relic_rl.records.run_status import read_status
 from relic_rl.sweep.manifest import read_states
 
 pytestmark = [
@@ -82,7 +82,7 @@ def test_a_sweep_survives_the_death_of_a_worker_and_goes_on_after_an_interrupt(
     assert second.returncode == 0, said
     assert f"{len(GAMES)} of {len(GAMES)} runs are done" in said
     assert states(folder) == ["done"] * len(GAMES)
-    assert all(read_progress(folder / "runs" / f"{game}-s0").finished for game in GAMES)
+    assert all(read_status(folder / "runs" / f"{game}-s0").finished for game in GAMES)
 
 
 def test_a_run_that_cannot_be_started_is_not_called_a_worker_that_died(tmp_path: Path) -> None:

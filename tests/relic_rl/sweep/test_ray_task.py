@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from relic_rl.runtime.versions import fingerprint
+from relic_rl.machine.versions import fingerprint
 from relic_rl.sweep.ray_task import run_to_its_end
 from relic_rl.sweep.request import PlannedRun
 

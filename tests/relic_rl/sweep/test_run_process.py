@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from relic_rl.machine.capacity import core_ids
-from relic_rl.records.progress import read_progress
 from relic_rl.records.run_folder import existing_run
-from relic_rl.sweep.local_backend import LocalBackend, Place
+from relic_rl.records.run_status import read_status
+from relic_rl.sweep.local_backend import LocalBackend, Slot
 from relic_rl.sweep.request import PlannedRun
 from relic_rl.sweep.run_process import RunProcess
 
@@ -88,7 +88,7 @@ def test_a_run_that_broke_off_before_its_first_checkpoint_starts_again(
 
     assert (process.wait(), process.goes_on) == (0, True)
     assert "it ended before its first checkpoint and starts again" in said(process)
-    assert read_progress(broken_off).finished
+    assert read_status(broken_off).finished
     updates = metrics(broken_off)
     assert updates == list(range(2, 2 * len(updates) + 1, 2))
 
@@ -112,13 +112,13 @@ def test_a_run_that_died_between_the_two_renames_of_a_checkpoint_goes_on_from_it
     assert "resuming toy_memory, seed 0" in said(process)
     assert "1,600 frames" in said(process)
     assert metrics(run)[: len(before)] == before
-    assert read_progress(run).finished
+    assert read_status(run).finished
 
 
 def test_runs_take_free_places_and_keep_to_the_cores_of_theirs(tmp_path: Path) -> None:
     core = frozenset({min(core_ids())})
-    places = [Place(core, threads, gpu) for threads, gpu in ((1, "5"), (2, "7"))]
-    backend = LocalBackend(tmp_path, "smoke", places)
+    slots = [Slot(core, threads, gpu) for threads, gpu in ((1, "5"), (2, "7"))]
+    backend = LocalBackend(tmp_path, "smoke", slots)
     runs = [replace(TOY, folder=f"runs/toy_memory-s{seed}", seed=seed) for seed in range(3)]
 
     def place_of(process: RunProcess) -> tuple[str, str]:

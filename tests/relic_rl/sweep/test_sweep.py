@@ -23,8 +23,10 @@ from relic_rl import config as configuration
 from relic_rl.analysis.runs import find_series
 from relic_rl.errors import UsageError, UserError
 from relic_rl.machine.resources import memory_bytes
-from relic_rl.records.progress import RunProgress, read_progress
-from relic_rl.records.run_folder import existing_run, is_in_use, names_of
+from relic_rl.records.folders import is_in_use
+from relic_rl.records.run_folder import existing_run
+from relic_rl.records.run_status import RunStatus, read_status
+from relic_rl.records.sweep_folder import names_of
 from relic_rl.sweep.local_backend import share
 from relic_rl.sweep.manifest import Entry, Manifest, read_states
 from relic_rl.sweep.ray_backend import Needs
@@ -213,19 +215,19 @@ def test_as_many_runs_at_once_as_cores_or_memory_carry(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("parallel", [1, 2, 3, 5, 8, 11])
-def test_places_share_the_cores_evenly_and_without_overlap(
+def test_slots_share_the_cores_evenly_and_without_overlap(
     monkeypatch: pytest.MonkeyPatch, parallel: int
 ) -> None:
     cores = {0, 2, 3, 5, 8, 9, 12, 13}
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
-    places = [place.cores for place in share(parallel, uses_gpu=False)]
-    sizes = [len(place) for place in places]
+    slots = [slot.cores for slot in share(parallel, uses_gpu=False)]
+    sizes = [len(slot) for slot in slots]
 
-    assert len(places) == parallel
+    assert len(slots) == parallel
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= 1
-    assert set().union(*places) == cores
+    assert set().union(*slots) == cores
     if parallel <= len(cores):
         assert sum(sizes) == len(cores)
 
@@ -260,18 +262,18 @@ def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [place.gpu for place in share(3, uses_gpu=False)] == [None, None, None]
 
 
-def test_places_under_a_quota_share_it_and_are_confined_to_no_core(
+def test_slots_under_a_quota_share_it_and_are_confined_to_no_core(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
 
-    places = share(3, uses_gpu=False)
+    slots = share(3, uses_gpu=False)
 
-    assert [place.environment for place in places] == 3 * [{"OMP_NUM_THREADS": "2"}]
-    assert {place.cores for place in places} == {frozenset(range(64))}
-    crowd = share(11, uses_gpu=False)  # of 8: a place has a thread at least
-    assert {place.environment["OMP_NUM_THREADS"] for place in crowd} == {"1"}
+    assert [slot.environment for slot in slots] == 3 * [{"OMP_NUM_THREADS": "2"}]
+    assert {slot.cores for slot in slots} == {frozenset(range(64))}
+    crowd = share(11, uses_gpu=False)  # of 8: a slot has a thread at least
+    assert {slot.environment["OMP_NUM_THREADS"] for slot in crowd} == {"1"}
 
 
 # --- a sweep that meets a failure -----------------------------------------------------------------
@@ -345,10 +347,10 @@ def test_status_believes_the_runs_folders_more_than_the_manifest(
 
 
 def test_the_time_left_of_a_sweep_is_that_of_its_running_and_of_its_waiting_runs() -> None:
-    done, begun = RunProgress(minutes=2.0), RunProgress(minutes=1.0, seconds_left=30.0)
-    fresh = RunProgress()
+    done, begun = RunStatus(minutes=2.0), RunStatus(minutes=1.0, seconds_left=30.0)
+    fresh = RunStatus()
 
-    def left(*runs: tuple[str, RunProgress]) -> float | None:
+    def left(*runs: tuple[str, RunStatus]) -> float | None:
         return _sweep_seconds_left([state for state, _ in runs], [one for _, one in runs])
 
     assert left(("done", done), ("queued", fresh)) is None
@@ -544,7 +546,7 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     runs = sorted((folder / "runs").iterdir())
     wait_until(lambda: not any(map(is_in_use, runs)))  # they end with the sweep, in order
     assert "interrupted" in run_here(capsys, "status", str(folder))[1]
-    kept = {run.name: read_progress(run) for run in runs}
+    kept = {run.name: read_status(run) for run in runs}
     assert any(progress.env_frames for progress in kept.values())
 
     interrupted = begun()

@@ -6,7 +6,7 @@ import pytest
 
 from relic_rl import config as configuration
 from relic_rl.config import resolve
-from relic_rl.records.progress import RunProgress, is_finished, read_progress
+from relic_rl.records.run_status import RunStatus, is_finished, read_status
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_long_runs_tables_are_read_from_their_end_and_half_a_line_is_no_line(
     for name in ("metrics.jsonl", "evaluations.csv"):
         assert (tmp_path / name).stat().st_size > 65_536
 
-    found = read_progress(tmp_path)
+    found = read_status(tmp_path)
 
     assert (found.env_frames, found.minutes) == (16_000_000, 400.0)
     assert (found.score, found.is_evaluated) == (4.0, True)
@@ -74,7 +74,7 @@ def a_run(folder: Path, *checkpoints: str) -> Path:
 def test_a_run_is_finished_once_a_checkpoint_holds_its_evaluation_and_stays_so_without_any(
     tmp_path: Path, checkpoints: tuple[str, ...], expected: bool
 ) -> None:
-    assert read_progress(a_run(tmp_path, *checkpoints)).finished is expected
+    assert read_status(a_run(tmp_path, *checkpoints)).finished is expected
 
 
 def test_a_run_of_another_version_is_as_finished_as_one_of_this(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_run_of_another_version_is_as_finished_as_one_of_this(tmp_path: Path) 
     assert "target_decay = 0.0\n" in text
     file.write_text(text.replace("target_decay = 0.0\n", "of_old = 1\n"))
 
-    found = read_progress(tmp_path)
+    found = read_status(tmp_path)
 
     assert (found.finished, found.env_frames, found.score) == (True, 1000, 3.0)
 
@@ -95,4 +95,4 @@ def test_a_run_whose_budget_cannot_be_read_is_as_one_that_is_not_there(
     file = a_run(tmp_path, "000000001000") / "config.toml"
     file.write_text(file.read_text().replace("frames = 1000", harm))
 
-    assert read_progress(tmp_path) == RunProgress()
+    assert read_status(tmp_path) == RunStatus()

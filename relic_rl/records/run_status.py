@@ -19,7 +19,7 @@ from relic_rl.run_game import normalized_score
 _TAIL_BYTES = 65_536  # many lines of either table
 
 
-class RunProgress(NamedTuple):
+class RunStatus(NamedTuple):
     """A run's counters and what is known of its score."""
 
     env_frames: int = 0
@@ -37,7 +37,7 @@ class RunProgress(NamedTuple):
     are gone."""
 
 
-def read_progress(run_dir: Path) -> RunProgress:
+def read_status(run_dir: Path) -> RunStatus:
     """Reads what the run folder says; zeros if there is none."""
     checkpoints = _checkpoints(run_dir)
     row = _last_row(run_dir / METRICS_FILE)
@@ -49,10 +49,10 @@ def read_progress(run_dir: Path) -> RunProgress:
         seconds_left = _seconds_left(settings, row)
         is_over = is_finished(settings, evaluation)
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
-        return RunProgress()
+        return RunStatus()
     score = evaluation.get("mean_score", row.get("mean_score"))
     latest = max(row, evaluation, key=lambda line: line.get("env_frames", 0))
-    return RunProgress(
+    return RunStatus(
         env_frames=int(max([latest.get("env_frames", 0), *checkpoints])),
         minutes=latest.get("minutes", 0.0),
         score=score,

@@ -1,0 +1,112 @@
+"""metadata.json of a run folder: versions, ROM, protocol, commit and machine of its sessions."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import relic_rl
+from envs.protocol import Protocol
+from relic_rl.records.folders import FolderError, write_whole
+
+METADATA_FILE = "metadata.json"
+
+
+def write_metadata(
+    path: Path,
+    *,
+    game: str,
+    rom_md5: str | None,
+    seed: int,
+    protocol: Protocol,
+    action_set: str,
+    preset: str,
+    learner_device: str,
+) -> None:
+    """Records versions, ROM, protocol, commit and machine beside the configuration."""
+    metadata: dict[str, Any] = {
+        "game": game,
+        "seed": seed,
+        "preset": preset,
+        "protocol": protocol.name,
+        **{f"protocol_{name}": value for name, value in asdict(protocol).items() if name != "name"},
+        "action_set": action_set,
+        "rom_md5": rom_md5,
+        **_session(learner_device),
+    }
+    write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
+
+
+def record_resume(path: Path, learner_device: str) -> None:
+    """Adds what a run goes on with: versions, commit, machine. Damaged metadata stays as it is."""
+    try:
+        metadata = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
+        metadata["resumed"] = [*metadata.get("resumed", ()), _session(learner_device)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return
+    write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
+
+
+def _session(learner_device: str) -> dict[str, Any]:
+    """What may differ between a run's start and each resume."""
+    return {
+        **{
+            name.replace("-", "_"): importlib.metadata.version(name)
+            for name in ("relic-rl", "torch", "numpy", "gymnasium", "ale-py")
+        },
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "learner_device": learner_device,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def expect_emulator(path: Path, rom_md5: str | None) -> None:
+    """Refuses a run that was begun on another emulator: its scores would be of neither.
+
+    Args:
+      path: the run folder; if its metadata.json is missing or damaged, nothing is refused.
+      rom_md5: of the game here; None for a toy.
+
+    Raises:
+      FolderError: ale-py's version or the ROM is another one.
+    """
+    try:
+        found = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
+        version, rom = found["ale_py"], found["rom_md5"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    here = importlib.metadata.version("ale-py")
+    if version != here:
+        raise FolderError(
+            f"{path} was begun with ale-py {version}, here is {here}: install that version, or "
+            "start a new run"
+        )
+    if rom != rom_md5:
+        raise FolderError(
+            f"{path} was begun with another ROM (MD5 {rom}, here {rom_md5}): bring that one back, "
+            "or start a new run"
+        )
+
+
+def _commit() -> str | None:
+    """The checkout's commit, if the package runs from one."""
+    here = Path(relic_rl.__file__).parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:  # a checkout copied to where there is no git
+        return None
+    return result.stdout.strip() or None
