@@ -71,20 +71,6 @@ def make_evaluation_env(
     return make_env(config, game, lanes=lanes, seed=seed, reseed_steps=0)
 
 
-def make_actor_env(
-    config: Config, game: str, *, seed: int, number: int, incarnation: int, threads: int
-) -> VectorEnv:
-    """One actor's; the first actor of a run that never started anew gets the run's own seed."""
-    is_first = number == incarnation == 0
-    return make_env(
-        config,
-        game,
-        lanes=config.actor.lanes_per_actor,
-        seed=seed if is_first else named_seed(seed, f"{number} {incarnation}"),
-        threads=threads,
-    )
-
-
 def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.device) -> R2D2Agent:
     """The agent for an environment's frames and actions."""
     return R2D2Agent(
@@ -135,26 +121,18 @@ def make_engine(
     Raises:
       ClusterError: there is no Ray, or no cluster.
     """
-
-    def beside_learner(number: int, stopwatch: Stopwatch) -> Actor:
-        threads = max(cores() // config.actor.actors, 1)
-        env = make_actor_env(
-            config, game, seed=seed, number=number, incarnation=incarnation, threads=threads
-        )
-        return make_actor(
-            config,
-            env,
-            agent,
-            epsilons,
-            seed=seed,
-            number=number,
-            incarnation=incarnation,
-            stopwatch=stopwatch,
-        )
-
     crew = Crew(
         actors=config.actor,
-        beside_learner=beside_learner,
+        beside_learner=partial(
+            make_actor,
+            config,
+            game,
+            epsilons,
+            agent,
+            seed=seed,
+            incarnation=incarnation,
+            threads=max(cores() // config.actor.actors, 1),
+        ),
         alone=partial(make_lone_actor, config, game, epsilons.tolist(), seed),
         game=game,
         segment_steps=config.learner.segment_steps,
@@ -183,65 +161,60 @@ def make_lone_actor(
       number: of the actor among the run's.
       incarnation: how often it was started before.
     """
-    config = devices.without_gpu_options(config)
-    env = make_actor_env(config, game, seed=seed, number=number, incarnation=incarnation, threads=1)
-    agent = make_agent(config, env, seed=seed, device=torch.device("cpu"))
     return make_actor(
-        config,
-        env,
-        agent,
+        devices.without_gpu_options(config),
+        game,
         torch.tensor(epsilons),
+        None,
+        number,
+        Stopwatch(),
         seed=seed,
-        number=number,
         incarnation=incarnation,
-        stopwatch=Stopwatch(),
+        threads=1,
     )
 
 
 def make_actor(
     config: Config,
-    env: VectorEnv,
-    agent: R2D2Agent,
+    game: str,
     epsilons: torch.Tensor,
+    agent: R2D2Agent | None,
+    number: int,
+    stopwatch: Stopwatch,
     *,
     seed: int,
-    number: int,
     incarnation: int,
-    stopwatch: Stopwatch,
+    threads: int,
 ) -> Actor:
-    """One actor, which owns the lanes from `number` times its own on.
+    """One actor with its lanes.
 
     Args:
       config: the run's.
-      env: its lanes.
-      agent: whose policy it acts with.
+      game: a game's or a toy's name.
       epsilons: float32[lanes], of all the run's.
-      seed: the run's.
-      number: of the actor among the run's.
-      incarnation: how often it was started before.
+      agent: whose policy it acts with; None: one of its own on the CPU, for parameters to come.
+      number: of the actor among the run's; its lanes begin at so many times their number.
       stopwatch: of its thread.
+      seed: the run's; the first actor of a run that never started anew plays by it.
+      incarnation: how often it was started before.
+      threads: of its emulators, unless the configuration says.
     """
-    first = number * env.lanes
-    learner, frames = config.learner, env.reset()
+    lanes = config.actor.lanes_per_actor
+    is_first = number == incarnation == 0
+    env_seed = seed if is_first else named_seed(seed, f"{number} {incarnation}")
+    env = make_env(config, game, lanes=lanes, seed=env_seed, threads=threads)
+    agent = agent or make_agent(config, env, seed=seed, device=torch.device("cpu"))
+    first, frames = number * lanes, env.reset()
     player = Player(
         agent.policy(),
         frames,
         frame_stack=config.network.frame_stack,
-        epsilons=epsilons[first : first + env.lanes],
+        epsilons=epsilons[first : first + lanes],
         device=agent.device,
         seed=named_seed(seed, f"exploration {number} {incarnation}"),
     )
     recorder = Recorder(
-        frames,
-        actor=number,
-        incarnation=incarnation,
-        segment_steps=learner.segment_steps,
-        n_steps=learner.n_steps,
-        frame_stack=config.network.frame_stack,
-        state_size=config.network.lstm,
-        discount=learner.discount,
-        rescaling_epsilon=learner.rescaling_epsilon,
-        life_loss_ends_return=learner.life_loss_ends_return,
+        frames, config.network, config.learner, actor=number, incarnation=incarnation
     )
     return Actor(
         env,

@@ -30,11 +30,11 @@ def random_actor(
     """An actor of random weights on the real game."""
     lanes = lanes or config.actor.lanes
     config = replace(config, actor=replace(config.actor, lanes=lanes, actors=1))
-    env = build.make_env(config, game, lanes=lanes, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=device)
+    with closing(build.make_env(config, game, lanes=1, seed=0)) as env:
+        agent = build.make_agent(config, env, seed=0, device=device)
     epsilons = build.make_epsilons(config)
     actor = build.make_actor(
-        config, env, agent, epsilons, seed=0, number=0, incarnation=0, stopwatch=Stopwatch()
+        config, game, epsilons, agent, 0, Stopwatch(), seed=0, incarnation=0, threads=0
     )
     try:
         yield actor

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from agents.interface import PolicyInput
+from agents.options import LearnerOptions, NetworkOptions
 from agents.returns import n_step_double_q_targets
 from envs.interface import Frames, StepResult
 from relic_rl.replay.segment import Segment
@@ -26,47 +27,32 @@ class Recorder:
 
     Args:
       frames: uint8[N, H, W], the first of every lane's episode.
+      network: whose frame stacks and recurrent states it keeps.
+      learner: for whom: the length of segments, and what their TD errors are made of.
       actor: this actor's number, part of each segment's name.
       incarnation: how often this actor has been started.
-      segment_steps: K.
-      n_steps: of the TD errors that give first priorities; at most K.
-      frame_stack: S.
-      state_size: D.
-      discount: γ.
-      rescaling_epsilon: ε of h.
-      life_loss_ends_return: a lost life ends a run of segments as if terminated, so that nothing is
-        bootstrapped over it; the policy's memory and its stack of frames go on with the episode.
     """
 
     def __init__(
         self,
         frames: Frames,
+        network: NetworkOptions,
+        learner: LearnerOptions,
         *,
         actor: int,
         incarnation: int,
-        segment_steps: int,
-        n_steps: int,
-        frame_stack: int,
-        state_size: int,
-        discount: float,
-        rescaling_epsilon: float,
-        life_loss_ends_return: bool,
     ) -> None:
         self._name = {"actor": actor, "incarnation": incarnation}
-        self._segment_steps = segment_steps
-        self._n_steps = n_steps
-        self._history = frame_stack - 1
-        self._window = np.arange(frame_stack)
-        self._discount = discount
-        self._rescaling_epsilon = rescaling_epsilon
-        self._life_loss_ends_return = life_loss_ends_return
+        self._learner = learner
+        self._history = network.frame_stack - 1
+        self._window = np.arange(network.frame_stack)
         lanes, *frame_shape = frames.shape
         self._lanes = np.arange(lanes)
         runs: dict[str, Any] = {
-            "segment_steps": segment_steps,
+            "segment_steps": learner.segment_steps,
             "history_frames": self._history,
             "frame_shape": tuple(frame_shape),
-            "state_size": state_size,
+            "state_size": network.lstm,
         }
         self._current = LaneRuns.empty(lanes, **runs)
         self._waiting = LaneRuns.empty(lanes, **runs)
@@ -102,7 +88,7 @@ class Recorder:
         runs.rewards[lanes, runs.steps] = result.rewards
         runs.steps += 1
         ended = result.terminated | result.truncated
-        returned = result.life_lost if self._life_loss_ends_return else np.zeros_like(ended)
+        returned = result.life_lost if self._learner.life_loss_ends_return else np.zeros_like(ended)
         runs.terminated[:], runs.truncated[:] = result.terminated | returned, result.truncated
         over = lanes[ended]
         newest = self._history + runs.steps
@@ -119,8 +105,8 @@ class Recorder:
         """Moves full and ended runs to the waiting side; returns segments that are complete."""
         current, waiting, lanes = self._current, self._waiting, self._lanes
         ended = current.ended
-        closing = (current.steps == self._segment_steps) | ended
-        followed = (current.steps >= self._n_steps) | ended | waiting.ended
+        closing = (current.steps == self._learner.segment_steps) | ended
+        followed = (current.steps >= self._learner.n_steps) | ended | waiting.ended
         complete = (waiting.steps > 0) & followed
         # Encoded together, for hardly more than the time of one: half of the lanes at once, or
         # all that are complete when one has to make room.
@@ -161,7 +147,7 @@ class Recorder:
         to be the last step's: only a first priority rests on it.
         """
         waiting, current = self._waiting, self._current
-        K, n = self._segment_steps, self._n_steps
+        K, n = self._learner.segment_steps, self._learner.n_steps
         rows = np.arange(K + n)[:, None]
         steps = waiting.steps[ready]
         ended = waiting.ended[ready]
@@ -186,9 +172,9 @@ class Recorder:
             is_step=torch.from_numpy(is_step),
             online_q=values,
             target_q=values,
-            discount=self._discount,
+            discount=self._learner.discount,
             n_steps=n,
-            epsilon=self._rescaling_epsilon,
+            epsilon=self._learner.rescaling_epsilon,
         ).numpy()
         errors = np.abs(targets - waiting.chosen_q[ready].T)
         return np.where(is_step[:K], errors, 0.0).astype(np.float32)

@@ -127,37 +127,28 @@ def test_every_value_of_the_configuration_arrives_at_replay_and_actor(
         "replay.priority_mix": 0.73,
         "replay.importance_exponent": 0.42,
         "actor.lanes": 6,
+        "actor.actors": 2,
+        "run.engine": "threads",
         "env.threads": 1,
     }
     config = resolve("smoke", overrides).config
     replay = witnessed(monkeypatch, build, "ReplayBuffer")
     parts = ("Player", "Recorder", "Actor")
     player, recorder, actor = (witnessed(monkeypatch, build, part) for part in parts)
-    env = build.make_env(config, TOY_GAME, lanes=3, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
     epsilons = torch.rand(6)
 
     build.make_replay(config, seed=0)
     build.make_actor(
-        *(config, env, agent, epsilons), seed=0, number=1, incarnation=4, stopwatch=Stopwatch()
+        config, TOY_GAME, epsilons, None, 1, Stopwatch(), seed=0, incarnation=4, threads=1
     )
 
     assert (replay["options"], replay["sequence"]) == (config.replay, config.learner)
     assert (replay["frame_stack"], player["frame_stack"]) == (3, 3)
     assert torch.equal(player["epsilons"], epsilons[3:])
-    assert (actor["env"], actor["first_lane"], actor["run_lanes"]) == (env, 3, 6)
+    assert (actor["env"].lanes, actor["first_lane"], actor["run_lanes"]) == (3, 3, 6)
     assert np.array_equal(recorder.pop("frames"), player["frames"])
-    assert recorder == {
-        "actor": 1,
-        "incarnation": 4,
-        "segment_steps": 8,
-        "n_steps": 2,
-        "frame_stack": 3,
-        "state_size": config.network.lstm,
-        "discount": 0.91,
-        "rescaling_epsilon": 0.003,
-        "life_loss_ends_return": True,
-    }
+    assert (recorder.pop("network"), recorder.pop("learner")) == (config.network, config.learner)
+    assert recorder == {"actor": 1, "incarnation": 4}
 
 
 def test_an_evaluation_explores_as_much_and_sees_as_many_frames_as_the_configuration_says(

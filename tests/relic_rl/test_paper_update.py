@@ -21,12 +21,12 @@ def test_the_paper_preset_makes_three_updates_at_full_size_within_24_gib() -> No
     config = resolve("paper", {"actor.lanes": 16}).config
     devices.set_threads(config)
     stopwatch = Stopwatch()
-    env = build.make_env(config, "pong", lanes=config.actor.lanes, seed=0)
+    env = build.make_env(config, "Pong", lanes=1, seed=0)
     agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
     replay = build.make_replay(config, seed=0)
     epsilons = torch.ones(config.actor.lanes)
     actor = build.make_actor(
-        config, env, agent, epsilons, seed=0, number=0, incarnation=0, stopwatch=stopwatch
+        config, "Pong", epsilons, agent, 0, stopwatch, seed=0, incarnation=0, threads=0
     )
     while len(replay) < config.learner.batch_sequences:
         for segment in actor.step().segments:

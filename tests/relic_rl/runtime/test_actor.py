@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agents.interface import EnvShape, PolicyInput, RecurrentState
 from agents.networks import RecurrentQNetwork
-from agents.options import NetworkOptions
+from agents.options import LearnerOptions, NetworkOptions
 from agents.policy import Policy
 from agents.sequences import SequenceOptions
 from envs.atari import make_atari
@@ -172,12 +172,11 @@ class Scene:
     ) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(11)
-            network = RecurrentQNetwork(
-                EnvShape(env.actions, env.frame_height, env.frame_width),
-                NetworkOptions(
-                    frame_stack=STACK, channels=(2, 2, 2), features=4, lstm=lstm, hidden=4
-                ),
+            options = NetworkOptions(
+                frame_stack=STACK, channels=(2, 2, 2), features=4, lstm=lstm, hidden=4
             )
+            shape = EnvShape(env.actions, env.frame_height, env.frame_width)
+            network = RecurrentQNetwork(shape, options)
         self.env = WitnessEnv(env)
         self.policy = WitnessPolicy(Policy(network, None))
         self.segments: list[Segment] = []
@@ -191,18 +190,16 @@ class Scene:
             device=torch.device("cpu"),
             seed=seed,
         )
-        recorder = Recorder(
-            frames,
-            actor=2,
-            incarnation=1,
+        learner = LearnerOptions(
             segment_steps=segment_steps,
+            burn_in_steps=0,
+            unroll_steps=segment_steps,
             n_steps=N_STEPS,
-            frame_stack=STACK,
-            state_size=lstm,
             discount=DISCOUNT,
             rescaling_epsilon=RESCALING,
             life_loss_ends_return=lives,
         )
+        recorder = Recorder(frames, options, learner, actor=2, incarnation=1)
         self.actor = Actor(
             self.env, player, recorder, first_lane=0, run_lanes=env.lanes, stopwatch=Stopwatch()
         )
