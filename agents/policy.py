@@ -42,13 +42,15 @@ class Policy:
           float32[B, S, H, W]
         """
         pixels = seen.stacks.float().requires_grad_()
+        # Copies: the state comes from `q_values`, and autograd keeps no tensor of inference mode.
+        state = RecurrentState(seen.state.hidden.clone(), seen.state.cell.clone())
         # Not `encode`, which lets no gradient into a separate encoder.
         given = [] if self._given_encoder is None else [self._given_encoder]
         encoders = [*self._online.encoders, *given]
         with torch.backends.cudnn.flags(enabled=False):  # its LSTM goes back in training mode only
             stacks = self._online.encoder.see(pixels)
             features = torch.cat([encoder(stacks) for encoder in encoders], dim=-1)
-            q, _ = self._unroll(features, seen)
+            q, _ = self._unroll(features, seen._replace(state=state))
             (gradient,) = torch.autograd.grad(q.amax(dim=-1).sum(), pixels)
         return gradient
 
