@@ -1,4 +1,4 @@
-"""A run that goes on with another engine than it was on, or with the same: all nine ways."""
+"""A run that goes on with another engine than it was on, or with the same: every way."""
 
 import io
 import shutil
@@ -15,12 +15,12 @@ from relic_rl.console import Console
 from relic_rl.records.checkpoint import Checkpoint, CheckpointStore
 from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.engine import resumed_incarnation
+from relic_rl.runtime.engines import ENGINES
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
 pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them
 
-ENGINES = ("inline", "threads", "ray")
 FRAMES = 2_000
 
 
@@ -30,7 +30,7 @@ def make_config(engine: str, frames: int) -> Config:
         "run.frames": frames,
         "run.threads": 1,
         "replay.min_steps": 100,
-        "actor.actors": 1 if engine == "inline" else 2,
+        "actor.actors": ENGINES[engine].max_actors or 2,
     }
     return configuration.resolve("smoke", overrides).config
 
@@ -72,7 +72,7 @@ def test_a_run_goes_on_with_any_engine(
     before: str,
     after: str,
 ) -> None:
-    if "ray" in (before, after):
+    if ENGINES[before].needs_cluster or ENGINES[after].needs_cluster:
         request.getfixturevalue("local_ray")
     folder = shutil.copytree(first_session(before), tmp_path / "run")
     checkpoint = CheckpointStore(folder).load()
@@ -86,7 +86,7 @@ def test_a_run_goes_on_with_any_engine(
     assert len(new) > 20
     # The run's one counter goes on: ages of samples are told from it.
     assert all(s.created_env_steps > old["progress"]["env_steps"] for s in new)
-    goes_on_exactly = before == after == "inline"
+    goes_on_exactly = before == after and ENGINES[after].resumes_exactly
     assert {s.name.incarnation for s in new} == {0 if goes_on_exactly else 1}
     names = training.replay.state()["names"]
     assert len(np.unique(names, axis=0)) == len(names)
@@ -111,7 +111,7 @@ def state_of(
         (state_of(1, (1, 4), {"actor": {}}), 5),
     ],
 )
-@pytest.mark.parametrize("engine", ["threads", "ray"])
+@pytest.mark.parametrize("engine", [n for n, kind in ENGINES.items() if not kind.resumes_exactly])
 def test_actors_that_start_anew_are_above_every_incarnation_of_the_run(
     engine: str, state: dict[str, Any], expected: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""The contract of engines: the same claims of inline, threads and ray, on real actors.
+"""The contract of engines: the same claims of every one in the registry, on real actors.
 
 Starting a Ray actor takes seconds, so each engine is run once, through everything, and the tests
 look at what came of it.
@@ -21,6 +21,7 @@ from relic_rl.config import Config
 from relic_rl.replay.segment import Segment
 from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.engine import Engine
+from relic_rl.runtime.engines import ENGINES
 from relic_rl.runtime.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them
@@ -48,7 +49,7 @@ class Trace:
 
 
 def make_config(engine: str) -> Config:
-    actors = 1 if engine == "inline" else 2
+    actors = ENGINES[engine].max_actors or 2
     overrides = {
         "run.engine": engine,
         "actor.actors": actors,
@@ -105,9 +106,9 @@ def collect(engine: Engine, trace: Trace, until_steps: int) -> None:
         trace.lanes_of_episodes |= {episode.lane for episode in collected.episodes}
 
 
-@pytest.fixture(scope="module", params=["inline", "threads", "ray"])
+@pytest.fixture(scope="module", params=ENGINES)
 def trace(request: pytest.FixtureRequest) -> Trace:
-    if request.param == "ray":
+    if ENGINES[request.param].needs_cluster:
         request.getfixturevalue("local_ray")
     trace = Trace()
     config = make_config(request.param)
