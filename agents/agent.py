@@ -70,7 +70,8 @@ class R2D2Agent:
         self.device = device
         self.updates = 0
         self._priority_mix = priority_mix
-        self.generator = torch.Generator(device).manual_seed(seed)
+        draws_on = "cpu" if device.type == "meta" else device  # meta: to count sizes; no generator
+        self.generator = torch.Generator(draws_on).manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._build(env)

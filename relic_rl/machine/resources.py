@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
+from agents.agent import R2D2Agent
 from agents.interface import EnvShape
-from agents.networks import RecurrentQNetwork
 from envs.options import FRAME_SIDE_PIXELS
 from relic_rl.config import Config
 from relic_rl.errors import ResourceError
@@ -77,14 +77,9 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def memory_bytes(config: Config) -> int:
     """What the process will take once its replay is full."""
-    networks = 2 * _parameter_copies(config) * parameter_bytes(config)  # twice: a checkpoint's
-    return (
-        replay_bytes(config)
-        + PROCESS_BYTES
-        + networks
-        + _lane_bytes(config)
-        + _update_bytes(config)
-    )
+    networks = 2 * learned_bytes(config)  # twice: a checkpoint's
+    acting, updating = _lane_bytes(config), _update_bytes(config)
+    return replay_bytes(config) + PROCESS_BYTES + networks + acting + updating
 
 
 def _update_bytes(config: Config) -> int:
@@ -105,31 +100,46 @@ def replay_bytes(config: Config) -> int:
 
 def disk_bytes(config: Config) -> int:
     """What the checkpoints will take: the full replay once, the rest as often as it is kept."""
-    return replay_bytes(config) + _CHECKPOINTS_ON_DISK * (
-        _parameter_copies(config) * parameter_bytes(config) + _lane_bytes(config)
-    )
+    kept = learned_bytes(config) + _lane_bytes(config)
+    return replay_bytes(config) + _CHECKPOINTS_ON_DISK * kept
 
 
 def shared_memory_bytes(config: Config) -> int:
     """What a cluster will put there: parameters above all, two versions at once."""
     if not ENGINES[config.run.engine].needs_cluster:
         return 0
-    return 2 * parameter_bytes(config) + config.actor.lanes * 2**20
+    policy = _bytes_of(_agent(config).parameters_for_policy())
+    return 2 * policy + config.actor.lanes * 2**20
 
 
-def parameter_bytes(config: Config) -> int:
-    """Of one Q-network; at most, where the game has fewer actions."""
-    with torch.device("meta"):
-        network = RecurrentQNetwork(_LARGEST_ENV, config.network)
-    return sum(tensor.nbytes for tensor in network.state_dict().values())
+def learned_bytes(config: Config) -> int:
+    """Of all that is learned, and of an actor's copy: networks, and Adam's two moments."""
+    agent = _agent(config)
+    moments = sum(
+        2 * parameter.nbytes
+        for optimizer in agent.optimizers.values()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    )
+    return _bytes_of(agent.model_state()) + moments + _bytes_of(agent.parameters_for_policy())
 
 
-def _parameter_copies(config: Config) -> int:
-    """How often a checkpoint holds a network, an encoder counted as a whole one."""
-    shared = 5  # online, target, Adam's two moments, and the momentum encoder
-    separate = 3 * (config.representation.encoder == "separate")  # and its two moments
-    averaged = (1 + bool(separate)) * (config.learner.average_decay > 0)
-    return shared + separate + averaged
+def _agent(config: Config) -> R2D2Agent:
+    """The run's, of shapes without values; at most, where the game has fewer actions."""
+    with torch.device("meta") as meta:
+        return R2D2Agent(
+            _LARGEST_ENV,
+            config.network,
+            config.learner,
+            config.representation,
+            priority_mix=config.replay.priority_mix,
+            device=meta,
+            seed=0,
+        )
+
+
+def _bytes_of(parts: dict[str, dict[str, torch.Tensor]]) -> int:
+    return sum(int(tensor.nbytes) for part in parts.values() for tensor in part.values())
 
 
 def _lane_bytes(config: Config) -> int:

@@ -42,10 +42,9 @@ def test_a_checkpoint_takes_what_was_expected_of_it(tmp_path: Path, preset: str)
     training.close()
     newest = max((tmp_path / "checkpoints").iterdir())
     found = sum(file.stat().st_size for file in newest.iterdir())
-    expected = resources._parameter_copies(config) * resources.parameter_bytes(config)
-    expected += resources._lane_bytes(config)
+    expected = resources.learned_bytes(config) + resources._lane_bytes(config)
 
-    # No update yet, so Adam's moments are not there: four of the eight or ten copies.
+    # No update yet, so Adam's moments are not there.
     assert found <= expected <= 4 * found
 
 
