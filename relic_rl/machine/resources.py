@@ -116,7 +116,7 @@ def learned_bytes(config: Config) -> int:
     """Of all that is learned, and of an actor's copy: networks, and Adam's two moments."""
     agent = _agent(config)
     moments = sum(
-        2 * parameter.nbytes
+        2 * int(parameter.nbytes)
         for optimizer in agent.optimizers.values()
         for group in optimizer.param_groups
         for parameter in group["params"]
