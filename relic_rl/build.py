@@ -1,4 +1,4 @@
-"""Builds the parts from the configuration: the one place where its fields meet constructors."""
+"""Builds the parts of a run from its configuration."""
 
 import zlib
 from collections.abc import Sequence
@@ -151,7 +151,7 @@ def make_lone_actor(
     number: int,
     incarnation: int,
 ) -> Actor:
-    """One actor in a process of its own, on one core of a machine that has no other part of it.
+    """One actor in a process of its own, on one core of any machine.
 
     Args:
       config: the run's.

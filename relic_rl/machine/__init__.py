@@ -1,1 +1,1 @@
-"""The machine: what of it a process may use, how it is used, and whether it will do."""
+"""The machine: what a process may use of it, and whether that is enough for a run."""

@@ -10,12 +10,12 @@ from relic_rl.machine.capacity import cores, processor
 
 
 def chosen_preset(preset: str | None) -> str:
-    """The preset asked for, or the one that fits the machine."""
+    """The given preset, or the one that fits this machine."""
     return preset or ("workstation" if torch.cuda.is_available() else "laptop")
 
 
 def uses_gpu(config: Config) -> bool:
-    """Whether the run learns on a GPU of this machine, if nothing keeps it from starting here."""
+    """Whether the run would learn on a GPU of this machine."""
     return config.run.device != "cpu" and torch.cuda.is_available()
 
 
@@ -23,7 +23,7 @@ def learner_device(config: Config) -> torch.device:
     """The device to learn on.
 
     Raises:
-      ResourceError: CUDA is asked for, by itself or by an option that needs it, and not there.
+      ResourceError: the device, or an option, needs CUDA, and there is none.
     """
     if config.run.device == "cuda" and not torch.cuda.is_available():
         raise ResourceError("run.device is cuda, but no CUDA device is found: use cpu or auto")
@@ -39,9 +39,9 @@ def learner_device(config: Config) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """What a device is called; a CPU with the instructions that torch uses on it.
+    """The device's name; for a CPU also the instruction set that torch uses.
 
-    Processors that share a name differ in these, and so in speed and in how sums are rounded.
+    Processors of one name can differ in it, hence in speed and in how sums are rounded.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -49,7 +49,7 @@ def device_name(device: torch.device) -> str:
 
 
 def without_gpu_options(config: Config) -> Config:
-    """The same for who only plays: on any machine, without what needs the learner's GPU."""
+    """Returns the config without GPU-only options: for acting, evaluation and films."""
     return replace(
         config,
         learner=replace(config.learner, bfloat16=False, compile_encoders=False),
@@ -58,7 +58,7 @@ def without_gpu_options(config: Config) -> Config:
 
 
 def set_threads(config: Config) -> None:
-    """Gives torch its share of the cores; two pools that ask for more spin against each other."""
+    """Sets torch's threads. Two pools with more threads than cores spin against each other."""
     torch.set_num_threads(config.run.threads or cores())
-    # A thread takes the number over when it first asks: later it would be another thread's.
+    # A thread fixes its number when it first asks; later it would get another thread's.
     torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""What a run will need of the machine, held against what is free before hours are spent on it."""
+"""What a run will need of the machine, compared with what is free before it starts."""
 
 import shutil
 from pathlib import Path
@@ -20,8 +20,8 @@ docs/benchmarks.md has them."""
 PROCESS_BYTES = 2**30
 """Python, torch and the emulators, with a margin: measured 0.5 to 0.7 GiB."""
 _STACKS_AT_WORK = 3
-"""How often an update on a CPU holds its batch's frame stacks, or as much in activations and their
-gradients: measured 3.0 with `paper` and 2.7 with `laptop`."""
+"""Memory of an update on a CPU, activations and gradients included, in units of its batch's frame
+stacks: measured 3.0 with `paper` and 2.7 with `laptop`."""
 SHARED_MEMORY = Path("/dev/shm")
 _CHECKPOINTS_ON_DISK = 3
 """Two are kept while the next is staged."""
@@ -32,14 +32,14 @@ _FRAME_PIXELS = FRAME_SIDE_PIXELS**2
 
 
 def check_resources(config: Config, run_dir: Path) -> None:
-    """Refuses a run whose replay, checkpoints or parcels in shared memory will not fit.
+    """Refuses a run that memory, disk or shared memory will not hold.
 
     Args:
       config: the run's.
       run_dir: where it will write; need not exist yet.
 
     Raises:
-      ResourceError: one of them will not fit.
+      ResourceError: one of them is too small.
     """
     needed, available = memory_bytes(config), available_bytes()
     if needed > available:
@@ -69,21 +69,21 @@ def check_resources(config: Config, run_dir: Path) -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, of the machine or of a GPU; torch has a class for some of it only."""
+    """Whether the machine or a GPU ran out of memory; torch has a class for some cases only."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
 
 
 def memory_bytes(config: Config) -> int:
-    """What the process will take once its replay is full."""
+    """Memory of the process once its replay is full."""
     networks = 2 * learned_bytes(config)  # twice: a checkpoint's
     acting, updating = _lane_bytes(config), _update_bytes(config)
     return replay_bytes(config) + PROCESS_BYTES + networks + acting + updating
 
 
 def _update_bytes(config: Config) -> int:
-    """Of a batch at work, where that is not a GPU's business."""
+    """Memory of an update; 0 on a GPU."""
     if uses_gpu(config):
         return 0
     learner = config.learner
@@ -92,20 +92,20 @@ def _update_bytes(config: Config) -> int:
 
 
 def replay_bytes(config: Config) -> int:
-    """What the full replay is expected to take, its ceiling respected."""
+    """Expected memory of the full replay, at most `replay.max_bytes`."""
     state = 8 * config.network.lstm / config.learner.segment_steps
     expected = config.replay.capacity_steps * (STEP_BYTES + state)
     return int(min(expected, config.replay.max_bytes))
 
 
 def disk_bytes(config: Config) -> int:
-    """What the checkpoints will take: the full replay once, the rest as often as it is kept."""
+    """Disk for checkpoints: the full replay once, the rest for each checkpoint kept."""
     kept = learned_bytes(config) + _lane_bytes(config)
     return replay_bytes(config) + _CHECKPOINTS_ON_DISK * kept
 
 
 def shared_memory_bytes(config: Config) -> int:
-    """What a cluster will put there: parameters above all, two versions at once."""
+    """Shared memory of a cluster: two versions of the parameters, and segments on their way."""
     if not ENGINES[config.run.engine].needs_cluster:
         return 0
     policy = _bytes_of(_agent(config).parameters_for_policy())
@@ -113,7 +113,7 @@ def shared_memory_bytes(config: Config) -> int:
 
 
 def learned_bytes(config: Config) -> int:
-    """Of all that is learned, and of an actor's copy: networks, and Adam's two moments."""
+    """Size of all networks, of Adam's two moments, and of an actor's copy."""
     agent = _agent(config)
     moments = sum(
         2 * int(parameter.nbytes)
@@ -125,7 +125,7 @@ def learned_bytes(config: Config) -> int:
 
 
 def _agent(config: Config) -> R2D2Agent:
-    """The run's, of shapes without values; at most, where the game has fewer actions."""
+    """The run's agent, with shapes but no values; of the largest game."""
     with torch.device("meta") as meta:
         return R2D2Agent(
             _LARGEST_ENV,
@@ -143,13 +143,13 @@ def _bytes_of(parts: dict[str, dict[str, torch.Tensor]]) -> int:
 
 
 def _lane_bytes(config: Config) -> int:
-    """Both segments at hand of every lane, whose frames a checkpoint holds as they are."""
+    """Size of the two open segments of every lane, with uncompressed frames."""
     frames = config.learner.segment_steps + config.network.frame_stack
     return 2 * config.actor.lanes * frames * _FRAME_PIXELS
 
 
 def _held_bytes(run_dir: Path) -> int:
-    """What the checkpoints of a resumed run take already."""
+    """Disk that a resumed run's checkpoints use already."""
     files = (*run_dir.glob("segments/*"), *run_dir.glob("checkpoints/*/*"))
     return sum(file.stat().st_size for file in files)
 

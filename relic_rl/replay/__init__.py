@@ -1,6 +1,6 @@
 """Replay: immutable segments in, prioritised sequences out.
 
-`segment` is the unit that actors emit, the replay keeps and checkpoints append. `sum_tree` draws in
-proportion to priority. `sequences` decodes what was drawn into time-major arrays. `buffer` joins
-them. The package needs numpy and zstandard only.
+`segment` is the unit that actors emit, the replay keeps and checkpoints append. `store` keeps them
+and evicts the oldest. `sum_tree` draws in proportion to priority. `sequences` decodes what was
+drawn into time-major arrays. `buffer` joins them. The package needs no torch.
 """

@@ -28,7 +28,7 @@ from relic_rl.replay.store import SegmentStore
 from relic_rl.replay.sum_tree import SumTree
 
 MIN_PRIORITY = 1e-6
-"""Ours: priorities are raised to this, so that no sequence is out of reach for ever."""
+"""Ours: lower priorities are raised to this, so that every sequence can still be drawn."""
 
 
 class EmptyReplayError(RuntimeError):
@@ -248,7 +248,7 @@ class ReplayBuffer:
             }
 
     def load_state(self, state: dict[str, Any], segments: Iterable[Segment]) -> None:
-        """Restores `state()` into a fresh buffer: draws go on as if never interrupted.
+        """Restores `state()` into a fresh buffer, which then draws as the saved one would have.
 
         If the limits are lower now, the oldest segments are evicted. If the unroll is another, what
         is complete by the new one can be drawn; if the exponent is, the priorities are kept.

@@ -13,12 +13,12 @@ from relic_rl.replay.sequences import SequenceBatch
 from relic_rl.runtime.handoff import Handoff
 
 AHEAD_BATCHES = 2
-"""That wait for the learner: double buffering."""
+"""Batches that wait for the learner: double buffering."""
 _EMPTY_SECONDS = 0.05
 
 
 class Batch(NamedTuple):
-    """What the replay gave, and the same for the agent."""
+    """A batch as the replay decodes it, and as tensors for the agent."""
 
     sequences: SequenceBatch
     tensors: TrainingBatch
@@ -31,7 +31,7 @@ class Batches(Protocol):
         """The next batch."""
 
     def close(self) -> None:
-        """Ends what runs in the background."""
+        """Ends background work."""
 
 
 class BatchesInTurn:
@@ -87,7 +87,7 @@ class BatchesAhead:
         self._started = False
 
     def take(self) -> Batch:
-        """The oldest batch that waits, or the next one.
+        """Returns the oldest batch that is ready; blocks until there is one.
 
         Raises:
           BaseException: what ended the thread.
@@ -117,7 +117,7 @@ class BatchesAhead:
                 batch = self._in_turn.take()
                 self._stream.synchronize()
             return batch
-        except EmptyReplayError:  # for a moment: a small one, whose sequences leave as they come
+        except EmptyReplayError:  # for a moment, if it is small and evicts as fast as it fills
             time.sleep(_EMPTY_SECONDS)
             return None
 

@@ -1,4 +1,4 @@
-"""An engine: who acts, and where. All that the training loop knows of it."""
+"""The engine's contract: all that the training loop knows of who acts, and where."""
 
 import logging
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """Gathers experience."""
+    """Gathers experience. `engines.ENGINES` lists those there are."""
 
     def collect(self) -> Collected:
         """Steps, segments and episodes that came in since the last call."""
@@ -24,13 +24,13 @@ class Engine(Protocol):
         """Makes the agent's parameters the ones that actors act with."""
 
     def metrics(self) -> dict[str, float]:
-        """What is worth a column of metrics.jsonl; rates since the last call, counts in all."""
+        """Columns for metrics.jsonl: rates since the last call, counts since the start."""
 
     def state(self) -> dict[str, Any]:
-        """What a resume needs; the run's step counter, which it has itself, aside."""
+        """What a resume needs, except the run's step counter."""
 
     def load_state(self, state: dict[str, Any], *, env_steps: int) -> None:
-        """Takes over what `state` of this engine, or of another one, gave.
+        """Restores `state()` of this engine or of another one.
 
         Args:
           state: at the checkpoint.
@@ -42,50 +42,49 @@ class Engine(Protocol):
 
 
 def resumed_incarnation(engine: str, state: dict[str, Any] | None) -> int:
-    """The incarnation in which a run's actors go on from a checkpoint.
+    """The incarnation in which a run's actors resume from a checkpoint.
 
-    An engine that resumes exactly goes on in its own episodes. Whoever else takes over starts all
-    anew, in an incarnation above every one of the run: no segment's name and no seed is used twice,
-    however many actors there were in between.
+    An engine that resumes exactly continues its own episodes. Any other starts new episodes, in an
+    incarnation above all earlier ones, so that no segment's name and no seed is used twice.
 
     Args:
-      engine: that goes on, by name.
-      state: the checkpoint's, of a run with any engine; None at a run's start, which is in 0.
+      engine: the one that resumes, by name.
+      state: the checkpoint's, of any engine; None at a run's start, which is incarnation 0.
     """
     if state is None:
         return 0
     if _goes_on_exactly(engine, state):
         return int(state["incarnation"])
-    _log.warning("resume=episode_restart: the %s engine starts all episodes anew", engine)
+    _log.warning("resume=episode_restart: the %s engine starts new episodes", engine)
     stored = state["replay"]["names"][:, SegmentName._fields.index("incarnation")]
-    seated = state["engine"].get("incarnations", [])  # who left nothing in the replay counts, too
+    seated = state["engine"].get("incarnations", [])  # they may have left nothing in the replay
     return 1 + int(max([state["incarnation"], *stored, *seated]))
 
 
 def resumed_generator(engine: str, state: dict[str, Any], own: Tensor) -> Tensor:
-    """The state from which the agent's generator goes on.
+    """The state with which the agent's generator resumes.
 
     Args:
-      engine: that goes on, by name.
+      engine: the one that resumes, by name.
       state: the checkpoint's.
-      own: that of the new generator, which stays where the checkpoint's is another device's.
+      own: the new generator's, used if the checkpoint's belongs to another device.
 
     Raises:
-      ValueError: it is another device's, and the engine is to go on to the last bit.
+      ValueError: it belongs to another device, and the engine resumes exactly.
     """
     saved = torch.from_numpy(state["agent_generator"])
     if saved.shape == own.shape:
         return saved
     if _goes_on_exactly(engine, state):
         raise ValueError(
-            f"the {engine} engine cannot go on to the last bit on another kind of device: give "
+            f"the {engine} engine cannot resume to the last bit on another kind of device: give "
             "--run.engine threads --allow-change run.engine; or --run.device cpu --allow-change "
             "run.device, if it was trained on a CPU"
         )
-    _log.warning("the learner is on another kind of device now: augmentations are drawn anew")
+    _log.warning("the learner is on another kind of device: its random generator starts again")
     return own
 
 
 def _goes_on_exactly(engine: str, state: dict[str, Any]) -> bool:
-    """Whether the checkpoint holds the emulators' moment, and the engine takes it up."""
+    """Whether the checkpoint holds the emulators' state, and the engine restores it."""
     return ENGINES[engine].resumes_exactly and "actor" in state["engine"]

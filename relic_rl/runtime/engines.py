@@ -1,7 +1,7 @@
 """The engines by name: the only place that tells them apart.
 
 A new one is a class that is an `engine.Engine`, a function here that makes it, and a line in
-`ENGINES`. What it needs is imported when it is asked for: torch, Ray.
+`ENGINES`. It imports torch or Ray when it is made, not before.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Crew(NamedTuple):
-    """What an engine is made of: the run's actors, and where it may put them."""
+    """What an engine is made of: the run's actors, here or elsewhere."""
 
     actors: "ActorOptions"
     beside_learner: "Callable[[int, Stopwatch], Actor]"
@@ -34,18 +34,18 @@ class Crew(NamedTuple):
 
 @dataclass(frozen=True)
 class EngineKind:
-    """What an engine is, for who chooses it or works beside it."""
+    """What an engine can do and needs."""
 
     make: "Callable[[Crew], Engine]"
     """Raises ClusterError: there is no Ray, or no cluster."""
     max_actors: int | None = None
     """None: any number."""
     resumes_exactly: bool = False
-    """Whether its state holds the emulators' moment, so that a resumed run has the same bits."""
+    """Whether its state holds the emulators' state, so that a resumed run has the same bits."""
     samples_ahead: bool = True
-    """Whether batches are made beside the learner, by priorities a few updates old."""
+    """Whether batches are drawn in a thread, by priorities a few updates old."""
     needs_cluster: bool = False
-    """Whether its actors are processes that Ray starts, and reach us through shared memory."""
+    """Whether Ray runs its actors, and passes segments through shared memory."""
 
 
 def _inline(crew: Crew) -> "Engine":

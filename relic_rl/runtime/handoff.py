@@ -1,6 +1,7 @@
-"""Items from threads that make them to the one that takes them: bounded, closable, errors included.
+"""A bounded queue between threads that make items and the one that takes them.
 
-Who makes faster than is taken waits. What ends a maker reaches the taker as an exception.
+A producer that is ahead of its consumer blocks. An exception that ends a producer is raised in the
+consumer.
 """
 
 import queue
@@ -16,7 +17,7 @@ class Handoff(Generic[T]):
     """A bounded queue that ends its threads.
 
     Args:
-      waiting_items: how many may wait to be taken, at least 1.
+      waiting_items: how many items may wait in the queue, at least 1.
     """
 
     def __init__(self, waiting_items: int) -> None:
@@ -24,11 +25,11 @@ class Handoff(Generic[T]):
         self._closed = threading.Event()
 
     def thread(self, name: str, make: Callable[[], T | None]) -> threading.Thread:
-        """A thread, not started, that makes item after item (None: not now) until all is closed."""
+        """Returns a thread, not started, that makes items until `close` (None: not this time)."""
         return threading.Thread(target=self._run, args=(make,), name=name, daemon=True)
 
     def take(self) -> T:
-        """The oldest item, waited for.
+        """Returns the oldest item; blocks until there is one.
 
         Raises:
           BaseException: what ended a thread.
@@ -39,7 +40,7 @@ class Handoff(Generic[T]):
         return item
 
     def close(self) -> None:
-        """Lets the threads end: what they hold or make is dropped."""
+        """Ends the threads; items that were not taken are dropped."""
         self._closed.set()
 
     def _run(self, make: Callable[[], T | None]) -> None:

@@ -28,11 +28,11 @@ class InlineEngine:
         return {}
 
     def state(self) -> dict[str, Any]:
-        """The actor's, exact to the emulators' moment."""
+        """The actor's, emulators included."""
         return {"actor": self._actor.state()}
 
     def load_state(self, state: dict[str, Any], *, env_steps: int) -> None:
-        """Goes on exactly; of another engine's state only counting, with new episodes."""
+        """Resumes exactly; from another engine's state, with new episodes and the step count."""
         if "actor" in state:
             self._actor.load_state(state["actor"])
         else:

@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class DivergedError(UserError):
-    """Training cannot go on: losses or gradients are no numbers any more."""
+    """Training stops: losses or gradients are no longer finite."""
 
 
 class Update(NamedTuple):
-    """One update's scalars, still on the device, and the age of what it was trained on."""
+    """One update's scalars, still on the device, and the mean age of its sequences."""
 
     metrics: dict[str, Tensor]
-    """None of a skipped update: its NaN would blank the means of all the others."""
+    """Empty after a skipped update: its NaN would spoil the means."""
     mean_age_steps: float
 
 
@@ -61,7 +61,7 @@ class Learner:
     def update(self) -> Update:
         """Takes a batch, updates, and writes the new priorities back.
 
-        Before the first one it shows the agent frames of the replay, if it wants to see some.
+        Before the first one the agent may measure frames of the replay: `R2D2Agent.centre_input`.
 
         Raises:
           DivergedError: the tenth update in a row had no finite loss and gradient.
@@ -122,9 +122,9 @@ class Learner:
 
 
 class RunningMeans:
-    """Means of updates' scalars, kept on the device until somebody reads them.
+    """Means of updates' scalars, kept on the device until they are read.
 
-    Each is the mean over the updates that had it: some are computed now and then only.
+    Each is the mean over the updates that reported it: some metrics are not computed every time.
     """
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class RunningMeans:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        """Means since the last call; starts afresh."""
+        """Returns the means since the last call."""
         means = {name: total.item() / self._counts[name] for name, total in self._sums.items()}
         self.count = 0
         self._sums.clear()

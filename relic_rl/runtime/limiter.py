@@ -57,7 +57,7 @@ class RateLimiter:
         }
 
     def load_state(self, state: dict[str, float]) -> None:
-        """Takes over what `state` gave; with another ratio now, the count begins anew.
+        """Restores `state()`; if the ratio has changed, counting starts again.
 
         Held against the new ratio, the old counters would owe a run's worth of updates at once, or
         none for as long as the run has lasted.

@@ -18,7 +18,7 @@ TrackingMode = Literal["off", "offline", "online"]
 
 @dataclass(frozen=True, slots=True)
 class ActorOptions:
-    """Who gathers experience, and how they explore."""
+    """How experience is gathered, and how actors explore."""
 
     lanes: PositiveInt = 256
     """Environments, each at its own place on the ladder of epsilons. [R2D2 table 2: actors]"""

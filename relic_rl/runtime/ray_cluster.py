@@ -1,4 +1,4 @@
-"""The door to Ray: the only module that imports it, when somebody asks for a cluster.
+"""Joins a Ray cluster. The only module that imports Ray, and only when a cluster is used.
 
     local            starts Ray on this machine, for this process alone; bound to 127.0.0.1
     auto             joins the cluster that this machine is a node of

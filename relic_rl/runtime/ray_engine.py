@@ -1,8 +1,8 @@
 """The ray engine: actors on any number of machines, the learner and the replay here.
 
 Each actor is a Ray actor that is told to take some steps, a round, and answers with encoded
-segments. A few rounds are always asked for ahead, and no more: when the learner falls behind, the
-actors wait, which is all that the rate limiter needs to hold the ratio.
+segments. A fixed number of rounds is requested ahead: when the learner falls behind, the actors
+wait, which is all that the rate limiter needs to hold the ratio.
 
 Parameters go into Ray's object store when an actor is due to take newer ones, every `refresh_steps`
 of its lanes, and at most once per version; a node fetches a version once for all of its actors.
@@ -31,7 +31,7 @@ from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.runtime.watchdog import STALL_SECONDS
 
 ROUNDS_AHEAD = 2
-"""Asked of each actor at a time: one it works on, and one so that it need not wait for us."""
+"""Requested of each actor at a time: one it works on, and the next."""
 ROUND_STEPS = 256
 """Over all lanes, at least, if they come in time for a refresh: a call costs milliseconds."""
 START_SECONDS = 600.0
@@ -133,7 +133,7 @@ class RayEngine:
     def publish(self, agent: R2D2Agent) -> None:
         """From here on, actors that are due take the agent's parameters.
 
-        Most versions are never asked for, and putting one away costs milliseconds.
+        Most versions are never fetched, so they are not stored here: that costs milliseconds.
         """
         self._agent = agent
 
@@ -152,11 +152,11 @@ class RayEngine:
         }
 
     def state(self) -> dict[str, Any]:
-        """The newest incarnation of each actor; episodes start anew on resume."""
+        """The newest incarnation of each actor; a resume starts new episodes."""
         return {"incarnations": [seat.incarnation for seat in self._seats]}
 
     def load_state(self, state: dict[str, Any], *, env_steps: int) -> None:
-        """Goes on counting, with new episodes; `state` may be any engine's."""
+        """Continues the step count, with new episodes; `state` may be any engine's."""
         self._env_steps = env_steps
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ class Stopwatch:
             self._seconds[name] += time.perf_counter() - start
 
     def lap(self) -> dict[str, float]:
-        """Seconds by name, and "window": all that passed; since the last call. Starts afresh."""
+        """Returns seconds by name since the last call, and "window": all of that time."""
         now = time.perf_counter()
         lap = {**dict(sorted(self._seconds.items())), "window": now - self._started}
         self._seconds.clear()

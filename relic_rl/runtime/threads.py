@@ -27,9 +27,9 @@ from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.runtime.watchdog import Watchdog
 
 WAITING_STEPS = 2
-"""How many steps of an actor may wait for the learner: one in work, and one at hand."""
+"""Steps of each actor that may wait for the learner."""
 CLOSE_SECONDS = 10.0
-"""How long the end of a run waits for a step that its actors are in."""
+"""How long the end of a run waits for its actors' last steps."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class ThreadsEngine:
     """Actors in threads.
 
     Args:
-      actors: each with its own environments; they are not used by anybody else from here on.
+      actors: each with its own environments; from here on only the engine uses them.
       stopwatch: times "waiting" for actors.
     """
 
@@ -72,7 +72,7 @@ class ThreadsEngine:
             return self._steps.take()
 
     def publish(self, agent: R2D2Agent) -> None:
-        """Hands a copy of the parameters over; each actor takes it before its next step."""
+        """Publishes a copy of the parameters; each actor loads it before its next step."""
         copy = {
             part: {name: tensor.detach().clone() for name, tensor in tensors.items()}
             for part, tensors in agent.parameters_for_policy().items()
@@ -85,18 +85,18 @@ class ThreadsEngine:
         return {}
 
     def state(self) -> dict[str, Any]:
-        """Nothing: the emulators' moments are not kept, episodes start anew on resume."""
+        """Nothing: a resume starts new episodes."""
         return {}
 
     def load_state(self, state: dict[str, Any], *, env_steps: int) -> None:
-        """Goes on counting, with new episodes; `state` may be any engine's."""
+        """Continues the step count, with new episodes; `state` may be any engine's."""
         for actor in self._actors:
             actor.env_steps = env_steps
 
     def close(self) -> None:
-        """Ends the threads and releases the emulators, but for those that hang."""
+        """Ends the threads and releases the emulators, except those that hang."""
         self._steps.close()
-        for watchdog in self._watchdogs:  # from here on, who hangs is left behind instead
+        for watchdog in self._watchdogs:  # from here on a hanging actor is left behind
             watchdog.close()
         deadline = time.monotonic() + CLOSE_SECONDS
         for thread, actor in zip(self._threads, self._actors, strict=True):
@@ -108,7 +108,7 @@ class ThreadsEngine:
                 actor.close()
 
     def _act(self, number: int) -> Collected:
-        """One step; the wait for a place in the queue, which may be long, comes after it."""
+        """One step. The wait for a place in the queue, which may be long, is not watched."""
         torch.set_num_threads(1)  # of this thread: costs nothing when it is so
         actor = self._actors[number]
         with self._watchdogs[number].watching(f"a step of actor {number}"):

@@ -4,7 +4,7 @@ The thread that hangs is inside C++ code, where neither an exception nor a signa
 it. So a second thread says what hangs, and leaves at once. The last checkpoint is whole at any
 moment, so that nothing more is lost than by a power cut.
 
-Time is counted in looks at the call, not by the clock: that goes on while the process is suspended.
+Time is counted in checks, not by the clock, which also runs while the process is suspended.
 """
 
 import logging
@@ -18,7 +18,7 @@ from relic_rl.machine import process
 STALL_SECONDS = 120.0
 """A step takes milliseconds; minutes mean that it never ends."""
 _LOOKS = 10
-"""Into so many parts the time is divided; a suspension of any length counts as one at most."""
+"""Checks within that time; a suspension of any length counts as one of them."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Watchdog:
     def _leave(self, what: str) -> None:
         problem = (
             f"{what} did not answer for {self._seconds:g} s: it hangs, so the run ends; "
-            "`relic-rl resume` goes on from its last checkpoint"
+            "`relic-rl resume` continues from its last checkpoint"
         )
         try:
             _log.critical(problem)
