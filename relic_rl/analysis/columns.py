@@ -1,4 +1,4 @@
-"""What stands side by side in a report: series of runs and published methods, over equal games."""
+"""What stands side by side in a report: series of runs and references, over equal games."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,20 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.games import ATARI57
-from relic_rl.analysis.published import METHODS, published_scores
-from relic_rl.analysis.runs import Series
+from relic_rl.analysis.references import Reference, read_references
 from relic_rl.analysis.scores import Aggregate, aggregate
+from relic_rl.analysis.series import Series
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the tables: a series of runs, or a published method."""
+    """One column of the tables: a series of runs, or a reference to compare them with."""
 
     label: str
     scores: dict[str, list[float]]
     """Game → a score per seed, over the games that all columns have."""
     aggregate: Aggregate
-    is_published: bool
+    reference: Reference | None
+    """None: the reader's own runs."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is of the reader's own runs."""
+        return self.reference is None
 
     def means(self) -> dict[str, float]:
         """Returns game → mean score over its seeds."""
@@ -27,23 +33,33 @@ class Column:
 
 
 def make_columns(series: Sequence[Series], against: Sequence[str]) -> list[Column]:
-    """Returns a column for each series and then for each published method.
+    """Returns a column for each series and then for each reference.
+
+    Args:
+      series: with runs that count.
+      against: published methods and files, as in `references.read_references`.
 
     Raises:
-      ValueError: if the series share no game, or a method is unknown.
+      ValueError: if they share no game, two have one label, or a reference cannot be read.
     """
-    all_scores = [one.scores() for one in series]
-    common = [game for game in ATARI57 if all(game in scores for scores in all_scores)]
-    if not common:
-        raise ValueError(
-            f"{', '.join(one.label for one in series)} share no game: report each alone"
-        )
-    named = [(one.label, scores, False) for one, scores in zip(series, all_scores, strict=True)]
-    for method in dict.fromkeys(against):
-        scores = {game: [score] for game, score in published_scores(method).items()}
-        named.append((f"{METHODS[method].name} (published)", scores, True))
+    found: list[tuple[str, dict[str, list[float]], Reference | None]] = [
+        (one.label, one.scores(), None) for one in series
+    ]
+    found += [(one.label, one.scores, one) for one in read_references(against)]
+    labels = [label for label, _, _ in found]
+    if repeated := [label for label in labels if labels.count(label) > 1]:
+        raise ValueError(f"two columns are named {repeated[0]}: give other names by --label")
+    games = [game for game in ATARI57 if all(game in scores for _, scores, _ in found)]
+    if not games:
+        listed = "; ".join(f"{label} has {_named(list(scores))}" for label, scores, _ in found)
+        raise ValueError(f"no game is in all columns, so report them one by one: {listed}")
     columns = []
-    for label, scores, is_published in named:
-        shared = {game: scores[game] for game in common}
-        columns.append(Column(label, shared, aggregate(shared), is_published))
+    for label, scores, reference in found:
+        shared = {game: scores[game] for game in games}
+        columns.append(Column(label, shared, aggregate(shared), reference))
     return columns
+
+
+def _named(games: Sequence[str]) -> str:
+    first = ", ".join(games[:3])
+    return f"{first} and {len(games) - 3} more" if len(games) > 3 else first

@@ -6,35 +6,54 @@ from statistics import fmean
 
 from envs.games import ATARI57, REFERENCE_SOURCE
 from relic_rl.analysis.columns import Column
-from relic_rl.analysis.published import METHODS
-from relic_rl.analysis.runs import Run, Series
+from relic_rl.analysis.runs import Run
+from relic_rl.analysis.series import Series, compared_settings
 from relic_rl.console import counted
 
 _VERSIONS = {
-    **{"Preset": "preset", "Action set": "action_set", "ale-py": "ale_py"},
-    **{"Gymnasium": "gymnasium", "PyTorch": "torch", "relic-rl": "relic_rl"},
-    **{"Commit": "commit", "Machine": "machine", "Learner on": "learner_device"},
+    "Preset": "preset",
+    "Action set": "action_set",
+    "ale-py": "ale_py",
+    "Gymnasium": "gymnasium",
+    "PyTorch": "torch",
+    "relic-rl": "relic_rl",
+    "Commit": "commit",
+    "Machine": "machine",
+    "Learner on": "learner_device",
 }
 _PROTOCOLS = {
     "noop": "noop: up to 30 no-ops, no sticky actions, 108,000-frame episodes, raw rewards",
     "machado": "machado: sticky actions 0.25, no no-ops, 108,000-frame episodes, raw rewards",
 }
-_FREE_WITHIN_A_COLUMN = (
-    *("run.", "evaluation.", "env.threads", "env.protocol", "actor.actors"),
-    *("learner.compile_encoders", "learner.diagnostics_every_updates"),
-)
-"""Where and how long a run trains, how it is judged; protocols are compared in the whole report."""
 _MUCH_LONGER = 1.1
-"""Training so many times as long as another column's is worth a word."""
+"""A column trained this many times as long as another is worth a warning."""
 _FEW_FIELDS = 4  # two presets may differ in thirty
+_BETTER = (
+    "P(A is better than B): the probability that a run of A scores higher than a run of B on a"
+    " random game; equal scores count half."
+)
+_NORMALIZED = (
+    "Human-normalized score: (score - random) / (human - random). Tables and pictures show it in"
+    " percent, CSV and JSON files as a fraction: 1 is human. The capped mean clips each game to 0"
+    " and 100 %. A superhuman game has 100 % or more. Percentiles are linear."
+)
 _INTERVALS = (
-    "Intervals: bootstrap over each game's own seeds, 95 %. With n seeds it is about as wide as it"
-    " should be times the root of (n - 1) / n, which is 0.82 for 3."
+    "Intervals: 95 %, from a bootstrap over each game's own seeds. With n seeds they are narrower"
+    " than they should be, by the root of (n - 1) / n: 0.82 for 3 seeds."
+)
+_ARM = (
+    "An arm is the representation loss that trains the encoder beside R2D2's own loss"
+    " (representation.arm); the arm none is R2D2 alone."
+)
+_VIDEO_PINBALL = (
+    "VideoPinball: its random score is 0 in the paper's table, while other sources measured"
+    " 16,256.9, which would be 92 % of human here. An agent that has learned nothing can count as"
+    " superhuman on this game."
 )
 _WRAP = (
-    "Score counters of six digits wrap at 1,000,000: the emulator then gives a reward of about"
+    "Score counters with six digits wrap at 1,000,000: the emulator then gives a reward of about"
     " -1,000,000 (seen in Asterix, ChopperCommand, Defender, DemonAttack, Frostbite, Gopher,"
-    " Seaquest, UpNDown, VideoPinball). A good agent's mean can fall there."
+    " Seaquest, UpNDown, VideoPinball). This can pull down the mean of a good agent."
 )
 
 
@@ -43,10 +62,11 @@ def lead(series: Sequence[Series]) -> str:
     runs = [run for one in series for run in one.runs]
     games = len({run.game for run in runs})
     seeds = len({run.seed for run in runs})
+    frames = span([run.env_frames for run in runs])
+    what_counts = caution(series) or "The score of a run is the evaluation at its end."
     return (
-        f"{games} of the 57 Atari games, {counted(seeds, 'seed')},"
-        f" {span([run.env_frames for run in runs])} frames a run."
-        f" {caution(series) or 'What counts is the evaluation at the end of each run.'}"
+        f"{games} of the 57 Atari games, {counted(seeds, 'seed')}, {frames} frames per run."
+        f" {what_counts}"
     )
 
 
@@ -54,7 +74,7 @@ def caution(series: Sequence[Series]) -> str:
     """What must stand beside every number of a report without a finished run; else nothing."""
     if not any(run.unfinished for one in series for run in one.runs):
         return ""
-    return "Provisional: no run is finished; what counts is the last evaluation of each so far."
+    return "Provisional: no run has finished. The score of a run is its latest evaluation."
 
 
 def facts(series: Sequence[Series]) -> list[tuple[str, str]]:
@@ -64,18 +84,15 @@ def facts(series: Sequence[Series]) -> list[tuple[str, str]]:
     epsilons = _distinct(f"{run.epsilon:g}" for run in runs)
     facts = [
         ("Protocol", _distinct(_PROTOCOLS.get(run.protocol, run.protocol) for run in runs)),
-        (
-            "Evaluation",
-            f"full episodes a run: {episodes}; epsilon {epsilons}; the last, not the best",
-        ),
+        ("Evaluation", f"{episodes} full episodes, epsilon {epsilons}; the last one, not the best"),
     ]
     for one in series:
         seeds = _distinct(str(seed) for seed in sorted({run.seed for run in one.runs}))
         seeds = f"{'seeds' if ',' in seeds else 'seed'} {seeds}"
         frames = span([run.env_frames for run in one.runs])
-        minutes = sum(float(run.evaluations.minutes[-1]) for run in one.runs)
+        minutes = round(sum(float(run.evaluations.minutes[-1]) for run in one.runs))
         games = len({run.game for run in one.runs})
-        trained = f"{frames} frames, {minutes:,.0f} minutes of training in all"
+        trained = f"{frames} frames per run, {counted(minutes, 'minute')} of training in total"
         facts.append((one.label, f"{games} of 57 games, {seeds}, {trained}"))
     for name, key in _VERSIONS.items():
         values = _distinct(str(one[key]) for run in runs for one in run.sessions if one.get(key))
@@ -99,33 +116,32 @@ def mixtures(series: Sequence[Series]) -> list[str]:
 
 
 def _mixed_settings(one: Series) -> list[str]:
-    """A line if the runs are no seeds of one column: they differ in more than game and seed."""
-    names = dict.fromkeys(name for run in one.evaluated for name in run.settings)
+    """A line if the runs are not seeds of one column: they differ in more than game and seed."""
+    compared = [(compared_settings(run), run) for run in one.evaluated]
+    names = dict.fromkeys(name for settings, _ in compared for name in settings)
     found = {
-        name: _different((run.settings.get(name), run) for run in one.evaluated)
-        for name in names
-        if not name.startswith(_FREE_WITHIN_A_COLUMN)
+        name: _different((settings.get(name), run) for settings, run in compared) for name in names
     }
     lines = [f"{name} {values}" for name, values in found.items() if values]
     if not lines:
         return []
     shown = "; ".join(lines[:_FEW_FIELDS])
     more = f"; and {len(lines) - _FEW_FIELDS} more" if len(lines) > _FEW_FIELDS else ""
-    return [f"settings differ within {one.label}, put each into a folder of its own: {shown}{more}"]
+    return [f"settings differ within {one.label}: {shown}{more}"]
 
 
 def _different(values: Iterable[tuple[object, Run]]) -> str:
-    """Every value with the folder of a run that has it; nothing where all have the same."""
+    """Every value with the name of a run that has it; nothing where all have the same."""
     examples: dict[str, str] = {}
     for value, run in values:
-        examples.setdefault(str(value), run.folder.name)
+        examples.setdefault(str(value), run.name)
     if len(examples) < 2:
         return ""
     return ", ".join(f"{value} ({name})" for value, name in sorted(examples.items()))
 
 
 def warnings(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
-    """What is missing, failed, unfinished or judged otherwise than the rest; named, run by run."""
+    """What is missing, failed, unfinished or judged differently from the rest; run by run."""
     lines = []
     for one in series:
         lines += _absences(one)
@@ -135,20 +151,31 @@ def warnings(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
     epsilons = sorted({run.epsilon for run in runs})
     if len(epsilons) > 1:
         lines.append(f"Evaluated with different epsilons: {', '.join(map(str, epsilons))}.")
-    published = any(column.is_published for column in columns)
-    if published and any(run.protocol != "noop" for run in runs):
-        lines.append("The published scores are under the no-op protocol, these runs are not.")
-    if published and any(run.settings.get("env.action_set") == "minimal" for run in runs):
-        lines.append(
-            "The published agents choose among all 18 actions, these runs among those that their"
-            " game uses (env.action_set minimal)."
-        )
-    if published and any(run.settings.get("learner.life_loss_ends_return") for run in runs):
-        lines.append(
-            "The published agents see no lives, these runs learn that returns end with a life"
-            " (learner.life_loss_ends_return)."
-        )
-    return lines + _unequal_training(series)
+    return [*lines, *_unlike_references(runs, columns), *_unequal_training(series)]
+
+
+def _unlike_references(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
+    lines = []
+    references = [column.reference for column in columns if column.reference]
+    if any(reference.is_published for reference in references):
+        if any(run.protocol != "noop" for run in runs):
+            lines.append("The published scores use the no-op protocol, these runs do not.")
+        if any(run.settings.get("env.action_set") == "minimal" for run in runs):
+            lines.append(
+                "The published agents choose among all 18 actions, these runs among the actions"
+                " that their game uses (env.action_set minimal)."
+            )
+        if any(run.settings.get("learner.life_loss_ends_return") for run in runs):
+            lines.append(
+                "The published agents are not told about lives; in these runs, returns end when a"
+                " life is lost (learner.life_loss_ends_return)."
+            )
+    protocols = {run.protocol for run in runs}
+    for reference in references:
+        if not protocols.issuperset(reference.protocols):
+            named = ", ".join(reference.protocols)
+            lines.append(f"{reference.label} has protocol {named}, these runs do not.")
+    return lines
 
 
 def _unequal_training(series: Sequence[Series]) -> list[str]:
@@ -156,26 +183,28 @@ def _unequal_training(series: Sequence[Series]) -> list[str]:
     if not frames or max(frames.values()) <= _MUCH_LONGER * min(frames.values()):
         return []
     named = ", ".join(f"{label} {mean:,.0f}" for label, mean in frames.items())
-    return [f"Columns are trained for different lengths, in frames a run: {named}."]
+    return [f"The columns were trained for different lengths, in frames per run: {named}."]
 
 
 def _absences(one: Series) -> list[str]:
     lines = []
     if one.failed:
-        lines.append(f"without a score, and not counted: {'; '.join(_by_reason(one.failed))}")
+        lines.append(f"not counted: {'; '.join(by_reason(one.failed))}")
     if one.unfinished:
         named = _standing(one.unfinished)
-        lines.append(f"not finished, so drawn as far as evaluated but not counted: {named}")
+        lines.append(f"not finished, so shown in the curves but not counted: {named}")
     if caution([one]):
-        lines.append(f"not finished, but counted for want of others: {_standing(one.runs)}")
+        lines.append(
+            f"not finished, but counted because no run has finished: {_standing(one.runs)}"
+        )
     if not one.runs:
-        lines.append("no run that counts, so no column")
+        lines.append("no run counts, so there is no column")
     return [f"{one.label}: {line}." for line in lines]
 
 
 def _standing(runs: Iterable[Run]) -> str:
-    lines = (f"{run.folder.name} ({run.env_frames:,} frames): {run.unfinished}" for run in runs)
-    return "; ".join(_by_reason(lines))
+    lines = (f"{run.name} ({run.env_frames:,} frames): {run.unfinished}" for run in runs)
+    return "; ".join(by_reason(lines))
 
 
 def _warnings_of(one: Series, common: Iterable[str]) -> list[str]:
@@ -190,13 +219,13 @@ def _warnings_of(one: Series, common: Iterable[str]) -> list[str]:
     left_out = [game for game in ATARI57 if game in games and game not in set(common)]
     if left_out:
         named = ", ".join(left_out)
-        lines.append(f"{one.label}: not in the tables, for another series lacks them: {named}.")
+        lines.append(f"{one.label}: not in the tables, because another column lacks them: {named}.")
     (usual, _), *others = Counter(map(_budget, one.runs)).most_common()
     if others:
         named = ", ".join(
-            f"{run.folder.name} ({_budget(run)})" for run in one.runs if _budget(run) != usual
+            f"{run.name} ({_budget(run)})" for run in one.runs if _budget(run) != usual
         )
-        lines.append(f"{one.label}: trained for another budget than {usual}: {named}.")
+        lines.append(f"{one.label}: trained with another budget than {usual}: {named}.")
     return lines
 
 
@@ -207,23 +236,16 @@ def _budget(run: Run) -> str:
     return f"{minutes:g} minutes or {frames}" if minutes else frames
 
 
-def footnotes(columns: Sequence[Column], against: Sequence[str]) -> list[str]:
+def footnotes(columns: Sequence[Column]) -> list[str]:
     """Definitions, sources, and known quirks of the games' scores."""
-    notes = [
-        "P(A is better than B): how probably a run of A beats a run of B on a game drawn at random;"
-        " equal scores count half.",
-        "Human-normalized score: (score - random) / (human - random), in percent. Capped mean clips"
-        " each game to 0 and 100; superhuman games have 100 or more; percentiles are linear.",
-        f"Human and random scores: {REFERENCE_SOURCE}.",
-    ]
+    notes = [_BETTER, _NORMALIZED, f"Human and random scores: {REFERENCE_SOURCE}."]
+    if any("arm=" in column.label for column in columns):
+        notes.append(_ARM)
     if any(column.aggregate.intervals for column in columns):
         notes.append(_INTERVALS)
-    for method in dict.fromkeys(against):
-        known = METHODS[method]
-        notes.append(
-            f"{known.name}: {known.source}; one score a game, {known.selection}; each game trained"
-            f" for {known.frames}."
-        )
+    notes += [column.reference.source for column in columns if column.reference]
+    if "VideoPinball" in columns[0].scores:
+        notes.append(_VIDEO_PINBALL)
     return [*notes, _WRAP]
 
 
@@ -233,10 +255,10 @@ def span(values: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _by_reason(failed: Iterable[str]) -> list[str]:
+def by_reason(lines: Iterable[str]) -> list[str]:
     """`a: why`, `b: why` become `a, b: why`."""
     names: dict[str, list[str]] = {}
-    for line in failed:
+    for line in lines:
         name, _, reason = line.partition(": ")
         names.setdefault(reason, []).append(name)
     return [f"{', '.join(those)}: {reason}" for reason, those in names.items()]

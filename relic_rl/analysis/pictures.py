@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relic_rl.analysis.columns import Column
-from relic_rl.analysis.runs import Run, Series
+from relic_rl.analysis.runs import Run
 from relic_rl.analysis.scores import MIN_SEEDS, Estimate, performance_profile
+from relic_rl.analysis.series import Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,8 +93,8 @@ def draw_report(
 def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> list[_Plan]:
     from relic_rl.analysis.plots import curves, final_scores
 
-    ours = {column.label: column for column in columns if not column.is_published}
-    papers = {column.label: column for column in columns if column.is_published}
+    ours = {column.label: column for column in columns if column.is_own}
+    papers = {column.label: column for column in columns if not column.is_own}
     published = {label: column.means() for label, column in papers.items()}
     games = columns[0].scores
     common = [

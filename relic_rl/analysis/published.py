@@ -3,12 +3,16 @@
 `published_scores.csv` holds one row a game and one column a method, raw game scores. All were
 evaluated with up to 30 no-op starts, without sticky actions, on episodes of at most 108,000
 frames; none of them under Machado et al.'s protocol. Training lengths differ by a factor of
-thousands: name them (`Method.frames`) wherever two methods stand side by side.
+thousands: name them (`Method.frames`) wherever two methods stand side by side. Which scores of a
+training run the R2D2 paper's table has is said in its caption.
 """
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+
+DEFAULT_AGAINST = ("relic", "r2d2")
+"""What a report compares with unless told."""
 
 _FILE = Path(__file__).parent / "published_scores.csv"
 _RELIC_PAPER = "Mitrovic et al., ICLR 2021 (arXiv 2010.07922), Table 10"
@@ -48,7 +52,7 @@ METHODS: dict[str, Method] = {
         "22.8 billion frames, as MuZero's Table 1 quotes it",
         "the best of training, 1 seed",
     ),
-    "reactor": Method("Reactor", _R2D2_PAPER, "not stated there", "final scores"),
+    "reactor": Method("Reactor", _R2D2_PAPER, "a length not stated there", "final scores"),
     "agent57": Method(
         "Agent57",
         _AGENT57_PAPER,
@@ -70,6 +74,8 @@ def published_scores(method: str) -> dict[str, float]:
       ValueError: if the method is not a key of `METHODS`.
     """
     if method not in METHODS:
-        raise ValueError(f"no published scores for {method!r}: there are {', '.join(METHODS)}")
+        raise ValueError(
+            f"no published scores for {method!r}: give a .csv file, or of {', '.join(METHODS)}"
+        )
     with _FILE.open(newline="", encoding="utf-8") as file:
         return {row["game"]: float(row[method]) for row in csv.DictReader(file)}

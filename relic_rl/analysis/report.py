@@ -1,11 +1,13 @@
 """A report on runs: one page, and the figures, tables and numbers behind it as files.
 
 What counts is the evaluation at the end of each run, never the best. Columns stand side by side
-over the same games only: those that every series has. Missing, failed and unfinished runs are named
+over the same games only: those that every column has. Missing, failed and unfinished runs are named
 at the top of the page and count nowhere; the curves show the unfinished ones as well. Where no run
-is finished, as in a report on a run that is going on, the last evaluations so far count, and every
-table says so. Runs under other protocols or on other emulator versions are not compared, and
+has finished, as in a report on a run that is still training, the latest evaluations count, and
+every table says so. Runs under other protocols or on other emulator versions are not compared, and
 other settings are not pooled into a column, unless the caller insists; then the page says so.
+
+A human-normalized score is a fraction in every file of numbers, and in percent for people.
 """
 
 import csv
@@ -13,35 +15,47 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from envs.games import ATARI57
 from relic_rl.analysis import notes
 from relic_rl.analysis.columns import Column, make_columns
-from relic_rl.analysis.page import Tile, render_page
+from relic_rl.analysis.page import Tile, TileLine, render_page
 from relic_rl.analysis.pictures import draw_report
-from relic_rl.analysis.runs import Series, find_series
+from relic_rl.analysis.published import DEFAULT_AGAINST
+from relic_rl.analysis.runs import shown
 from relic_rl.analysis.scores import (
-    MIN_SEEDS,
     ROW_LABELS,
+    Aggregate,
     Estimate,
     aggregate,
     human_normalized,
     probability_of_improvement,
 )
-from relic_rl.analysis.tables import Cell, Table, latex, markdown
+from relic_rl.analysis.series import Series, find_series
+from relic_rl.analysis.table_formats import latex, markdown
+from relic_rl.analysis.tables import aggregate_table, score_table
+from relic_rl.records.run_folder import CONFIG_FILE
 
-DEFAULT_AGAINST = ("relic", "r2d2")
 _TILES = ("median", "capped_mean", "superhuman_games", "iqm")
+_COUNT = "superhuman_games"
+"""The only aggregate that is no percentage."""
+_SCORE_COLUMNS = (
+    "series",
+    "game",
+    "seed",
+    "score",
+    "human_normalized_score",
+    "env_frames",
+    "minutes",
+    "episodes",
+    "finished",
+    "protocol",
+    "ale_py",
+    "folder",
+)
 
 _Odds = Mapping[str, Mapping[str, Estimate]]
 """Column → other column → probability that a run of the first beats one of the other."""
-
-_SCORE_COLUMNS = (
-    *("series", "game", "seed", "score", "human_normalized_score", "env_frames", "minutes"),
-    *("episodes", "finished", "protocol", "ale_py", "folder"),
-)
 
 
 @dataclass(frozen=True)
@@ -59,26 +73,37 @@ def write_report(
     out_dir: Path,
     against: Sequence[str] = DEFAULT_AGAINST,
     *,
+    labelled: Sequence[tuple[str, Path]] = (),
     allow_mixed: bool = False,
 ) -> Written:
     """Writes report.html, its figures, scores.csv, summary.json, table.md and table.tex.
 
     Args:
-      folders: run folders and folders of runs; each of the latter is a series, named as it is.
-      out_dir: made if need be; files of an older report are replaced.
-      against: methods of `relic_rl.analysis.published.METHODS`.
+      folders: run folders, sweeps and folders of runs; `series.find_series` makes columns of them.
+      out_dir: made if it is missing, and no run folder; files of an older report are replaced.
+      against: methods of `published.METHODS`, and .csv files as `references` describes them.
+      labelled: label and folder: all runs of the folder are the column of that name.
       allow_mixed: compare other protocols and emulator versions, and pool other settings, all the
         same, with a warning.
 
     Raises:
-      ValueError: if no run was evaluated, the series share no game, a method is unknown, or runs
-        differ in protocol, emulator version or settings without `allow_mixed`.
+      ValueError: if no run was evaluated, the columns share no game, a method is unknown, `out_dir`
+        is a run folder, or runs differ in protocol, emulator version or settings without
+        `allow_mixed`.
     """
-    series = _with_something_that_counts(find_series(folders))
+    if (out_dir / CONFIG_FILE).exists():
+        raise ValueError(
+            f"{out_dir} is a run folder, and a report would replace its curves.png: give another"
+            f" --out, such as {out_dir / 'report'}"
+        )
+    found = find_series(folders, labelled)
+    series = _with_something_that_counts(found.series)
     counted = [one for one in series if one.runs]
     if not counted:
-        reasons = "; ".join(reason for one in series for reason in one.failed)
-        raise ValueError(f"no run has an evaluation: {reasons}")
+        reasons = [reason for one in series for reason in one.failed]
+        raise ValueError(
+            f"no run has an evaluation: {'; '.join(notes.by_reason([*reasons, *found.left_out]))}"
+        )
     mixed = notes.mixtures(series)
     if mixed and not allow_mixed:
         raise ValueError(f"{'; '.join(mixed)}: not comparable; --allow-mixed does it all the same")
@@ -86,97 +111,54 @@ def write_report(
     odds = _odds(columns)
     out_dir.mkdir(parents=True, exist_ok=True)
     pictures, failures = draw_report(series, columns, out_dir)
+    warnings = [f"Mixed: {line}." for line in mixed]
+    warnings += [f"Left out: {line}." for line in notes.by_reason(found.left_out)]
+    warnings += [*notes.warnings(series, columns), *failures]
     caution = notes.caution(counted)
     tables = [
         replace(table, caption=f"{table.caption} {caution}".strip())
-        for table in (_aggregate_table(columns), _score_table(columns))
+        for table in (aggregate_table(columns), score_table(columns))
     ]
-    warnings = [*(f"Mixed: {line}." for line in mixed), *notes.warnings(series, columns), *failures]
-    _write_scores(counted, out_dir / "scores.csv")
-    summary = json.dumps(_summary(series, columns, odds, warnings), indent=1, allow_nan=False)
-    (out_dir / "summary.json").write_text(summary + "\n", encoding="utf-8")
-    footnotes = notes.footnotes(columns, against)
-    (out_dir / "table.md").write_text(markdown(tables, warnings, footnotes), encoding="utf-8")
-    (out_dir / "table.tex").write_text(latex(tables, warnings, footnotes), encoding="utf-8")
+    footnotes = notes.footnotes(columns)
     page = render_page(
         title=" and ".join(one.label for one in counted),
         lead=notes.lead(counted),
         tiles=[_tile(row, columns) for row in _TILES],
         facts=[*notes.facts(counted), *_improvements(odds)],
         warnings=warnings,
-        tables=tables,
-        pictures=pictures,
+        sections=[tables[0], *pictures, *tables[1:]],
         footnotes=footnotes,
     )
-    path = out_dir / "report.html"
-    path.write_text(page, encoding="utf-8")
-    beside = ("scores.csv", "summary.json", "table.md", "table.tex")
-    drawn = [file for picture in pictures for file in (picture.png, picture.svg)]
-    return Written(path, (path, *(out_dir / name for name in beside), *drawn), tuple(warnings))
+    summary = json.dumps(_summary(series, columns, odds, warnings), indent=1, allow_nan=False)
+    texts = {
+        "report.html": page,
+        "summary.json": summary + "\n",
+        "table.md": markdown(tables, warnings, footnotes),
+        "table.tex": latex(tables, warnings, footnotes),
+    }
+    for name, text in texts.items():
+        (out_dir / name).write_text(text, encoding="utf-8")
+    _write_scores(counted, out_dir / "scores.csv")
+    files = [out_dir / name for name in (*texts, "scores.csv")]
+    files += [file for picture in pictures for file in (picture.png, picture.svg)]
+    return Written(out_dir / "report.html", tuple(files), tuple(warnings))
 
 
 def _with_something_that_counts(series: Sequence[Series]) -> Sequence[Series]:
-    """Where no run is finished at all, those under way count: better than no report on them."""
+    """Where no run has finished at all, those under way count: better than no report on them."""
     if any(one.runs for one in series):
         return series
     return [replace(one, runs=one.unfinished, unfinished=()) for one in series]
 
 
 def _tile(row: str, columns: Sequence[Column]) -> Tile:
-    unit = "" if row == "superhuman_games" else " %"
     lines = []
     for column in columns:
         value = column.aggregate.rows()[row]
-        number = f"{value:,.0f}" if not unit or abs(value) >= 100 else f"{value:,.1f}"
-        lines.append((column.label, number + unit, not column.is_published))
+        number = f"{value:,.0f}" if row == _COUNT or abs(value) >= 100 else f"{value:,.1f}"
+        unit = "" if row == _COUNT else " %"
+        lines.append(TileLine(column.label, number + unit, column.is_own))
     return Tile(ROW_LABELS[row], tuple(lines))
-
-
-def _aggregate_table(columns: Sequence[Column]) -> Table:
-    games = len(columns[0].scores)
-    rows = []
-    for name, label in ROW_LABELS.items():
-        digits = 0 if name == "superhuman_games" else 2
-        values = [column.aggregate.rows()[name] for column in columns]
-        best = min(values) if name == "optimality_gap" else max(values)
-        cells = [Cell(label)]
-        for column, value in zip(columns, values, strict=True):
-            interval = (column.aggregate.intervals or {}).get(name)
-            small = f"{interval[0]:,.{digits}f} to {interval[1]:,.{digits}f}" if interval else ""
-            cells.append(Cell(f"{value:,.{digits}f}", small, best=value == best))
-        rows.append(tuple(cells))
-    seeds = "; ".join(_seeds(column) for column in columns if not column.is_published)
-    caption = f"Percent of the human score over the same {games} of 57 games. {seeds}."
-    return Table("Aggregates", caption, ("", *(column.label for column in columns)), tuple(rows))
-
-
-def _seeds(column: Column) -> str:
-    seeds = notes.span([len(scores) for scores in column.scores.values()])
-    named = f"{column.label}: {seeds} {'seed' if seeds == '1' else 'seeds'} a game"
-    if column.aggregate.intervals is None:
-        return f"{named}, so no intervals: they need {MIN_SEEDS} of every game"
-    return f"{named}, 95 % intervals with the numbers"
-
-
-def _score_table(columns: Sequence[Column]) -> Table:
-    rows = []
-    for name in columns[0].scores:
-        game = ATARI57[name]
-        scores = [float(np.mean(column.scores[name])) for column in columns]
-        cells = [
-            Cell(name),
-            Cell(f"{game.random:,.1f}", key=game.random),
-            Cell(f"{game.human:,.1f}", key=game.human),
-        ]
-        for score in scores:
-            normalized = human_normalized(name, score)
-            percent = f"{100 * normalized:,.1f} %"
-            best = score == max(scores) and len(scores) > 1
-            cells.append(Cell(f"{score:,.1f}", percent, best=best, key=normalized))
-        rows.append(tuple(cells))
-    head = ("Game", "Random", "Human", *(column.label for column in columns))
-    caption = "Mean over seeds, with the percentage of human; the best of a row in bold."
-    return Table("Scores", caption, head, tuple(rows), sorts=True)
 
 
 def _odds(columns: Sequence[Column]) -> _Odds:
@@ -187,7 +169,7 @@ def _odds(columns: Sequence[Column]) -> _Odds:
             if other is not column
         }
         for column in columns
-        if not column.is_published
+        if column.is_own
     }
 
 
@@ -207,15 +189,26 @@ def _in_words(probability: Estimate) -> str:
 
 def _write_scores(series: Sequence[Series], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_SCORE_COLUMNS)
+        writer = csv.DictWriter(file, _SCORE_COLUMNS, lineterminator="\n")
+        writer.writeheader()
         for one in series:
             for run in one.runs:
-                normalized = human_normalized(run.game, run.score)
-                minutes = float(run.evaluations.minutes[-1])
-                row = [one.label, run.game, run.seed, run.score, normalized]
-                row += [run.env_frames, minutes, len(run.last_scores), run.unfinished is None]
-                writer.writerow([*row, run.protocol, run.ale_py, run.folder])
+                writer.writerow(
+                    {
+                        "series": one.label,
+                        "game": run.game,
+                        "seed": run.seed,
+                        "score": run.score,
+                        "human_normalized_score": human_normalized(run.game, run.score),
+                        "env_frames": run.env_frames,
+                        "minutes": float(run.evaluations.minutes[-1]),
+                        "episodes": len(run.last_scores),
+                        "finished": run.unfinished is None,
+                        "protocol": run.protocol,
+                        "ale_py": run.ale_py,
+                        "folder": shown(run.folder),
+                    }
+                )
 
 
 def _summary(
@@ -224,30 +217,45 @@ def _summary(
     """Numbers of the tables, and beside them each series over all of its own games."""
     counted = [one for one in series if one.runs]
     return {
+        "human_normalized_unit": "fraction",
         "provisional": bool(notes.caution(counted)),
         "runs": dict(notes.facts(counted)),
         "common_games": list(columns[0].scores),
-        "columns": {column.label: asdict(column.aggregate) for column in columns},
+        "columns": {column.label: _fractions(column.aggregate) for column in columns},
         "series": {
             one.label: {
-                "aggregate": asdict(aggregate(one.scores())) if one.runs else None,
+                "aggregate": _fractions(aggregate(one.scores())) if one.runs else None,
                 "scores": one.scores(),
-                "unfinished": {run.folder.name: run.unfinished for run in one.unfinished},
+                "unfinished": {run.name: run.unfinished for run in one.unfinished},
                 "failed": list(one.failed),
             }
             for one in series
         },
         "probability_of_improvement": {
-            label: {
-                other: {
-                    name: None if number is None else float(number)
-                    for name, number in asdict(probability).items()
-                }
-                for other, probability in others.items()
-            }
+            label: {other: _numbers(probability) for other, probability in others.items()}
             for label, others in odds.items()
         },
         "protocols": sorted({run.protocol for one in series for run in one.evaluated}),
         "ale_py": sorted({run.ale_py for one in series for run in one.evaluated}),
         "warnings": list(warnings),
+    }
+
+
+def _fractions(percent: Aggregate) -> dict[str, Any]:
+    """An aggregate with its scores as fractions, as all files of numbers have them."""
+    rows = {name: _fraction(name, value) for name, value in percent.rows().items()}
+    intervals = percent.intervals and {
+        name: (_fraction(name, low), _fraction(name, high))
+        for name, (low, high) in percent.intervals.items()
+    }
+    return {**asdict(percent), **rows, "intervals": intervals}
+
+
+def _fraction(row: str, value: float) -> float:
+    return value if row == _COUNT else value / 100
+
+
+def _numbers(estimate: Estimate) -> dict[str, float | None]:
+    return {
+        name: None if number is None else float(number) for name, number in asdict(estimate).items()
     }

@@ -1,17 +1,16 @@
-"""Run folders as the analysis sees them: finds them, reads them, groups them into series.
+"""One run folder as the analysis sees it.
 
 A run folder has a `config.toml`, and was evaluated if its `evaluations.csv` has a line. It is
 finished once the last line is the evaluation at its end (`records.run_status.is_finished`): only
-then does its score count. A series is what one curve or one column shows: all runs below one folder
-that the caller named.
+then does its score count.
 """
 
 import csv
 import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,7 @@ from relic_rl.records.metadata import METADATA_FILE
 from relic_rl.records.metrics import EPISODES_FILE, EVALUATIONS_FILE
 from relic_rl.records.run_folder import CONFIG_FILE
 from relic_rl.records.run_status import is_finished
-from relic_rl.records.sweep_folder import SWEEP_FILE
-from relic_rl.sweep.manifest import read_states, why_unfinished
-
-_DEPTH = 3
+from relic_rl.sweep.manifest import why_unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +43,8 @@ class Run:
     game: str
     """As in `envs.games.ATARI57`."""
     seed: int
+    preset: str
+    """The name of the one it was begun with; empty if nothing says."""
     unfinished: str | None
     """How it stands, in words; None with the evaluation at its end."""
     protocol: str
@@ -65,6 +63,16 @@ class Run:
     """Of each episode of the last evaluation."""
 
     @property
+    def name(self) -> str:
+        """Of its folder, as a line of text; not of a link that leads there."""
+        return shown(self.folder.resolve().name)
+
+    @property
+    def started(self) -> str:
+        """When, in ISO's order; empty if nothing says."""
+        return str(self.metadata.get("started", ""))
+
+    @property
     def score(self) -> float:
         """Mean score of the last evaluation, not of the best."""
         return float(self.evaluations.scores[-1])
@@ -80,68 +88,6 @@ class Run:
     def env_frames(self) -> int:
         """Frames trained before the last evaluation."""
         return int(self.evaluations.frames[-1])
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Runs that belong together, and those that cannot count."""
-
-    label: str
-    runs: tuple[Run, ...]
-    """Those that count."""
-    failed: tuple[str, ...]
-    """Folder and reason of each run that has no score."""
-    unfinished: tuple[Run, ...] = ()
-    """Evaluated, but not at their end: they have curves, and count nowhere."""
-
-    @property
-    def evaluated(self) -> tuple[Run, ...]:
-        """All that have a curve."""
-        return (*self.runs, *self.unfinished)
-
-    def scores(self) -> dict[str, list[float]]:
-        """Returns game → last score of each seed, seeds ascending."""
-        scores: dict[str, list[float]] = {}
-        for run in self.runs:
-            scores.setdefault(run.game, []).append(run.score)
-        return scores
-
-
-def find_series(folders: Sequence[Path]) -> list[Series]:
-    """Returns one series per folder; run folders named directly are one series, "runs".
-
-    A sweep's grid is a series per combination of settings. Runs that have not finished stand apart.
-
-    Args:
-      folders: run folders, sweeps, and folders that hold runs up to three levels below.
-
-    Raises:
-      ValueError: if a folder is missing or holds no run, or a series has a game and seed twice.
-    """
-    single, series = [], []
-    for given in folders:
-        if not given.is_dir():
-            raise ValueError(f"{given} is no folder")
-        folder = given if given.name.strip(".") else given.resolve()  # `.` has a name, too
-        if _is_run(folder):
-            single.append(folder)
-            continue
-        if (folder / SWEEP_FILE).is_file():
-            series += _read_sweep(folder, is_alone=len(folders) == 1)
-            continue
-        found = _runs_below(folder, _DEPTH)
-        if not found:
-            raise ValueError(f"{folder} holds no run folder (one with a config.toml)")
-        series.append(_read_series(folder.resolve().name, found))
-    if single:
-        series.insert(0, _read_series("runs" if len(single) > 1 else single[0].name, single))
-    labels = [one.label for one in series]
-    repeated = {label for label in labels if labels.count(label) > 1}
-    if repeated:
-        raise ValueError(
-            f"two folders are named {sorted(repeated)[0]}: rename one, names are labels"
-        )
-    return series
 
 
 def read_run(folder: Path) -> Run:
@@ -164,6 +110,7 @@ def read_run(folder: Path) -> Run:
             folder=folder,
             game=find_game(str(metadata.get("game", config.get("game")))).name,
             seed=int(metadata.get("seed", config.get("seed", 0))),
+            preset=str(config.get("preset", "")),
             unfinished=None if is_finished(settings, last) else why_unfinished(folder),
             protocol=last["protocol"],
             ale_py=str(metadata["ale_py"]),
@@ -180,6 +127,12 @@ def read_run(folder: Path) -> Run:
         ) from error
 
 
+def shown(path: Path | str) -> str:
+    """A file's name as text that fits into a line: what is no text in it becomes `?`."""
+    text = str(path).encode(errors="replace").decode()
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     try:
         found = parse(path.read_text(encoding="utf-8"))
@@ -193,65 +146,6 @@ def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 def _in_words(error: Exception) -> str:
     words = error.strerror if isinstance(error, OSError) else str(error)
     return f"{type(error).__name__}: {words}"
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / CONFIG_FILE).is_file()
-
-
-def _runs_below(folder: Path, depth: int) -> list[Path]:
-    found: list[Path] = []
-    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
-        if _is_run(child):
-            found.append(child)
-        elif depth > 1:
-            found += _runs_below(child, depth - 1)
-    return found
-
-
-def _read_series(label: str, folders: Sequence[Path]) -> Series:
-    runs: dict[tuple[str, int], Run] = {}
-    failed = []
-    for folder in folders:
-        try:
-            run = read_run(folder)
-        except ValueError as error:
-            failed.append(f"{folder.name}: {error}")
-            continue
-        twin = runs.setdefault((run.game, run.seed), run)
-        if twin is not run:
-            raise ValueError(
-                f"{label} has {run.game} with seed {run.seed} twice, in {twin.folder} and"
-                f" {run.folder}: put them into folders of their own"
-            )
-    ordered = sorted(runs.values(), key=lambda run: (run.game, run.seed))
-    finished = tuple(run for run in ordered if run.unfinished is None)
-    unfinished = tuple(run for run in ordered if run.unfinished is not None)
-    return Series(label, finished, tuple(failed), unfinished)
-
-
-def _read_sweep(folder: Path, *, is_alone: bool) -> list[Series]:
-    """A series for each folder of a sweep's grid; runs that never began are among the failed."""
-    groups: dict[str, list[Path]] = {}
-    absent: dict[str, list[str]] = {}
-    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
-        found = _runs_below(child, _DEPTH - 1)
-        if found:
-            groups[child.name] = found
-    for name, (state, why) in read_states(folder).items():
-        if not _is_run(folder / name):
-            reason = f"{state}, {why}" if why else state
-            absent.setdefault(Path(name).parts[0], []).append(f"{Path(name).name}: {reason}")
-    sweep, labels = folder.resolve().name, sorted({*groups, *absent})
-    if not labels:
-        raise ValueError(f"{folder} is a sweep without a run")
-    series = []
-    for label in labels:
-        read = _read_series(label, groups.get(label, []))
-        shown = sweep if labels == ["runs"] else label if is_alone else f"{sweep} {label}"
-        failed = (*read.failed, *absent.get(label, []))
-        series.append(replace(read, label=shown, failed=failed))
-    return series
 
 
 def _read_table(path: Path, parsers: Mapping[str, Callable[[str], Any]]) -> dict[str, list[Any]]:

@@ -1,7 +1,14 @@
-"""Tables as plain data, and as Markdown and LaTeX; `relic_rl.analysis.page` has the HTML."""
+"""The tables of a report as plain data: aggregates, and the score of each game."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+
+from envs.games import ATARI57
+from relic_rl.analysis.columns import Column
+from relic_rl.analysis.notes import span
+from relic_rl.analysis.scores import MIN_SEEDS, ROW_LABELS, human_normalized
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,53 +34,47 @@ class Table:
     """Whether a reader of the page may sort it."""
 
 
-def markdown(tables: Sequence[Table], warnings: Sequence[str], footnotes: Sequence[str]) -> str:
-    """Returns the tables as GitHub Markdown, with what must be known of them above and below."""
-    parts = [_list(f"Warning: {line}" for line in warnings)] if warnings else []
-    for table in tables:
-        lines = [f"## {table.title}", "", table.caption, ""]
-        lines.append("| " + " | ".join(table.columns) + " |")
-        lines.append("|---|" + "---:|" * (len(table.columns) - 1))
-        for row in table.rows:
-            lines.append("| " + " | ".join(_joined(cell, "**{}**") for cell in row) + " |")
-        parts.append("\n".join(lines))
-    return "\n\n".join([*parts, _list(footnotes)]) + "\n"
+def aggregate_table(columns: Sequence[Column]) -> Table:
+    """A row for each aggregate, with its interval where there are seeds enough."""
+    rows = []
+    for name, label in ROW_LABELS.items():
+        digits = 0 if name == "superhuman_games" else 2
+        values = [column.aggregate.rows()[name] for column in columns]
+        best = min(values) if name == "optimality_gap" else max(values)
+        cells = [Cell(label)]
+        for column, value in zip(columns, values, strict=True):
+            interval = (column.aggregate.intervals or {}).get(name)
+            small = f"{interval[0]:,.{digits}f} to {interval[1]:,.{digits}f}" if interval else ""
+            cells.append(Cell(f"{value:,.{digits}f}", small, best=value == best))
+        rows.append(tuple(cells))
+    games = len(columns[0].scores)
+    seeds = " ".join(_seeds(column) for column in columns if column.is_own)
+    caption = f"Percent of the human score, over the same {games} of 57 games. {seeds}"
+    return Table("Aggregates", caption, ("", *(column.label for column in columns)), tuple(rows))
 
 
-def latex(tables: Sequence[Table], warnings: Sequence[str], footnotes: Sequence[str]) -> str:
-    """Returns the tables as LaTeX tabulars, in the style of booktabs.
-
-    Captions, warnings and footnotes are printed with them: a table travels without its page.
-    """
-    parts = ["% Needs \\usepackage{booktabs}."]
-    parts += [_remark(f"Warning: {line}") for line in warnings]
-    for table in tables:
-        lines = [_remark(f"{table.title}. {table.caption}")]
-        lines.append(f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}\n\\toprule")
-        lines.append(" & ".join(_tex(column) for column in table.columns) + r" \\ \midrule")
-        for row in table.rows:
-            lines.append(" & ".join(_tex(_joined(c, "{}"), c.best) for c in row) + r" \\")
-        lines.append("\\bottomrule\n\\end{tabular}")
-        parts.append("\n".join(lines))
-    return "\n\n".join([*parts, *map(_remark, footnotes)]) + "\n"
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+def score_table(columns: Sequence[Column]) -> Table:
+    """A row for each game: every column's score, then those of random play and of the human."""
+    rows = []
+    for name in columns[0].scores:
+        game = ATARI57[name]
+        scores = [float(np.mean(column.scores[name])) for column in columns]
+        cells = [Cell(name)]
+        for score in scores:
+            normalized = human_normalized(name, score)
+            best = score == max(scores) and len(scores) > 1
+            percent = f"{100 * normalized:,.1f} %"
+            cells.append(Cell(f"{score:,.1f}", percent, best=best, key=normalized))
+        cells += [Cell(f"{score:,.1f}", key=score) for score in (game.random, game.human)]
+        rows.append(tuple(cells))
+    head = ("Game", *(column.label for column in columns), "Random", "Human")
+    caption = "Mean over seeds, and below it the percent of human. The best of a row is bold."
+    return Table("Scores", caption, head, tuple(rows), sorts=True)
 
 
-def _remark(text: str) -> str:
-    return rf"\par\noindent{{\small {_tex(text)}\par}}"
-
-
-def _joined(cell: Cell, best: str) -> str:
-    text = best.format(cell.text) if cell.best else cell.text
-    return f"{text} ({cell.small})" if cell.small else text
-
-
-def _tex(text: str, best: bool = False) -> str:
-    for character in "\\&%$#_{}":
-        text = text.replace(
-            character, r"\textbackslash " if character == "\\" else f"\\{character}"
-        )
-    return f"\\textbf{{{text}}}" if best else text
+def _seeds(column: Column) -> str:
+    seeds = span([len(scores) for scores in column.scores.values()])
+    named = f"{column.label}: {seeds} {'seed' if seeds == '1' else 'seeds'} per game"
+    if column.aggregate.intervals is None:
+        return f"{named}, so no intervals: they need {MIN_SEEDS} of every game."
+    return f"{named}, with 95 % intervals."

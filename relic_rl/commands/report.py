@@ -1,9 +1,11 @@
 """Write tables, pictures and one HTML page over runs and sweeps, against published numbers."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.commands import arguments
 from relic_rl.errors import UsageError
 from relic_rl.runtime.options import TrackingMode
@@ -29,10 +31,19 @@ def add_to(verbs: Any) -> None:
         help="Where to write report.html and the rest",
     )
     parser.add_argument(
+        "--label",
+        metavar="NAME=DIR",
+        nargs="+",
+        type=_labelled,
+        dest="labels",
+        help="Name a column, and make it of all runs in a folder; several folders may share a name",
+    )
+    parser.add_argument(
         "--against",
-        metavar="METHOD",
+        metavar="METHOD|FILE.csv",
         nargs="*",
-        help="Published methods to compare with; by default relic r2d2",
+        help="What to compare with: published methods, another report's scores.csv, or a table "
+        f"with the columns game and score; by default {' '.join(DEFAULT_AGAINST)}",
     )
     parser.add_argument(
         "--allow-mixed",
@@ -51,7 +62,8 @@ def run(
     dirs: Sequence[Path] = (),
     *,
     out: Path,
-    against: Sequence[str] = ("relic", "r2d2"),
+    labels: Sequence[tuple[str, Path]] = (),
+    against: Sequence[str] = DEFAULT_AGAINST,
     allow_mixed: bool = False,
     track: TrackingMode = "off",
 ) -> None:
@@ -59,11 +71,19 @@ def run(
     from relic_rl.analysis.report import write_report
     from relic_rl.records.uploads import upload_report
 
-    if not dirs:
+    folders = [*dirs, *(folder for _, folder in labels)]
+    if not folders:
         raise UsageError("report: give run folders or sweeps, before --against")
     try:
-        report = write_report(dirs, out, against, allow_mixed=allow_mixed)
+        report = write_report(dirs, out, against, labelled=labels, allow_mixed=allow_mixed)
     except ValueError as error:
         raise UsageError(str(error)) from None
     print("\n".join([*(f"warning: {w}" for w in report.warnings), f"report in {report.page}"]))
-    upload_report(dirs, report.files, track)
+    upload_report(folders, report.files, track)
+
+
+def _labelled(text: str) -> tuple[str, Path]:
+    name, _, folder = text.partition("=")
+    if not name or not folder:
+        raise ArgumentTypeError(f"{text!r} is no NAME=DIR")
+    return name, Path(folder).expanduser()

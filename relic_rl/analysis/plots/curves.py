@@ -22,16 +22,20 @@ from relic_rl.analysis.plots.style import (
     FAINT,
     INK,
     SOFT,
+    legend,
     legend_above,
     published_line,
     short,
     styled,
 )
-from relic_rl.analysis.runs import Curve, Run, Series
+from relic_rl.analysis.runs import Curve, Run
 from relic_rl.analysis.scores import aggregate
+from relic_rl.analysis.series import Series
 
 _LINE_PARTS = 200
 """A running mean is drawn as finely as this."""
+_MOST_DOTS = 2_000
+"""More than these are one picture within the SVG, which would grow by 90 bytes for each."""
 _FAR = 2.5
 """A published level so many times above ours is named at the panel's edge, not drawn."""
 _LABEL_PLACE: dict[str, Any] = {
@@ -51,8 +55,17 @@ def learning_curve(run: Run) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, unit in ((left, "frames"), (right, "minutes")):
         x = getattr(run.episodes, unit)
-        dots = {"ms": 3.2, "color": BELOW_HUMAN, "mew": 0, "zorder": 1}
-        axis.plot(x, run.episodes.scores, ".", label="training episode", **dots)
+        axis.plot(
+            x,
+            run.episodes.scores,
+            ".",
+            ms=3.2,
+            color=BELOW_HUMAN[COLOURS[0]],
+            mew=0,
+            zorder=1,
+            label="training episode",
+            rasterized=len(x) > _MOST_DOTS,
+        )
         if (width := len(x) // 20) > 1:
             smooth = _running_mean(run.episodes.scores, width)
             # Of lanes whose episodes end almost together the last: or the line is a staircase.
@@ -76,9 +89,7 @@ def learning_curve(run: Run) -> Figure:
     right.xaxis.set_major_locator(MaxNLocator(5))  # long numbers: a run may take seconds
     left.set(xlabel="environment frames", ylabel="score", title=f"{run.game}, seed {run.seed}")
     right.set(xlabel="minutes of training")
-    figure.legend(
-        *left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8.5
-    )
+    legend(figure, left.get_legend_handles_labels()[0], "outside lower center", columns=3)
     return figure
 
 
@@ -196,7 +207,7 @@ def aggregate_curves(
         axis.locator_params(axis="x", nbins=5)
         axis.xaxis.set_major_formatter(FuncFormatter(short))
         axis.yaxis.set_major_formatter(FuncFormatter(short))
-    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=6)
+    legend(figure, list(handles.values()), "outside lower center", columns=6)
     return figure
 
 

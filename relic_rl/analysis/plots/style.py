@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from PIL import Image
 
 COLOURS = (
@@ -24,7 +24,8 @@ COLOURS = (
 PUBLISHED_COLOURS = ("#d9762b", "#7b8794", "#c2477f", "#a68a12", "#3c9aa6", "#9a6b4f")
 PUBLISHED_MARKERS = "Ds^vPX"
 INK, SOFT, FAINT = "#1c2530", "#5d6b7a", "#a3adb8"
-BELOW_HUMAN = "#9dbfdf"
+BELOW_HUMAN = {"#1b5e9e": "#9dbfdf", "#2e8b6d": "#a9d6c7"}
+"""The light tints of the first colours."""
 _STYLE: Any = {  # matplotlib types the keys, one by one
     "font.size": 9,
     "axes.titlesize": 10,
@@ -88,13 +89,26 @@ def percent_axis(axis: Axes, *, top: bool = False) -> None:
     axis.tick_params(axis="x", length=0, labeltop=top)
 
 
-def legend_above(figure: Figure, handles: Sequence[Line2D]) -> None:
+def legend(
+    figure: Figure,
+    handles: Sequence[Artist],
+    place: Literal["outside upper center", "outside lower center"],
+    *,
+    columns: int,
+) -> None:
+    """One that shows every handle: matplotlib leaves out labels that begin with an underscore."""
+    made = figure.legend(handles, [" "] * len(handles), loc=place, ncols=columns)
+    for text, handle in zip(made.get_texts(), handles, strict=True):
+        text.set_text(str(handle.get_label()))
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
     """One in as many columns as the figure is wide enough for; each further row makes it taller."""
     longest = max(len(str(handle.get_label())) for handle in handles)
     columns = min(max(int(figure.get_figwidth() / (0.6 + 0.06 * longest)), 1), 6)
     rows = math.ceil(len(handles) / columns)
     figure.set_figheight(figure.get_figheight() + _LEGEND_ROW_INCHES * (rows - 1))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
+    legend(figure, handles, "outside upper center", columns=columns)
 
 
 def published_line(i: int) -> dict[str, Any]:

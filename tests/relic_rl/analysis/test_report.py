@@ -15,8 +15,9 @@ from relic_rl.analysis.columns import make_columns
 from relic_rl.analysis.plots import final_scores
 from relic_rl.analysis.published import published_scores
 from relic_rl.analysis.report import write_report
-from relic_rl.analysis.runs import find_series, read_run
+from relic_rl.analysis.runs import read_run
 from relic_rl.analysis.scores import aggregate, probability_of_improvement
+from relic_rl.analysis.series import find_series
 from relic_rl.sweep.manifest import Manifest
 from relic_rl.sweep.request import Placement, SweepRequest
 
@@ -45,7 +46,7 @@ def test_the_report_says_what_the_runs_learned_on(tmp_path, write_run):
     write_run(tmp_path / "runs/pong-1", seed=1, learner_device="Chip (AVX2)")
     write_run(tmp_path / "runs/pong-2", seed=2, learner_device="Chip (AVX512)")
 
-    facts = dict(notes.facts(find_series([tmp_path / "runs"])))
+    facts = dict(notes.facts(find_series([tmp_path / "runs"]).series))
 
     assert facts["Learner on"] == "Chip (AVX2), Chip (AVX512)"
 
@@ -54,7 +55,7 @@ def test_the_report_says_what_a_run_went_on_with_as_well(tmp_path, write_run):
     resumed = [{"commit": "def456", "torch": "2.13"}, "damaged"]
     write_run(tmp_path / "runs/pong-1", resumed=resumed)
 
-    facts = dict(notes.facts(find_series([tmp_path / "runs"])))
+    facts = dict(notes.facts(find_series([tmp_path / "runs"]).series))
 
     assert (facts["Commit"], facts["PyTorch"]) == ("abc123, def456", "2.13")
 
@@ -62,10 +63,10 @@ def test_the_report_says_what_a_run_went_on_with_as_well(tmp_path, write_run):
 def test_a_run_that_is_the_working_directory_has_a_name(tmp_path, write_run, monkeypatch):
     monkeypatch.chdir(write_run(tmp_path / "pong-1"))
 
-    (series,) = find_series([Path()])
+    (series,) = find_series([Path()]).series
 
     assert series.label == "pong-1"
-    assert series.runs[0].folder.name == "pong-1"
+    assert series.runs[0].name == "pong-1"
 
 
 def test_all_files_are_written_and_each_figure_twice(report):
@@ -97,10 +98,14 @@ def test_summary_holds_the_aggregates_of_runs_and_published_scores_over_the_same
     summary = json.loads((report / "summary.json").read_text())
 
     ours = aggregate({"Pong": [11.0, 12.0, 13.0], "Breakout": [100.0, 200.0, 300.0]})
-    assert summary["columns"]["ours <1>"]["median"] == ours.median
-    assert summary["columns"]["ours <1>"]["intervals"]["iqm"] == list(ours.intervals["iqm"])
+    column = summary["columns"]["ours <1>"]
+    assert summary["human_normalized_unit"] == "fraction"
+    assert column["median"] == pytest.approx(ours.median / 100)
+    assert column["superhuman_games"] == ours.superhuman_games == 1
+    assert column["intervals"]["iqm"] == pytest.approx([x / 100 for x in ours.intervals["iqm"]])
     published = {game: published_scores("relic")[game] for game in ("Pong", "Breakout")}
-    assert summary["columns"]["ReLIC (published)"]["mean"] == aggregate(published).mean
+    mean = aggregate(published).mean
+    assert summary["columns"]["ReLIC (published)"]["mean"] == pytest.approx(mean / 100)
     assert summary["common_games"] == ["Breakout", "Pong"]
     odds = summary["probability_of_improvement"]["ours <1>"]["ReLIC (published)"]
     assert odds == {"value": 0.0, "low": None, "high": None}
@@ -157,10 +162,10 @@ def test_intervals_stand_beside_every_number_from_three_seeds_on_and_else_their_
     if seeds == 3:
         assert odds["low"] < odds["value"] < odds["high"]
         assert f"{odds['value']:.2f} ({odds['low']:.2f} to {odds['high']:.2f}) than none" in page
-        assert "relic: 3 seeds a game, 95 % intervals with the numbers" in page
+        assert "relic: 3 seeds per game, with 95 % intervals." in page
     else:
         assert f"{odds['value']:.2f} than none" in page
-        assert "relic: 2 seeds a game, so no intervals: they need 3 of every game" in page
+        assert "relic: 2 seeds per game, so no intervals: they need 3 of every game" in page
     assert (summary["columns"]["relic"]["intervals"] is None) == (seeds == 2)
 
 
@@ -169,8 +174,8 @@ def test_tables_have_the_same_numbers_as_the_summary(report):
 
     for name in ("table.md", "table.tex"):
         text = (report / name).read_text()
-        assert f"{rows['capped_mean']:,.2f}" in text
-        assert f"{rows['iqm']:,.2f}" in text
+        assert f"{100 * rows['capped_mean']:,.2f}" in text
+        assert f"{100 * rows['iqm']:,.2f}" in text
     assert "40 \\% percentile" in (report / "table.tex").read_text()
 
 
@@ -185,7 +190,7 @@ def test_a_table_carries_the_warnings_and_sources_that_its_page_has(tmp_path, wr
     said = capsys.readouterr().out
     markdown, latex = (out / "table.md").read_text(), (out / "table.tex").read_text()
     printed = re.sub("^ *%.*", "", latex, flags=re.MULTILINE)
-    for words in ("Mixed: protocols differ", "under the no-op protocol, these runs are not"):
+    for words in ("Mixed: protocols differ", "use the no-op protocol, these runs do not"):
         assert words in said
         assert words in markdown
         assert words in printed
@@ -251,7 +256,7 @@ def test_failed_and_short_runs_are_named_and_a_failed_one_counts_nowhere(tmp_pat
 
     assert "hero-1: no evaluation yet, stopped" in page
     assert "freeway-1: metadata.json cannot be read: FileNotFoundError" in page
-    assert "trained for another budget than 8,000 frames: pong-2 (4,000 frames)." in page
+    assert "trained with another budget than 8,000 frames: pong-2 (4,000 frames)." in page
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["series"]["runs"]["scores"] == {"Pong": [15.0, 15.0, 15.0]}
 
@@ -277,7 +282,7 @@ def test_two_series_are_compared_over_the_games_both_have(tmp_path, write_run):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["common_games"] == ["Pong"]
     assert summary["columns"].keys() == {"relic", "none"}
-    assert "relic: not in the tables, for another series lacks them: Hero." in page
+    assert "relic: not in the tables, because another column lacks them: Hero." in page
     assert summary["series"]["relic"]["aggregate"]["games"] == ["Hero", "Pong"]
 
 
@@ -285,25 +290,17 @@ def test_series_without_a_common_game_are_refused(tmp_path, write_run):
     write_run(tmp_path / "a" / "pong", "Pong")
     write_run(tmp_path / "b" / "hero", "Hero")
 
-    with pytest.raises(ValueError, match="a, b share no game"):
+    with pytest.raises(ValueError, match=r"no game is in all columns.*a has Pong; b has Hero"):
         write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
 
 
 def test_run_folders_given_one_by_one_are_seeds_of_one_series(tmp_path, write_run):
     folders = [write_run(tmp_path / f"pong-{seed}", seed=seed) for seed in (1, 2)]
 
-    (series,) = find_series(folders)
+    (series,) = find_series(folders).series
 
     assert series.label == "runs"
     assert series.scores() == {"Pong": [15.0, 15.0]}
-
-
-def test_the_same_game_and_seed_twice_in_a_series_is_refused_with_both_folders(tmp_path, write_run):
-    write_run(tmp_path / "runs" / "a")
-    write_run(tmp_path / "runs" / "b")
-
-    with pytest.raises(ValueError, match=r"Pong with seed 1 twice.*a and .*b"):
-        find_series([tmp_path / "runs"])
 
 
 @pytest.mark.parametrize("make", [False, True])
@@ -396,7 +393,7 @@ def test_half_a_sweep_names_every_run_without_a_score_by_its_reason(tmp_path, wr
     write_run(tmp_path / "runs/alien-s0", "Alien", 0)
     write_run(tmp_path / "runs/hero-s0", "Hero", 0, ())
 
-    series = find_series([tmp_path])
+    series = find_series([tmp_path]).series
     (without, games) = notes.warnings(series, make_columns(series, []))
 
     for named in (
@@ -411,7 +408,7 @@ def test_runs_that_were_judged_with_different_epsilons_are_pointed_out(tmp_path,
     write_run(tmp_path / "runs/pong-1", seed=1)
     write_run(tmp_path / "runs/pong-2", seed=2, epsilon=0.05)
 
-    series = find_series([tmp_path / "runs"])
+    series = find_series([tmp_path / "runs"]).series
     lines = notes.warnings(series, make_columns(series, []))
 
     assert "Evaluated with different epsilons: 0.001, 0.05." in lines
@@ -421,7 +418,7 @@ def test_runs_that_were_judged_with_different_epsilons_are_pointed_out(tmp_path,
     ("arguments", "words"),
     [
         (["nothing"], ["nothing", "no run folder"]),
-        (["absent"], ["absent", "no folder"]),
+        (["absent"], ["absent", "does not exist"]),
         (["damaged"], ["no run has an evaluation", "evaluations.csv, line 2 is damaged"]),
         (["mixed"], ["protocols differ", "--allow-mixed"]),
         (["fine", "--against", "dqn"], ["'dqn'", "agent57"]),

@@ -20,7 +20,7 @@ import pytest
 
 from relic_rl import cli
 from relic_rl import config as configuration
-from relic_rl.analysis.runs import find_series
+from relic_rl.analysis.series import find_series
 from relic_rl.errors import UsageError, UserError
 from relic_rl.machine.resources import memory_bytes
 from relic_rl.records.folders import is_in_use
@@ -391,7 +391,7 @@ def test_another_command_on_the_same_folder_is_refused_in_one_line(
 
 
 def test_a_report_names_the_runs_that_have_no_score(failed: tuple[Path, str, str]) -> None:
-    (series,) = find_series([failed[0]])
+    (series,) = find_series([failed[0]]).series
 
     assert series.label == "four"
     assert [(run.game, run.seed) for run in series.runs] == [("Pong", 0), ("Pong", 1)]
@@ -631,7 +631,7 @@ def test_a_sweep_of_all_57_games_ends_with_a_report(tmp_path: Path) -> None:
         timeout=3600,
         check=False,
     )
-    (series,) = find_series([folder])
+    (series,) = find_series([folder]).series
 
     assert (result.returncode, result.stderr) == (0, "")
     assert len(series.runs) == 57

@@ -8,7 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from envs.games import ATARI57
 from relic_rl.analysis.plots.curves import aggregate_curves, learning_curve, learning_grid
-from relic_rl.analysis.runs import Curve, Run, Series, read_run
+from relic_rl.analysis.runs import Curve, Run, read_run
+from relic_rl.analysis.series import Series
 
 
 def test_learning_curve_shows_evaluations_human_and_random(

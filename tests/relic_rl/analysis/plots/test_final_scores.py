@@ -6,8 +6,9 @@ import numpy as np
 from relic_rl.analysis.plots.curves import aggregate_curves, learning_grid
 from relic_rl.analysis.plots.final_scores import profile, score_bars
 from relic_rl.analysis.plots.style import COLOURS
-from relic_rl.analysis.runs import Series, read_run
+from relic_rl.analysis.runs import read_run
 from relic_rl.analysis.scores import Estimate
+from relic_rl.analysis.series import Series
 
 
 def test_every_picture_shows_all_series_however_many_there_are(
