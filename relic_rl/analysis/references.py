@@ -52,7 +52,7 @@ def read_references(against: Sequence[str]) -> list[Reference]:
     references = []
     for name in dict.fromkeys(against):
         if name.endswith(".csv"):
-            references += _read_file(Path(name))
+            references += _read_file(Path(name).expanduser())
         else:
             references.append(_published(name))
     return references

@@ -86,4 +86,4 @@ def _labelled(text: str) -> tuple[str, Path]:
     name, _, folder = text.partition("=")
     if not name or not folder:
         raise ArgumentTypeError(f"{text!r} is no NAME=DIR")
-    return name, Path(folder).expanduser()
+    return name, arguments.path(folder)

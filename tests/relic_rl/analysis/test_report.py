@@ -5,14 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import relic_rl.analysis
 from relic_rl import cli
 from relic_rl.analysis import notes
 from relic_rl.analysis.columns import make_columns
-from relic_rl.analysis.plots import final_scores
 from relic_rl.analysis.published import published_scores
 from relic_rl.analysis.report import write_report
 from relic_rl.analysis.runs import read_run
@@ -325,18 +323,6 @@ def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path, kept, write_run):
         file.write(line[: int(kept * len(line))])
 
     assert read_run(folder).score == 15.0
-
-
-def test_bars_are_as_long_as_the_scores_and_the_human_is_marked():
-    scores = {"Pong": -3.05, "Freeway": 59.2}  # 50 % and 200 % of human
-
-    (axis,) = final_scores.score_bars({"ours": scores}, {"R2D2": {"Pong": 21.0}}).axes
-
-    names = [label.get_text() for label in axis.get_yticklabels()]
-    widths = [bar.get_width() for bar in axis.patches]
-    assert names == ["Pong", "Freeway"]
-    assert widths == pytest.approx([50.0, 200.0])
-    assert any(np.allclose(line.get_xdata(), 100) for line in axis.lines)
 
 
 def test_analysis_needs_no_torch():

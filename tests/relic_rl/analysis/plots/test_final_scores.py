@@ -2,6 +2,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from relic_rl.analysis.plots.curves import aggregate_curves, learning_grid
 from relic_rl.analysis.plots.final_scores import profile, score_bars
@@ -32,3 +35,44 @@ def test_every_picture_shows_all_series_however_many_there_are(
         (legend,) = figure.legends
         shown = " ".join(text.get_text() for text in legend.get_texts())
         assert all(label in shown for label in labels), name
+
+
+def test_bars_are_as_long_as_the_scores_and_the_human_is_marked() -> None:
+    scores = {"Pong": -3.05, "Freeway": 59.2}  # 50 % and 200 % of human
+
+    (axis,) = score_bars({"ours": scores}, {"R2D2": {"Pong": 21.0, "Freeway": 32.5}}).axes
+
+    assert names_beside(axis) == ["Pong", "Freeway"]
+    assert [bar.get_width() for bar in bars_of(axis)] == pytest.approx([50.0, 200.0])
+    assert any(np.allclose(line.get_xdata(), 100) for line in axis.lines)
+
+
+def test_two_series_are_both_bars_with_their_numbers_the_first_above() -> None:
+    # Of Freeway, random 0 and human 29.6, and of Pong, random -20.7 and human 14.6.
+    first = {"Pong": -3.05, "Freeway": 59.2}
+    second = {"Pong": 14.6, "Freeway": 14.8}
+
+    (axis,) = score_bars({"zebra": first, "ape": second}, {}).axes
+
+    assert names_beside(axis) == ["Pong", "Freeway"]
+    widths = [bar.get_width() for bar in bars_of(axis)]
+    assert widths == pytest.approx([50.0, 200.0, 100.0, 50.0])
+    heights = [bar.get_y() for bar in bars_of(axis)]
+    assert [heights[0] > heights[2], heights[1] > heights[3]] == [True, True]
+    numbers = [text.get_text() for text in axis.texts]
+    assert numbers == ["50.0 %", "200 %", "100 %", "50.0 %"]
+    (legend,) = axis.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "zebra, at or above human",
+        "zebra, below human",
+        "ape, at or above human",
+        "ape, below human",
+    ]
+
+
+def names_beside(axis: Axes) -> list[str]:
+    return [label.get_text() for label in axis.get_yticklabels()]
+
+
+def bars_of(axis: Axes) -> list[Rectangle]:
+    return [patch for patch in axis.patches if isinstance(patch, Rectangle)]
