@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from relic_rl.analysis.runs import Run, read_run, shown
-from relic_rl.records.run_folder import CONFIG_FILE, NO_GRID, SWEEP_FILE
+from relic_rl.records.run_folder import CONFIG_FILE
+from relic_rl.records.sweep_folder import NO_GRID, SWEEP_FILE
 from relic_rl.sweep.manifest import read_states
 from relic_rl.sweep.request import short_names
 
