@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import pydantic
 import tomli_w
@@ -305,6 +305,8 @@ def _complaint(error: pydantic.ValidationError, given: Mapping[str, _Given]) -> 
     if not field_and_item:  # of the section's own check, which names the field
         return f"{section}.{first['ctx']['error']}"
     name = f"{section}.{field_and_item[0]}"
-    value, problem = given[name].value, first["msg"]
-    near = nearest(str(value), map(str, get_args(field_types()[name])))
+    value, kind, problem = given[name].value, field_types()[name], first["msg"]
+    if first["type"] in ("missing", "too_long"):
+        problem = f"use {len(get_args(kind))} values"
+    near = nearest(str(value), get_args(kind)) if get_origin(kind) is Literal else ""
     return f"{name} is {value!r} {given[name].where}: {problem[0].lower()}{problem[1:]}{near}"

@@ -82,6 +82,11 @@ def test_an_unknown_preset_names_the_nearest():
         ({"learner.burn_in_steps": "7"}, "burn_in_steps is 7: use 0 or .*40"),
         ({"learner.unroll_steps": "50"}, "unroll_steps is 50: use a multiple of .*40"),
         ({"learner.n_steps": "41"}, "n_steps is 41: use at most .*40"),
+        ({"network.channels": "8,16"}, "channels is '8,16' on the command line: use 3 values"),
+        ({"network.channels": "8,16,16,16"}, "channels is .* on the command line: use 3 values"),
+        ({"run.engine": "thread"}, "engine is 'thread' .*, nearest is 'threads'"),
+        ({"actor.actors": "3"}, "actors is 3: use a divisor of lanes"),
+        ({"actor.actors": "2"}, "actors is 2: use at most 1 with the inline engine"),
         ({"replay.min_steps": "4000000"}, "capacity_steps is 4000000: use 4000040 or more"),
         ({"replay.capacity_steps": "120", "replay.min_steps": "10"}, "use 160 or more"),
         (
