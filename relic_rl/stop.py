@@ -1,7 +1,10 @@
-"""Signals: each of `SIGNALS` asks a run to stop in order; a second one leaves at once.
+"""Signals ask a run to stop in order, `ORDERS` and `WARNINGS`; a second order leaves at once.
 
 Second means later than `SAME_REQUEST_SECONDS`: a service manager, a batch system or a closing
 terminal signals every process of a group, and a sweep or `make` among them passes its own on.
+
+A warning is no order: batch systems send it some time before the job's end, some of them more than
+once (the kernel SIGXCPU every second), and the SIGTERM that follows must not cut a checkpoint off.
 
 While a run is still being built or rebuilt there is nothing to put in order, and that may take
 minutes: then the first signal ends it, by `StoppedEarly` in the main thread.
@@ -15,9 +18,10 @@ from types import FrameType
 
 from relic_rl.machine import process
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+ORDERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 SAME_REQUEST_SECONDS = 1.0
-"""Two signals that are closer count as one; nobody means to leave at once so soon."""
+"""Two orders that are closer count as one; nobody means to leave at once so soon."""
 
 
 class StoppedEarly(KeyboardInterrupt):
@@ -29,14 +33,15 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
-        self._requested_at = 0.0
+        self._ordered_at: float | None = None
         self._nothing_to_lose = False
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
         """Takes the signals over for the block; not SIGHUP where it is ignored (`nohup`)."""
         hangs_on = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        heard = [number for number in SIGNALS if not (hangs_on and number == signal.SIGHUP)]
+        signals = (*ORDERS, *WARNINGS)
+        heard = [number for number in signals if not (hangs_on and number == signal.SIGHUP)]
         before = {number: signal.signal(number, self._handle) for number in heard}
         try:
             yield self
@@ -56,11 +61,14 @@ class StopRequest:
             self._nothing_to_lose = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self.requested and now - self._requested_at > SAME_REQUEST_SECONDS:
-            process.leave(128 + number)
+        if number in ORDERS:
+            now = time.monotonic()
+            if self._ordered_at is None:
+                self._ordered_at = now
+            elif now - self._ordered_at > SAME_REQUEST_SECONDS:
+                process.leave(128 + number)
         if self.requested:
             return
-        self.requested, self._requested_at = True, now
+        self.requested = True
         if self._nothing_to_lose:
             raise StoppedEarly

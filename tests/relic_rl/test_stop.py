@@ -50,7 +50,17 @@ def process() -> "Iterator[subprocess.Popen[str]]":
     process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGUSR1,  # Slurm's --signal, SGE's -notify
+        signal.SIGUSR2,  # submitit, LSF, SGE
+        signal.SIGXCPU,  # a limit of processor time
+    ],
+)
 def test_a_signal_lets_the_process_put_things_in_order(number: signal.Signals) -> None:
     process = start(0.1)
     process.send_signal(number)
@@ -78,6 +88,20 @@ def test_a_second_signal_leaves_at_once(process: "subprocess.Popen[str]") -> Non
     out, _ = process.communicate(timeout=20)
 
     assert (process.returncode, out) == (128 + signal.SIGTERM, "")
+
+
+@pytest.mark.parametrize("second", [signal.SIGXCPU, signal.SIGTERM])
+def test_what_follows_a_batch_systems_warning_does_not_cut_off_what_is_put_in_order(
+    process: "subprocess.Popen[str]", second: signal.Signals
+) -> None:
+    process.send_signal(signal.SIGXCPU)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asked\n"
+    time.sleep(SAME_REQUEST_SECONDS + 0.3)
+    process.send_signal(second)
+    out, _ = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (0, "in order\n")
 
 
 def test_under_nohup_a_closing_terminal_is_nothing_to_stop_for() -> None:
