@@ -26,6 +26,7 @@ from relic_rl.runtime.engines import ENGINES, Crew
 from relic_rl.runtime.player import Player
 from relic_rl.runtime.recorder import Recorder
 from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.stop import native_code
 
 
 def named_seed(seed: int, name: str) -> int:
@@ -202,9 +203,11 @@ def make_actor(
     lanes = config.actor.lanes_per_actor
     is_first = number == incarnation == 0
     env_seed = seed if is_first else named_seed(seed, f"{number} {incarnation}")
-    env = make_env(config, game, lanes=lanes, seed=env_seed, threads=threads)
+    with native_code():  # to load 256 emulators takes a minute
+        env = make_env(config, game, lanes=lanes, seed=env_seed, threads=threads)
+        frames = env.reset()
     agent = agent or make_agent(config, env, seed=seed, device=torch.device("cpu"))
-    first, frames = number * lanes, env.reset()
+    first = number * lanes
     player = Player(
         agent.policy(),
         frames,

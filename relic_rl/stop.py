@@ -7,7 +7,8 @@ A warning is no order: batch systems send it some time before the job's end, som
 once (the kernel SIGXCPU every second), and the SIGTERM that follows must not cut a checkpoint off.
 
 While a run is still being built or rebuilt there is nothing to put in order, and that may take
-minutes: then the first signal ends it, by `StoppedEarly` in the main thread.
+minutes: then the first signal ends it, by `StoppedEarly` in the main thread; or, in a long call of
+native code, which no handler can interrupt, by what the system does with a signal.
 """
 
 import signal
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, ClassVar
 
 from relic_rl.machine import process
 
@@ -31,34 +33,41 @@ class StoppedEarly(KeyboardInterrupt):
 class StopRequest:
     """Whether somebody asked the run to stop."""
 
+    _early: "ClassVar[StopRequest | None]" = None
+    """The one in whose block `nothing_to_lose` this process is."""
+
     def __init__(self) -> None:
         self.requested = False
         self._ordered_at: float | None = None
-        self._nothing_to_lose = False
+        self._before: dict[signal.Signals, Any] = {}
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
         """Takes the signals over for the block; not SIGHUP where it is ignored (`nohup`)."""
         hangs_on = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        signals = (*ORDERS, *WARNINGS)
-        heard = [number for number in signals if not (hangs_on and number == signal.SIGHUP)]
-        before = {number: signal.signal(number, self._handle) for number in heard}
+        for number in (*ORDERS, *WARNINGS):
+            if not (hangs_on and number == signal.SIGHUP):
+                self._before[number] = signal.signal(number, self._handle)
         try:
             yield self
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            while self._before:
+                signal.signal(*self._before.popitem())
 
     @contextmanager
     def nothing_to_lose(self) -> Iterator[None]:
         """In the block, which must be safe to leave anywhere, a signal raises `StoppedEarly`."""
-        self._nothing_to_lose = True
+        StopRequest._early = self
         try:
             if self.requested:
                 raise StoppedEarly
             yield
         finally:
-            self._nothing_to_lose = False
+            StopRequest._early = None
+
+    def _set_all(self, handler: Any) -> None:
+        for number in self._before:
+            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number in ORDERS:
@@ -70,5 +79,21 @@ class StopRequest:
         if self.requested:
             return
         self.requested = True
-        if self._nothing_to_lose:
+        if StopRequest._early is self:
             raise StoppedEarly
+
+
+@contextmanager
+def native_code() -> Iterator[None]:
+    """Around a long call of native code: a signal ends the process at once, where nothing is lost.
+
+    Changes nothing outside of `StopRequest.nothing_to_lose`.
+    """
+    early = StopRequest._early
+    if early is not None:
+        early._set_all(signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if early is not None:
+            early._set_all(early._handle)

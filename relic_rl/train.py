@@ -19,7 +19,7 @@ from relic_rl import config as configuration
 from relic_rl.analysis.pictures import PictureError, draw_run
 from relic_rl.analysis.runs import read_run
 from relic_rl.config import Config
-from relic_rl.console import Console
+from relic_rl.console import Console, counted
 from relic_rl.counters import Progress
 from relic_rl.errors import ResourceError
 from relic_rl.evaluation.evaluate import evaluate_agent
@@ -78,6 +78,7 @@ class Training:
             steps_per_update=config.learner.steps_per_update,
         )
         epsilons = build.make_epsilons(config)
+        console.say(f"starting {counted(config.actor.lanes, 'environment')}")
         self.engine = build.make_engine(
             config,
             game,
@@ -198,6 +199,7 @@ class Training:
 
     def evaluate(self, episodes: int, stop: StopRequest) -> Evaluation | None:
         """Plays full episodes with the acting policy; records the scores unless stopped."""
+        self.console.say(f"evaluating: {counted(episodes, 'episode')}")
         with self.stopwatch.time("evaluation"):
             scores = evaluate_agent(
                 self.agent, self.config, self.game, seed=self.seed, episodes=episodes, stop=stop

@@ -454,6 +454,30 @@ def test_signals_of_one_moment_are_one_request_and_leave_a_checkpoint(
     assert len(checkpoints(tmp_path / "run")) == 1
 
 
+def test_a_run_says_what_it_starts_and_ends_at_once_while_its_emulators_load(
+    tmp_path: Path,
+) -> None:
+    many = ("--actor.lanes", "160", "--env.threads", "1", "--run.threads", "1")
+    process = subprocess.Popen(
+        [*COMMAND, "train", "pong", "--preset", "smoke", "--run-dir", "run", *many],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while (line := process.stdout.readline()) != "starting 160 environments\n":
+        assert line
+    time.sleep(0.5)
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+
+    assert time.monotonic() - started < 3.0  # they take far longer to load
+    assert (process.returncode, out, err) == (-signal.SIGTERM, "", "")
+    assert (tmp_path / "run/config.toml").is_file()
+
+
 def test_the_smoke_preset_ends_by_itself_with_an_evaluation(
     tmp_path: Path,
 ) -> None:
