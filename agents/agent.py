@@ -4,35 +4,31 @@
     update   one optimizer step on a batch of sequences, for the learner
     state    everything that an exact resume needs
 
-Two ways to join (ReLIC leaves the first to us and states the second in appendix E.6):
-  shared    one encoder; loss = RL + weight x representation loss; one optimizer.
-  separate  a second encoder of the same shape, trained by the representation loss alone with an
-            optimizer of its own; its features enter the Q-network beside the first encoder's.
+The arm (`agents.representation.arm`) says what the representation loss is, the join
+(`agents.joins`) whose encoder it trains.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from agents.augmentation import random_shift_and_intensity
 from agents.centring import FrameCentring
 from agents.diagnostics import delta_q, effective_rank, error_quantiles, gradient_cosine
 from agents.interface import EnvShape, TrainingBatch, UpdateReport
 from agents.networks import (
-    ConvEncoder,
     RecurrentQNetwork,
     copied,
     load_parameters,
     move_towards,
+    stacks_at,
     stacks_from_frames,
 )
 from agents.options import LearnerOptions, NetworkOptions
 from agents.policy import Policy
 from agents.r2d2_loss import R2D2Loss, r2d2_loss
-from agents.representation.contrast_set import choose_contrast_set
-from agents.representation.objective import LOSS_ARMS, RepresentationLoss, RepresentationObjective
+from agents.representation.arm import RepresentationLoss, arm_class
 from agents.representation.options import RepresentationOptions
 from agents.sequence_values import SequenceValues
 
@@ -41,7 +37,7 @@ DIAGNOSED_STACKS = 256
 
 
 class R2D2Agent:
-    """Online and target Q-networks, representation objective, optimizers, counters.
+    """Online and target Q-networks, the representation arm, optimizers, counters.
 
     Args:
       env: that it acts in.
@@ -78,70 +74,33 @@ class R2D2Agent:
         self.average: nn.ModuleDict | None = None
         if learner.average_decay:
             self.average = copied(self._acting_modules()).requires_grad_(False)
-        apart = {
-            "separate_encoder": self.separate_encoder,
-            "objective": self.objective,
-            "average": self.average,
-        }
-        self._modules: dict[str, nn.Module] = {
+        parts = {
             "online": self.online,
             "target": self.target,
-            **{name: module for name, module in apart.items() if module is not None},
+            "separate_encoder": self.join.apart,
+            "objective": self.arm if self.arm.has_loss else None,
+            "average": self.average,
         }
-        self.optimizers = self._build_optimizers()
+        self._modules = {name: module for name, module in parts.items() if module is not None}
+        self.optimizers = self.join.optimizers(self.arm, learner, representation)
         if learner.compile_encoders:  # in place: names of parameters stay as they are
             for encoder in (*self.online.encoders, *self.target.encoders):
                 encoder.compile()
 
     def _build(self, env: EnvShape) -> None:
         network, options = self.network, self.representation
-        arm, separate = options.arm, options.encoder == "separate"
-        has_loss = arm in LOSS_ARMS
+        arm = arm_class(options.arm)
+        join = arm.joins[options.encoder]
         self.online = RecurrentQNetwork(
             env,
             network,
-            encoders=2 if separate and arm == "augmentation" else 1,
-            given_features=network.features if separate and has_loss else 0,
+            encoders=join.q_encoders,
+            given_features=network.features * join.gives_features,
         ).to(self.device)
         self.target = copied(self.online).requires_grad_(False)
-        self.separate_encoder: ConvEncoder | None = None
-        if separate and has_loss:
-            self.separate_encoder = ConvEncoder(env, network).to(self.device)
-        self.objective: RepresentationObjective | None = None
-        if has_loss:
-            objective = RepresentationObjective(options, self.represented_encoder)
-            self.objective = objective.to(self.device)
-
-    @property
-    def represented_encoder(self) -> ConvEncoder:
-        """f: the encoder that the representation loss trains."""
-        return self.separate_encoder if self.separate_encoder is not None else self.online.encoder
-
-    @property
-    def given_encoder(self) -> ConvEncoder | None:
-        """The encoder whose features the Q-network is given, in learning and in acting."""
-        if self.separate_encoder is None or self.objective is None:
-            return None
-        if self.representation.acting_encoder == "momentum":
-            return self.objective.momentum_encoder
-        return self.separate_encoder
-
-    def _build_optimizers(self) -> dict[str, torch.optim.Adam]:
-        def adam(
-            parameters: Iterable[nn.Parameter], rate: float, epsilon: float
-        ) -> torch.optim.Adam:
-            return torch.optim.Adam(list(parameters), lr=rate, eps=epsilon, fused=True)
-
-        rl, rep = self.learner, self.representation
-        heads = list(_trainable(self.objective)) if self.objective is not None else []
-        main = list(self.online.parameters())
-        if self.separate_encoder is None:
-            return {"main": adam([*main, *heads], rl.learning_rate, rl.adam_epsilon)}
-        apart = [*self.separate_encoder.parameters(), *heads]
-        return {
-            "main": adam(main, rl.learning_rate, rl.adam_epsilon),
-            "representation": adam(apart, rep.learning_rate, rep.adam_epsilon),
-        }
+        self.join = join(env, network, self.online)
+        self.arm = arm(options, self.learner, self.join.encoder).to(self.device)
+        self.given_encoder = self.join.given(self.arm, options)
 
     # --- acting ---------------------------------------------------------------------------------
 
@@ -174,10 +133,10 @@ class R2D2Agent:
 
     def update(self, batch: TrainingBatch) -> UpdateReport:
         """One optimizer step on the batch; skipped when loss or gradient is not finite."""
-        contrasted = self.contrast_stacks(batch)  # first: a GPU waits for the choice
-        stacks = self._pixels(batch)
+        # First: a GPU waits for the choice of the contrast set.
+        rep = self.arm.loss(self.join.encoder, batch, self.generator)
+        stacks = self._q_stacks(batch)
         rl = self.reinforcement_loss(batch, stacks)
-        rep = self.representation_loss(contrasted)
         metrics = {"rl_loss": rl.loss.detach()}
         if rep is not None:
             metrics |= {"representation_loss": rep.loss.detach(), **rep.metrics}
@@ -235,19 +194,11 @@ class R2D2Agent:
             priority_mix=self._priority_mix,
         )
 
-    def representation_loss(self, stacks: Tensor | None) -> RepresentationLoss | None:
-        """The arm's loss over `contrast_stacks`; None for arms without one."""
-        if self.objective is None or stacks is None:
-            return None
-        return self.objective.loss(self.represented_encoder, stacks, self.generator)
-
-    def _pixels(self, batch: TrainingBatch) -> Tensor:
-        """float32[L * B, S, H, W]: seen and cast once for all passes, augmented if so asked."""
+    def _q_stacks(self, batch: TrainingBatch) -> Tensor:
+        """float32[L * B, S, H, W]: seen, cast once for all passes, and what the arm makes of it."""
         frames = self.online.encoder.see(batch.frames)
         stacks = stacks_from_frames(frames, self.network.frame_stack)
-        if self.representation.arm == "augmentation":
-            return random_shift_and_intensity(stacks, generator=self.generator)
-        return stacks.float()
+        return self.arm.q_stacks(stacks, self.generator)
 
     def _values(self, batch: TrainingBatch, stacks: Tensor) -> SequenceValues:
         given = None
@@ -255,28 +206,6 @@ class R2D2Agent:
             with torch.no_grad():
                 given = self.given_encoder(stacks).unflatten(0, batch.actions.shape)
         return SequenceValues(batch, stacks.unflatten(0, batch.actions.shape), given, self.learner)
-
-    def contrast_stacks(self, batch: TrainingBatch) -> Tensor | None:
-        """The M stacks of the contrast set: of the trained rows, and the burn-in's if asked for.
-
-        None for arms without a loss.
-        """
-        if self.objective is None:
-            return None
-        burn_in, T = self.learner.burn_in_steps, self.learner.unroll_steps
-        first = 0 if self.representation.use_burn_in else burn_in
-        rows, lanes = choose_contrast_set(
-            batch.is_step[first : burn_in + T],
-            self.representation.stacks_per_sequence,
-            self.generator,
-        )
-        return self._stacks_at(batch, first + rows, lanes)
-
-    def _stacks_at(self, batch: TrainingBatch, rows: Tensor, lanes: Tensor) -> Tensor:
-        """uint8[M, S, H, W] of M places in the batch, channels-last."""
-        window = torch.arange(self.network.frame_stack, device=self.device)
-        stacks = batch.frames[rows[:, None] + window, lanes[:, None]]
-        return stacks.contiguous(memory_format=torch.channels_last)
 
     def _diagnostics(
         self, batch: TrainingBatch, stacks: Tensor, rl: R2D2Loss, rep: RepresentationLoss | None
@@ -286,7 +215,7 @@ class R2D2Agent:
         metrics["effective_rank"] = self._effective_rank(batch)
         # A compiled backward pass runs once: it gives its buffers away.
         can_repeat = not self.learner.compile_encoders
-        if rep is not None and self.separate_encoder is None and can_repeat:
+        if rep is not None and self.join.apart is None and can_repeat:
             shared = list(self.online.encoder.parameters())
             metrics["gradient_cosine"] = gradient_cosine(
                 torch.autograd.grad(rl.loss, shared, retain_graph=True),
@@ -302,8 +231,8 @@ class R2D2Agent:
         rows, lanes = batch.is_step[burn_in : burn_in + T].nonzero(as_tuple=True)
         spread = torch.linspace(0, len(rows) - 1, DIAGNOSED_STACKS, device=self.device)
         chosen = spread.long().unique()
-        stacks = self._stacks_at(batch, burn_in + rows[chosen], lanes[chosen])
-        return effective_rank(self.represented_encoder(stacks))
+        stacks = stacks_at(batch, burn_in + rows[chosen], lanes[chosen])
+        return effective_rank(self.join.encoder(stacks))
 
     @torch.no_grad()
     def _delta_q(self, batch: TrainingBatch, stacks: Tensor) -> Tensor:
@@ -322,11 +251,8 @@ class R2D2Agent:
             optimizer.zero_grad(set_to_none=True)
         if rep is None:
             rl.loss.backward()
-        elif self.separate_encoder is None:
-            (rl.loss + self.representation.weight * rep.loss).backward()
         else:
-            rl.loss.backward()
-            rep.loss.backward()
+            self.join.backward(rl.loss, rep.loss, self.representation.weight)
         clip = {
             "main": self.learner.clip_norm,
             "representation": self.representation.clip_norm,
@@ -342,8 +268,7 @@ class R2D2Agent:
         for optimizer in self.optimizers.values():
             optimizer.step()
         self.updates += 1
-        if self.objective is not None:
-            self.objective.update_momentum(self.represented_encoder)
+        self.arm.follow(self.join.encoder)
         if self.average is not None:
             self._update_average(self.average)
         self._update_target()
@@ -402,7 +327,3 @@ class R2D2Agent:
 
 def _without_parameters(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name != "params"}
-
-
-def _trainable(module: nn.Module) -> Iterable[nn.Parameter]:
-    return (p for p in module.parameters() if p.requires_grad)

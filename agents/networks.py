@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agents.centring import FrameCentring
-from agents.interface import EnvShape, RecurrentState
+from agents.interface import EnvShape, RecurrentState, TrainingBatch
 from agents.options import NetworkOptions
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -265,6 +265,20 @@ def stacks_from_frames(frames: Tensor, frame_stack: int) -> Tensor:
     for i in range(frame_stack):  # a copy each: torch.stack takes twice as long with floats
         stacked[..., i] = frames[i : i + rows]
     return stacked.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def stacks_at(batch: TrainingBatch, rows: Tensor, lanes: Tensor) -> Tensor:
+    """The stacks of M places of a batch, uint8[M, S, H, W], channels-last.
+
+    Args:
+      batch: of sequences.
+      rows: int64[M].
+      lanes: int64[M].
+    """
+    frame_stack = len(batch.frames) - len(batch.actions) + 1
+    window = torch.arange(frame_stack, device=rows.device)
+    stacks = batch.frames[rows[:, None] + window, lanes[:, None]]
+    return stacks.contiguous(memory_format=torch.channels_last)
 
 
 def copied(module: _Module) -> _Module:

@@ -1,4 +1,4 @@
-"""Representation losses, one per file: pure functions of embeddings, no encoders, no state.
+"""Representation arms, one a file: a pure loss of embeddings, and the class that feeds it.
 
 Everywhere M is the number of augmented frame stacks, F the features of an embedding; `online_v` is
 the online encoder's float[M, F] for view v, `target_v` the momentum encoder's. Row i of every

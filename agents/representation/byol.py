@@ -7,11 +7,17 @@ Source: Grill et al., "Bootstrap Your Own Latent", 2020, eq. 2 and sec. 3.3; Mit
 (ReLIC), 2021, app. E.6 for the heads in the Atari comparison (target momentum 0.99).
 """
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from agents.networks import ConvEncoder
+from agents.representation.arm import MomentumArm, RepresentationLoss, embedding_metrics
 from agents.representation.contrastive import check_embeddings, full_precision
+from agents.representation.options import RepresentationOptions
+from agents.sequences import SequenceOptions
 
 
 class ByolHeads(nn.Module):
@@ -84,3 +90,29 @@ def _perceptron(inputs: int, hidden_units: int, outputs: int) -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(hidden_units, outputs),
     )
+
+
+class Byol(MomentumArm):
+    """Predicts h's projection of the other view; projector and predictor are its heads."""
+
+    def __init__(
+        self, options: RepresentationOptions, sequence: SequenceOptions, encoder: ConvEncoder
+    ) -> None:
+        super().__init__(options, sequence, encoder)
+        self.heads = ByolHeads(encoder.features)
+        self.momentum_heads = copy.deepcopy(self.heads).requires_grad_(False)
+
+    def loss_of(
+        self, online_1: Tensor, online_2: Tensor, target_1: Tensor, target_2: Tensor
+    ) -> RepresentationLoss:
+        """The loss, which compares directions, and so do its metrics."""
+        with torch.no_grad():
+            projection_1 = self.momentum_heads.projector(target_1)
+            projection_2 = self.momentum_heads.projector(target_2)
+        loss = byol_loss(self.heads(online_1), self.heads(online_2), projection_1, projection_2)
+        metrics = embedding_metrics((online_1, target_2), (online_2, target_1), normalize=True)
+        return RepresentationLoss(loss, metrics)
+
+    def followers(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Pairs of the two heads."""
+        return [(self.momentum_heads, self.heads)]

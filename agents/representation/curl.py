@@ -20,14 +20,18 @@ points; E.6 does not say which of them ReLIC's comparison kept:
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from agents.networks import ConvEncoder
+from agents.representation.arm import MomentumArm, RepresentationLoss, embedding_metrics
 from agents.representation.contrastive import (
     check_embeddings,
     full_precision,
     instance_cross_entropy,
     similarities,
 )
+from agents.representation.options import RepresentationOptions
+from agents.sequences import SequenceOptions
 
 
 def curl_loss(online_1: Tensor, target_2: Tensor, critic_weight: Tensor) -> Tensor:
@@ -53,3 +57,27 @@ def curl_loss(online_1: Tensor, target_2: Tensor, critic_weight: Tensor) -> Tens
         embedded_keys = F.linear(keys, critic_weight.to(keys.dtype))
     logits = similarities(online_1, embedded_keys)
     return instance_cross_entropy(F.log_softmax(logits, dim=-1))
+
+
+class Curl(MomentumArm):
+    """One direction: the anchor, view 1, through f, the positive, view 2, through h."""
+
+    def __init__(
+        self, options: RepresentationOptions, sequence: SequenceOptions, encoder: ConvEncoder
+    ) -> None:
+        super().__init__(options, sequence, encoder)
+        self.critic = nn.Linear(encoder.features, encoder.features, bias=False)
+
+    def compare(self, encoder: ConvEncoder, view_1: Tensor, view_2: Tensor) -> RepresentationLoss:
+        """View 1 through f alone, view 2 through h alone."""
+        online = encoder(view_1)
+        with torch.no_grad():
+            target = self.momentum_encoder(view_2)
+        return self.loss_of_pair(online, target)
+
+    def loss_of_pair(self, online: Tensor, target: Tensor) -> RepresentationLoss:
+        """The loss of embeddings float[M, F]."""
+        loss = curl_loss(online, target, self.critic.weight)
+        embedded = target @ self.critic.weight.detach().T
+        metrics = embedding_metrics((online, embedded), normalize=False)  # plain products
+        return RepresentationLoss(loss, {"contrastive_loss": loss.detach(), **metrics})

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents.bounds import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from agents.representation.arms import ArmName
 
-Arm = Literal["relic", "simclr", "curl", "byol", "augmentation", "none"]
 KlDirection = Literal["forward", "reverse", "symmetric"]
 """forward: KL(p12 || p21); reverse: KL(p21 || p12); symmetric: the mean of both."""
 
@@ -25,7 +25,7 @@ applies to the first and second argument of each of the two terms.
 class RepresentationOptions:
     """The representation loss and how it joins the RL loss."""
 
-    arm: Arm = "relic"
+    arm: ArmName = "relic"
     """Arm of the paper's table 4, or `none`. [ReLIC table 4]"""
     encoder: Literal["shared", "separate"] = "shared"
     """One jointly trained encoder, or a second one of its own. [separate: ReLIC E.6]"""

@@ -19,6 +19,7 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from agents.representation.arm import MomentumArm, RepresentationLoss, embedding_metrics
 from agents.representation.contrastive import instance_cross_entropy, two_view_log_probabilities
 from agents.representation.options import KlDirection, KlStopGradient
 
@@ -99,3 +100,30 @@ def _check_options(alpha: float, kl_direction: str, kl_stop_gradient: str) -> No
         raise ValueError(
             f"kl_stop_gradient is {kl_stop_gradient!r}, must be one of {_STOP_GRADIENTS}"
         )
+
+
+class Relic(MomentumArm):
+    """The paper's arm."""
+
+    def loss_of(
+        self, online_1: Tensor, online_2: Tensor, target_1: Tensor, target_2: Tensor
+    ) -> RepresentationLoss:
+        """The ReLIC loss by the arm's options."""
+        o = self.options
+        relic = relic_loss(
+            online_1,
+            online_2,
+            target_1,
+            target_2,
+            temperature=o.temperature,
+            alpha=o.alpha,
+            normalize=o.normalize,
+            kl_direction=o.kl_direction,
+            kl_stop_gradient=o.kl_stop_gradient,
+        )
+        metrics = embedding_metrics(
+            (online_1, target_2), (online_2, target_1), normalize=o.normalize
+        )
+        metrics["contrastive_loss"] = relic.contrastive.detach()
+        metrics["invariance_loss"] = relic.invariance.detach()
+        return RepresentationLoss(relic.loss, metrics)

@@ -11,6 +11,7 @@ other-view negatives (M - 1, not 2 M - 2).
 
 from torch import Tensor
 
+from agents.representation.arm import MomentumArm, RepresentationLoss, embedding_metrics
 from agents.representation.contrastive import (
     instance_cross_entropy,
     two_view_log_probabilities,
@@ -43,3 +44,25 @@ def simclr_loss(
         online_1, online_2, target_1, target_2, temperature=temperature, normalize=normalize
     )
     return instance_cross_entropy(log_p12) + instance_cross_entropy(log_p21)
+
+
+class SimClr(MomentumArm):
+    """ReLIC's arm without its regulariser."""
+
+    def loss_of(
+        self, online_1: Tensor, online_2: Tensor, target_1: Tensor, target_2: Tensor
+    ) -> RepresentationLoss:
+        """The loss by the arm's options."""
+        o = self.options
+        loss = simclr_loss(
+            online_1,
+            online_2,
+            target_1,
+            target_2,
+            temperature=o.temperature,
+            normalize=o.normalize,
+        )
+        metrics = embedding_metrics(
+            (online_1, target_2), (online_2, target_1), normalize=o.normalize
+        )
+        return RepresentationLoss(loss, {"contrastive_loss": loss.detach(), **metrics})

@@ -75,7 +75,7 @@ def test_acting_and_learning_use_the_encoder_that_the_option_names_and_no_other(
 ) -> None:
     agent = make_agent(arm="relic", encoder="separate", acting_encoder=acting_encoder)
     batch = make_batch()
-    encoders = {"online": agent.separate_encoder, "momentum": agent.objective.momentum_encoder}
+    encoders = {"online": agent.join.apart, "momentum": agent.arm.momentum_encoder}
     used = encoders.pop(acting_encoder)
     (other,) = encoders.values()
 

@@ -51,7 +51,7 @@ def test_every_arm_builds_and_learns_on_either_encoder(
 ) -> None:
     agent, batch = make_agent(arm=arm, encoder=encoder), make_batch()
     before = copy.deepcopy(agent.online.state_dict())
-    represented = copy.deepcopy(agent.represented_encoder.state_dict())
+    represented = copy.deepcopy(agent.join.encoder.state_dict())
 
     reports = [agent.update(batch) for _ in range(2)]
 
@@ -59,11 +59,11 @@ def test_every_arm_builds_and_learns_on_either_encoder(
     assert agent.updates == 2
     assert all(torch.isfinite(value) for value in reports[1].metrics.values())
     assert ("representation_loss" in reports[1].metrics) == (arm in LOSS_ARMS)
-    assert (agent.separate_encoder is not None) == (encoder == "separate" and arm in LOSS_ARMS)
-    assert len(agent.optimizers) == (2 if agent.separate_encoder is not None else 1)
+    assert (agent.join.apart is not None) == (encoder == "separate" and arm in LOSS_ARMS)
+    assert len(agent.optimizers) == (2 if agent.join.apart is not None else 1)
     after = agent.online.state_dict()
     assert not any(torch.equal(before[name], after[name]) for name in before)
-    after = agent.represented_encoder.state_dict()
+    after = agent.join.encoder.state_dict()
     assert not any(torch.equal(represented[name], after[name]) for name in represented)
 
 
@@ -108,12 +108,12 @@ def test_both_losses_reach_the_shared_encoder(make_agent: Any, make_batch: Any, 
     agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
     of_reinforcement = gradient_size(agent.online.encoder)
     agent.online.zero_grad()
-    agent.representation_loss(agent.contrast_stacks(batch)).loss.backward()
+    agent.arm.loss(agent.join.encoder, batch, agent.generator).loss.backward()
 
     assert of_reinforcement > 0
     assert gradient_size(agent.online.encoder) > 0
     assert gradient_size(agent.online.core) == gradient_size(agent.online.head) == 0
-    assert gradient_size(agent.objective.momentum_encoder) == 0
+    assert gradient_size(agent.arm.momentum_encoder) == 0
 
 
 @pytest.mark.parametrize("arm", LOSS_ARMS)
@@ -125,16 +125,16 @@ def test_with_a_separate_encoder_each_loss_keeps_to_its_own(
     batch = make_batch()
 
     agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
-    into_separate = gradient_size(agent.separate_encoder) + gradient_size(agent.objective)
+    into_separate = gradient_size(agent.join.apart) + gradient_size(agent.arm)
     into_online = gradient_size(agent.online)
     agent.online.zero_grad()
-    agent.representation_loss(agent.contrast_stacks(batch)).loss.backward()
+    agent.arm.loss(agent.join.encoder, batch, agent.generator).loss.backward()
 
     assert into_separate == 0
     assert into_online > 0
     assert gradient_size(agent.online) == 0
-    assert gradient_size(agent.separate_encoder) > 0
-    assert gradient_size(agent.objective.momentum_encoder) == 0
+    assert gradient_size(agent.join.apart) > 0
+    assert gradient_size(agent.arm.momentum_encoder) == 0
 
 
 def test_each_optimizer_has_its_own_settings_and_parameters(make_agent: Any) -> None:
@@ -149,7 +149,7 @@ def test_each_optimizer_has_its_own_settings_and_parameters(make_agent: Any) -> 
         id(p) for p in agent.online.parameters()
     }
     assert {id(p) for p in apart.param_groups[0]["params"]} == {
-        id(p) for p in (*agent.separate_encoder.parameters(), agent.objective.critic.weight)
+        id(p) for p in (*agent.join.apart.parameters(), agent.arm.critic.weight)
     }
 
 
@@ -286,8 +286,8 @@ def test_the_momentum_encoder_follows_the_updated_one(
     make_agent: Any, make_batch: Any, encoder: str
 ) -> None:
     agent, batch = make_agent(arm="byol", encoder=encoder, momentum=0.9), make_batch()
-    pairs = [(agent.objective.momentum_encoder, agent.represented_encoder)]
-    pairs += [(agent.objective.momentum_heads, agent.objective.heads)]
+    pairs = [(agent.arm.momentum_encoder, agent.join.encoder)]
+    pairs += [(agent.arm.momentum_heads, agent.arm.heads)]
     before = [copy.deepcopy(momentum) for momentum, _ in pairs]
 
     agent.update(batch)
@@ -303,8 +303,8 @@ def test_the_momentum_encoder_starts_as_a_copy(make_agent: Any) -> None:
     for encoder in JOINS:
         agent = make_agent(arm="relic", encoder=encoder)
         assert same(
-            dict(agent.objective.momentum_encoder.state_dict()),
-            dict(agent.represented_encoder.state_dict()),
+            dict(agent.arm.momentum_encoder.state_dict()),
+            dict(agent.join.encoder.state_dict()),
         )
 
 

@@ -20,16 +20,14 @@ def test_the_contrast_set_holds_stacks_of_steps_and_of_the_burn_in_only_when_ask
 ) -> None:
     agent = make_agent(arm="relic", stacks_per_sequence=100, use_burn_in=use_burn_in)
     batch = make_batch()
-    seen: list[Tensor] = []
-    agent.objective.loss = lambda encoder, stacks, generator: seen.append(stacks)
 
-    agent.representation_loss(agent.contrast_stacks(batch))
+    seen = agent.arm.contrast_set(batch, agent.generator)
 
     usable = batch.is_step[: BURN_IN + UNROLL].clone()
     usable[:BURN_IN] &= use_burn_in
     expected = stacks(batch).unflatten(0, batch.actions.shape)[: BURN_IN + UNROLL][usable]
-    assert seen[0].is_contiguous(memory_format=torch.channels_last)
-    assert sorted(seen[0].flatten(1).tolist()) == sorted(expected.flatten(1).tolist())
+    assert seen.is_contiguous(memory_format=torch.channels_last)
+    assert sorted(seen.flatten(1).tolist()) == sorted(expected.flatten(1).tolist())
 
 
 def test_the_diagnosed_cosine_is_that_of_separately_computed_gradients(
@@ -40,7 +38,7 @@ def test_the_diagnosed_cosine_is_that_of_separately_computed_gradients(
     gradients = []
     for loss in (
         twin.reinforcement_loss(batch, stacks(batch)),
-        twin.representation_loss(twin.contrast_stacks(batch)),
+        twin.arm.loss(twin.join.encoder, batch, twin.generator),
     ):
         twin.online.zero_grad()
         loss.loss.backward()

@@ -27,7 +27,7 @@ def doubled(batch: TrainingBatch) -> TrainingBatch:
 
 
 def in_double(agent: Any) -> Any:
-    for module in (agent.online, agent.target, agent.separate_encoder, agent.objective):
+    for module in (agent.online, agent.target, agent.join.apart, agent.arm):
         if module is not None:
             module.double()
     return agent

@@ -31,9 +31,9 @@ def test_the_acting_encoder_is_the_one_that_the_configuration_names() -> None:
     momentum = make_agent(encoder="separate", acting_encoder="momentum")
     shared = make_agent(encoder="shared")
 
-    assert online.given_encoder is online.separate_encoder is not None
-    assert momentum.objective is not None
-    assert momentum.given_encoder is momentum.objective.momentum_encoder
+    assert online.given_encoder is online.join.apart is not None
+    assert momentum.arm is not None
+    assert momentum.given_encoder is momentum.arm.momentum_encoder
     assert shared.given_encoder is None
 
 

@@ -32,8 +32,8 @@ def test_the_paper_preset_makes_three_updates_at_full_size_within_24_gib() -> No
         for segment in actor.step().segments:
             replay.insert(segment)
     actor.close()
-    assert agent.separate_encoder is not None
-    before = agent.separate_encoder.projection.weight.detach().clone()
+    assert agent.join.apart is not None
+    before = agent.join.apart.projection.weight.detach().clone()
 
     learner = Learner(
         agent=agent,
@@ -51,5 +51,5 @@ def test_the_paper_preset_makes_three_updates_at_full_size_within_24_gib() -> No
     assert (env.actions, env.frame_height, env.frame_width) == (18, 84, 84)
     assert agent.updates == 3
     assert all(torch.isfinite(v) for update in updates for v in update.metrics.values())
-    assert not torch.equal(before, agent.separate_encoder.projection.weight)
+    assert not torch.equal(before, agent.join.apart.projection.weight)
     assert resident_bytes < MAX_RESIDENT_BYTES

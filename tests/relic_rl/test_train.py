@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.representation.objective import LOSS_ARMS
+from agents.representation.arm import arm_class
 from relic_rl import train
 from relic_rl.config import preset_paths, resolve
 from relic_rl.console import Console
@@ -570,7 +570,7 @@ def test_every_arm_trains_with_either_encoder(
     rows = run.metrics()
     assert training.progress.updates >= 5
     assert all(math.isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
-    assert ("representation_loss" in rows[-1]) == (arm in LOSS_ARMS)
+    assert ("representation_loss" in rows[-1]) == arm_class(arm).has_loss
     model = training.agent.model_state()
     assert model.keys() == initial.keys()
     for name, part in model.items():
@@ -628,7 +628,7 @@ def test_the_paper_preset_builds(runner: Callable[..., Runner]) -> None:
 
     parameters = sum(p.numel() for p in training.agent.online.parameters())
     assert training.config.actor.lanes == 256
-    assert training.agent.separate_encoder is not None
+    assert training.agent.join.apart is not None
     assert parameters > 3_000_000
 
 

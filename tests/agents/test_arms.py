@@ -1,4 +1,4 @@
-"""The objective's metrics, and which of its options an arm takes."""
+"""The arms: what each compares, its metrics, and which of the options it takes."""
 
 from typing import Any
 
@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from agents.augmentation import random_shift_and_intensity
+from agents.representation.arm import Arm, RepresentationLoss, arm_class
+from agents.representation.arms import ARMS
 from agents.representation.byol import byol_loss
 from agents.representation.curl import curl_loss
-from agents.representation.objective import RepresentationLoss
 from agents.representation.relic import relic_loss
 from agents.representation.simclr import simclr_loss
 
@@ -20,19 +21,20 @@ def accuracy(loss: RepresentationLoss) -> float:
     return loss.metrics["contrastive_accuracy"].item()
 
 
-def by_hand(objective: Any, f: Any, views: list[torch.Tensor]) -> torch.Tensor:
+def by_hand(agent: Any, views: list[torch.Tensor]) -> torch.Tensor:
     """The arm's loss of two views, each through f and h by itself."""
-    h, o = objective.momentum_encoder, objective.options
-    f_1, f_2 = map(f, views)
-    h_1, h_2 = map(h, views)
-    if objective.arm == "curl":
-        return curl_loss(f_1, h_2, objective.critic.weight)
-    if objective.arm == "byol":
-        project = objective.momentum_heads.projector
-        return byol_loss(objective.heads(f_1), objective.heads(f_2), project(h_1), project(h_2))
+    arm, o = agent.arm, agent.representation
+    f_1, f_2 = map(agent.join.encoder, views)
+    h_1, h_2 = map(arm.momentum_encoder, views)
     shared = {"temperature": o.temperature, "normalize": o.normalize}
-    if objective.arm == "simclr":
-        return simclr_loss(f_1, f_2, h_1, h_2, **shared)
+    match o.arm:
+        case "curl":
+            return curl_loss(f_1, h_2, arm.critic.weight)
+        case "byol":
+            project = arm.momentum_heads.projector
+            return byol_loss(arm.heads(f_1), arm.heads(f_2), project(h_1), project(h_2))
+        case "simclr":
+            return simclr_loss(f_1, f_2, h_1, h_2, **shared)
     return relic_loss(
         *(f_1, f_2, h_1, h_2),
         **shared,
@@ -42,40 +44,42 @@ def by_hand(objective: Any, f: Any, views: list[torch.Tensor]) -> torch.Tensor:
     ).loss
 
 
+@pytest.mark.parametrize("centred_input", [False, True])
 @pytest.mark.parametrize("arm", ["relic", "simclr", "curl", "byol"])
 def test_the_loss_compares_two_augmentations_of_the_same_stacks_through_f_and_h(
-    make_agent: Any, make_batch: Any, arm: str
+    make_agent: Any, make_batch: Any, arm: str, centred_input: bool
 ) -> None:
-    agent = make_agent(arm=arm)
-    objective, f = agent.objective, agent.represented_encoder
-    stacks = agent.contrast_stacks(make_batch())
+    agent, batch = make_agent(arm=arm, centred_input=centred_input), make_batch()
+    if centred_input:
+        agent.centre_input(batch.frames.flatten(0, 1))
     with torch.no_grad():  # h, and its heads, are others than f and its
-        for name, parameter in objective.named_parameters():
+        for name, parameter in agent.arm.named_parameters():
             if name.startswith("momentum"):
                 parameter += 0.3 * parameter.std() * torch.randn_like(parameter)
     generator, same = (torch.Generator() for _ in range(2))
     generator.manual_seed(7)
     same.manual_seed(7)
+    stacks = agent.join.encoder.see(agent.arm.contrast_set(batch, same))  # centred, then augmented
     one, other = (random_shift_and_intensity(stacks, generator=same) for _ in range(2))
 
-    loss = objective.loss(f, stacks, generator).loss
+    loss = agent.arm.loss(agent.join.encoder, batch, generator).loss
 
-    torch.testing.assert_close(loss, by_hand(objective, f, [one, other]))
+    torch.testing.assert_close(loss, by_hand(agent, [one, other]))
     plain = stacks.float()
     for wrong in ([plain, plain], [one, one], [other, one] if arm == "curl" else [other, other]):
-        assert not torch.allclose(loss, by_hand(objective, f, wrong))
+        assert not torch.allclose(loss, by_hand(agent, wrong))
 
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_curls_accuracy_is_that_of_its_own_logits_which_are_plain_products(
     make_agent: Any, normalize: bool
 ) -> None:
-    objective = make_agent(arm="curl", features=2, normalize=normalize).objective
+    arm = make_agent(arm="curl", features=2, normalize=normalize).arm
     logits = torch.tensor([[1.0, 10.0], [10.0, 200.0]])  # with W the identity
 
     with torch.no_grad():
-        objective.critic.weight.copy_(torch.eye(2))
-    loss = objective._curl(EMBEDDINGS, EMBEDDINGS)
+        arm.critic.weight.copy_(torch.eye(2))
+    loss = arm.loss_of_pair(EMBEDDINGS, EMBEDDINGS)
 
     assert loss.loss.item() == pytest.approx(-logits.log_softmax(-1).diagonal().mean().item())
     assert accuracy(loss) == 0.5
@@ -85,9 +89,9 @@ def test_curls_accuracy_is_that_of_its_own_logits_which_are_plain_products(
 def test_byols_accuracy_compares_directions_as_its_loss_does(
     make_agent: Any, normalize: bool
 ) -> None:
-    objective = make_agent(arm="byol", features=2, normalize=normalize).objective
+    arm = make_agent(arm="byol", features=2, normalize=normalize).arm
 
-    assert accuracy(objective._byol(*[EMBEDDINGS] * 4)) == 1.0
+    assert accuracy(arm.loss_of(*[EMBEDDINGS] * 4)) == 1.0
 
 
 @pytest.mark.parametrize(("normalize", "expected"), [(False, 0.5), (True, 1.0)])
@@ -95,9 +99,9 @@ def test_byols_accuracy_compares_directions_as_its_loss_does(
 def test_the_other_arms_accuracy_is_that_of_the_embeddings_they_compare(
     make_agent: Any, arm: str, normalize: bool, expected: float
 ) -> None:
-    objective = make_agent(arm=arm, features=2, normalize=normalize).objective
+    agent = make_agent(arm=arm, features=2, normalize=normalize)
 
-    assert accuracy(objective._contrast(*[EMBEDDINGS] * 4)) == expected
+    assert accuracy(agent.arm.loss_of(*[EMBEDDINGS] * 4)) == expected
 
 
 @pytest.mark.parametrize("change", [{"normalize": False}, {"temperature": 1.0}])
@@ -110,7 +114,7 @@ def test_normalize_and_temperature_are_of_relic_and_simclr_only(
     agents = [make_agent(arm=arm), make_agent(arm=arm, **change)]
 
     one, other = (
-        agent.representation_loss(agent.contrast_stacks(make_batch())) for agent in agents
+        agent.arm.loss(agent.join.encoder, make_batch(), agent.generator) for agent in agents
     )
 
     assert torch.equal(one.loss, other.loss) != takes_them
@@ -132,7 +136,7 @@ def test_an_arm_reports_the_parts_that_its_loss_has(
 ) -> None:
     agent = make_agent(arm=arm)
 
-    metrics = agent.representation_loss(agent.contrast_stacks(make_batch())).metrics
+    metrics = agent.arm.loss(agent.join.encoder, make_batch(), agent.generator).metrics
 
     assert metrics.keys() == {"contrastive_accuracy", "embedding_norm"} | parts
 
@@ -141,7 +145,7 @@ def contrasted(make_agent: Any, **options: Any) -> tuple[RepresentationLoss, tor
     """ReLIC's loss of four random views with these options, and its gradient by the first."""
     generator = torch.Generator().manual_seed(0)
     views = [torch.randn(6, 4, generator=generator).requires_grad_() for _ in range(4)]
-    loss = make_agent(arm="relic", features=4, **options).objective._contrast(*views)
+    loss = make_agent(arm="relic", features=4, **options).arm.loss_of(*views)
     (gradient,) = torch.autograd.grad(loss.loss, views[0])
     return loss, gradient
 
@@ -161,3 +165,14 @@ def test_the_kls_direction_and_what_is_held_constant_reach_the_loss(make_agent: 
     assert forward[0].metrics["invariance_loss"] != reverse[0].metrics["invariance_loss"]
     assert torch.equal(forward[0].loss, held[0].loss)
     assert not torch.allclose(forward[1], held[1])
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_every_name_stands_for_an_arm_that_says_whether_it_has_a_loss(
+    make_agent: Any, make_batch: Any, name: str
+) -> None:
+    agent = make_agent(arm=name)
+
+    assert issubclass(arm_class(name), Arm)
+    loss = agent.arm.loss(agent.join.encoder, make_batch(), agent.generator)
+    assert (loss is not None) == agent.arm.has_loss

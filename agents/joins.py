@@ -1,0 +1,136 @@
+"""How an encoder that a representation loss trains joins the Q-network.
+
+    shared    one encoder; loss = RL + weight x representation loss; one optimizer.
+    separate  a second encoder of the same shape, trained by the representation loss alone with an
+              optimizer of its own; its features enter the Q-network beside the first encoder's.
+
+Source: ReLIC (Mitrovic et al., 2021) leaves the first to us and states the second in appendix E.6.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from agents.interface import EnvShape
+from agents.networks import ConvEncoder, RecurrentQNetwork
+from agents.options import LearnerOptions, NetworkOptions
+from agents.representation.options import RepresentationOptions
+
+if TYPE_CHECKING:
+    from agents.representation.arm import Arm
+
+Optimizers = dict[str, torch.optim.Adam]
+
+
+class Join(Protocol):
+    """What an agent knows of it."""
+
+    q_encoders: ClassVar[int]
+    """Encoders that the Q-network has of its own."""
+    gives_features: ClassVar[bool]
+    """Whether it is given the features of another one."""
+    encoder: ConvEncoder
+    """f: the encoder that the representation loss trains."""
+
+    def __init__(self, env: EnvShape, network: NetworkOptions, online: RecurrentQNetwork) -> None:
+        """Builds what the Q-network does not have."""
+
+    @property
+    def apart(self) -> ConvEncoder | None:
+        """F where it is not the Q-network's."""
+
+    def given(self, arm: "Arm", options: RepresentationOptions) -> ConvEncoder | None:
+        """The encoder whose features the Q-network is given, in learning and in acting."""
+
+    def optimizers(
+        self, arm: "Arm", learner: LearnerOptions, options: RepresentationOptions
+    ) -> Optimizers:
+        """By name; all parameters that learn are in one of them."""
+
+    def backward(self, rl_loss: Tensor, representation_loss: Tensor, weight: float) -> None:
+        """Both losses' gradients into .grad."""
+
+
+class SharedEncoder:
+    """The Q-network's own encoder, trained by both losses."""
+
+    q_encoders: ClassVar[int] = 1
+    gives_features: ClassVar[bool] = False
+
+    def __init__(self, env: EnvShape, network: NetworkOptions, online: RecurrentQNetwork) -> None:
+        self._online = online
+        self.encoder = online.encoder
+
+    @property
+    def apart(self) -> None:
+        """It is the Q-network's."""
+
+    def given(self, arm: "Arm", options: RepresentationOptions) -> None:
+        """None."""
+
+    def optimizers(
+        self, arm: "Arm", learner: LearnerOptions, options: RepresentationOptions
+    ) -> Optimizers:
+        """One for all."""
+        parameters = (*self._online.parameters(), *trainable(arm))
+        return {"main": _adam(parameters, learner)}
+
+    def backward(self, rl_loss: Tensor, representation_loss: Tensor, weight: float) -> None:
+        """In one pass, of the weighted sum."""
+        (rl_loss + weight * representation_loss).backward()
+
+
+class TwoEncoders(SharedEncoder):
+    """Two encoders in the Q-network, both trained end to end: as large as with a separate one."""
+
+    q_encoders: ClassVar[int] = 2
+
+
+class SeparateEncoder:
+    """An encoder of its own, which gives the Q-network its features, or its momentum copy's."""
+
+    q_encoders: ClassVar[int] = 1
+    gives_features: ClassVar[bool] = True
+
+    def __init__(self, env: EnvShape, network: NetworkOptions, online: RecurrentQNetwork) -> None:
+        self._online = online
+        self.encoder = ConvEncoder(env, network).to(next(online.parameters()).device)
+
+    @property
+    def apart(self) -> ConvEncoder:
+        """F."""
+        return self.encoder
+
+    def given(self, arm: "Arm", options: RepresentationOptions) -> ConvEncoder:
+        """f, or h."""
+        momentum: ConvEncoder = arm.get_submodule("momentum_encoder")  # type: ignore[assignment]
+        return {"online": self.encoder, "momentum": momentum}[options.acting_encoder]
+
+    def optimizers(
+        self, arm: "Arm", learner: LearnerOptions, options: RepresentationOptions
+    ) -> Optimizers:
+        """One for each loss."""
+        return {
+            "main": _adam(self._online.parameters(), learner),
+            "representation": _adam((*self.encoder.parameters(), *trainable(arm)), options),
+        }
+
+    def backward(self, rl_loss: Tensor, representation_loss: Tensor, weight: float) -> None:
+        """Each into its own parameters; the weight is the shared encoder's."""
+        rl_loss.backward()
+        representation_loss.backward()
+
+
+def trainable(module: nn.Module) -> Iterable[nn.Parameter]:
+    """Its parameters that have a gradient."""
+    return (p for p in module.parameters() if p.requires_grad)
+
+
+def _adam(
+    parameters: Iterable[nn.Parameter], options: LearnerOptions | RepresentationOptions
+) -> torch.optim.Adam:
+    return torch.optim.Adam(
+        list(parameters), lr=options.learning_rate, eps=options.adam_epsilon, fused=True
+    )
