@@ -34,7 +34,7 @@ class NetworkOptions:
     centred_input: bool = False
     """The game's mean picture is taken off each frame: see `agents.centring`. [ours]"""
     layer_norm: bool = False
-    """Layers are normalized before each ReLU, in encoder and head. [ours; R2D2 does not]"""
+    """Fully connected layers are normalized before their ReLU. [ours; R2D2 does not]"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,24 +49,18 @@ def test_encoder_equals_a_plain_one_that_divides_pixels_by_255():
 
 def test_a_normalized_encoder_equals_one_written_out_in_float64():
     torch.manual_seed(0)
-    encoder = ConvEncoder(ENV, replace(OPTIONS, layer_norm=True)).double()
-    for norm in encoder.norms:  # or gain and bias could be forgotten
-        torch.nn.init.normal_(norm.weight)
-        torch.nn.init.normal_(norm.bias)
+    encoder = make_network(layer_norm=True).encoder.double()
+    torch.nn.init.normal_(encoder.norm.weight)  # or gain and bias could be forgotten
+    torch.nn.init.normal_(encoder.norm.bias)
     stacks = torch.randint(0, 256, (3, 4, 36, 36), dtype=torch.uint8)
 
-    def normalized(x, norm):
-        over = tuple(range(1, x.ndim))
-        mean = x.mean(over, keepdim=True)
-        deviation = ((x - mean) ** 2).mean(over, keepdim=True).add(1e-5).sqrt()
-        shape = (-1, *[1] * (x.ndim - 2))
-        return (x - mean) / deviation * norm.weight.reshape(shape) + norm.bias.reshape(shape)
-
     x = stacks.double() / 255.0
-    for layer, norm in zip(encoder.convolutions, encoder.norms, strict=False):
-        x = F.relu(normalized(F.conv2d(x, layer.weight, layer.bias, layer.stride), norm))
+    for layer in encoder.convolutions:
+        x = F.relu(F.conv2d(x, layer.weight, layer.bias, layer.stride))
     x = encoder.projection(x.permute(0, 2, 3, 1).flatten(1))
-    expected = F.relu(normalized(x, encoder.norms[3]))
+    mean = x.mean(1, keepdim=True)
+    deviation = ((x - mean) ** 2).mean(1, keepdim=True).add(1e-5).sqrt()
+    expected = F.relu((x - mean) / deviation * encoder.norm.weight + encoder.norm.bias)
 
     torch.testing.assert_close(encoder(stacks), expected, rtol=1e-9, atol=1e-11)
 
