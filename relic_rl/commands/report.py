@@ -3,12 +3,12 @@
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.commands import arguments
 from relic_rl.errors import UsageError
-from relic_rl.runtime.options import TrackingMode
+from relic_rl.records.tracking import TRACKERS, TrackerName
 
 
 def add_to(verbs: Any) -> None:
@@ -53,7 +53,7 @@ def add_to(verbs: Any) -> None:
     )
     parser.add_argument(
         "--track",
-        choices=get_args(TrackingMode),
+        choices=list(TRACKERS),
         help="Whether the report's files go to wandb, in the group of the sweep; by default off",
     )
 
@@ -65,7 +65,7 @@ def run(
     labels: Sequence[tuple[str, Path]] = (),
     against: Sequence[str] = DEFAULT_AGAINST,
     allow_mixed: bool = False,
-    track: TrackingMode = "off",
+    track: TrackerName = "off",
 ) -> None:
     """Writes the report."""
     from relic_rl.analysis.report import write_report

@@ -1,10 +1,10 @@
 """Film a run's agent at play, with its last checkpoint."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from relic_rl.commands import arguments
-from relic_rl.runtime.options import TrackingMode
+from relic_rl.records.tracking import TRACKERS, TrackerName
 
 
 def add_to(verbs: Any) -> None:
@@ -42,7 +42,7 @@ def add_to(verbs: Any) -> None:
     )
     parser.add_argument(
         "--track",
-        choices=get_args(TrackingMode),
+        choices=list(TRACKERS),
         help="Whether the film goes to the run's place in wandb; by default off",
     )
 
@@ -55,7 +55,7 @@ def run(
     episodes: int = 1,
     seed: int = 0,
     max_frames: int | None = None,
-    track: TrackingMode = "off",
+    track: TrackerName = "off",
 ) -> None:
     """Films."""
     from relic_rl.evaluation import watch

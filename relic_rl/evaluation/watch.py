@@ -28,9 +28,9 @@ from relic_rl.evaluation.evaluate import make_player
 from relic_rl.evaluation.overlay import Picture, Thought, draw, saliency
 from relic_rl.evaluation.trained import TrainedAgent, load_trained
 from relic_rl.records.identity import check_seed
+from relic_rl.records.tracking import TrackerName
 from relic_rl.records.uploads import upload_film
 from relic_rl.run_game import TOY_GAME
-from relic_rl.runtime.options import TrackingMode
 from relic_rl.runtime.player import Player
 from relic_rl.stop import StopRequest
 
@@ -55,7 +55,7 @@ def watch(
     episodes: int,
     seed: int,
     max_frames: int | None,
-    track: TrackingMode = "off",
+    track: TrackerName = "off",
 ) -> None:
     """Films a run's last checkpoint; a signal ends the film early, and it is still written.
 

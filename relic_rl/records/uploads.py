@@ -8,19 +8,18 @@ from pathlib import Path
 
 from relic_rl.errors import UserError
 from relic_rl.records.sweep_folder import SWEEP_FILE, names_of
-from relic_rl.records.tracking import make_tracker
-from relic_rl.runtime.options import TrackingMode
+from relic_rl.records.tracking import TrackerName, make_tracker
 
 _CLOSE_SECONDS = 120.0
 
 
-def upload_film(run_dir: Path, video: Path, mode: TrackingMode, tracker_id: str) -> None:
+def upload_film(run_dir: Path, video: Path, mode: TrackerName, tracker_id: str) -> None:
     """Gives a film to the tracked run that it is of, and says so."""
     name, sweep = names_of(run_dir)
     _upload(run_dir, [video], mode, name=name, group=sweep, job_type="train", run_id=tracker_id)
 
 
-def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: TrackingMode) -> None:
+def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: TrackerName) -> None:
     """Gives a report's files to a run of their own, and says so.
 
     Args:
@@ -42,7 +41,7 @@ def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: Tracking
 def _upload(
     folder: Path,
     files: Sequence[Path],
-    mode: TrackingMode,
+    mode: TrackerName,
     *,
     name: str,
     group: str | None,
@@ -63,5 +62,5 @@ def _upload(
         tracker.file(path)
     tracker.close()
     if tracker.mode == "off":
-        raise UserError(f"wandb took none of {len(files)} files: the warning above says why")
-    print(f"given to wandb, {tracker.mode}: {len(files)} files of {name!r}, run {tracker.id}")
+        raise UserError(f"no tracker took any of {len(files)} files: the warning above says why")
+    print(f"given to the tracker, {tracker.mode}: {len(files)} files of {name!r}, run {tracker.id}")

@@ -11,9 +11,8 @@ from agents.bounds import (
     PositiveInt,
 )
 from relic_rl.counters import Budget
+from relic_rl.records.tracking import TrackerName
 from relic_rl.runtime.engines import EngineName
-
-TrackingMode = Literal["off", "offline", "online"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class RunOptions:
     """Where the learner computes. [ours]"""
     threads: NonNegativeInt = 0
     """CPU threads of the learner; 0: as many as cores. [ours]"""
-    track: TrackingMode = "off"
+    track: TrackerName = "off"
     """Whether wandb mirrors the metrics. [ours]"""
     log_every_seconds: PositiveFloat = 10.0
     """Between status lines. [ours]"""

@@ -15,7 +15,7 @@ from wandb.proto import wandb_internal_pb2
 
 from relic_rl import cli
 from relic_rl.errors import UserError
-from relic_rl.records import tracking
+from relic_rl.records import tracking, wandb_tracker
 from relic_rl.records.tracking import make_tracker, without_secrets
 from relic_rl.records.uploads import upload_report
 
@@ -196,7 +196,7 @@ def test_a_run_keeps_its_id_and_other_runs_get_others(tmp_path):
 
 
 def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(tracking, "QUEUE_ITEMS", 10)
+    monkeypatch.setattr(wandb_tracker, "QUEUE_ITEMS", 10)
     tracker = make_tracker("offline", tmp_path, {}, name="x")  # importing wandb takes a while
 
     begun = time.perf_counter()
@@ -231,7 +231,9 @@ def test_where_nothing_can_be_written_the_tracker_is_off_with_one_warning(tmp_pa
         tracker.log({"env_frames": 4000})
         tracker.close()
 
-    (ours,) = [record for record in caplog.records if record.name == "relic_rl.records.tracking"]
+    (ours,) = [
+        record for record in caplog.records if record.name == "relic_rl.records.wandb_tracker"
+    ]
     assert "wandb is off" in ours.getMessage()
     assert tracker.mode == "off"
 
@@ -241,7 +243,7 @@ def test_files_that_wandb_does_not_take_are_an_error_and_not_called_given(tmp_pa
     page = tmp_path / "report.html"
     page.write_text("a report")
 
-    with pytest.raises(UserError, match="wandb took none of 1 files"):
+    with pytest.raises(UserError, match="no tracker took any of 1 files"):
         upload_report([tmp_path], [page], "offline")
 
     assert "given" not in capsys.readouterr().out
