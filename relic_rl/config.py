@@ -17,6 +17,7 @@ import pydantic
 import tomli_w
 
 from agents.options import LearnerOptions, NetworkOptions
+from agents.representation.arms import LEAST_STACKS
 from agents.representation.options import RepresentationOptions
 from envs.options import FRAME_SIDE_PIXELS, EnvOptions
 from relic_rl.errors import UsageError, nearest
@@ -49,7 +50,7 @@ class Config:
         Raises:
           UsageError: two parts' options do not fit together.
         """
-        learner, replay, representation = self.learner, self.replay, self.representation
+        learner, replay = self.learner, self.replay
         segment = learner.segment_steps
         frames = self.network.frame_stack + segment
         if self.network.frame_stack > 256 or frames > _SEGMENT_FRAMES:
@@ -69,10 +70,12 @@ class Config:
                 f"replay.capacity_steps is {replay.capacity_steps}: use {least} or more, or "
                 "learning would never start (a segment above replay.min_steps and above a sequence)"
             )
-        if representation.arm == "byol" and learner.batch_sequences < 2:
+        stacks = LEAST_STACKS.get(self.representation.arm, 1)
+        if learner.batch_sequences < stacks:
             raise UsageError(
-                "representation.arm byol needs 2 stacks or more in every batch, and a sequence "
-                "may hold a single one: use learner.batch_sequences of 2 or more"
+                f"representation.arm {self.representation.arm} needs {stacks} stacks or more in "
+                "every batch, and a sequence may hold a single one: use learner.batch_sequences of "
+                f"{stacks} or more"
             )
 
 

@@ -15,6 +15,8 @@ ARMS = {
     "none": "arm.Arm",
 }
 """The five of the paper's table 4, and plain R2D2: module in this folder, and class."""
+LEAST_STACKS = {"byol": 2}
+"""Stacks that an arm's loss needs, if more than one: batch normalization does."""
 
 if TYPE_CHECKING:
     ArmName = str
