@@ -254,8 +254,7 @@ class ReplayBuffer:
         is complete by the new one can be drawn; if the exponent is, the priorities are kept.
 
         Args:
-          state: of a buffer for the same segments. One of before the exponent was in it is taken
-            to be of this buffer's.
+          state: of a buffer for the same segments.
           segments: at least those that `state` names, in any order; others are skipped.
 
         Raises:
@@ -267,7 +266,7 @@ class ReplayBuffer:
             for segment in self._store.since(0):
                 self._check_fits(segment)
                 self._layout = _Layout.of(segment)
-            exponent = state.get("priority_exponent", self._options.priority_exponent)
+            exponent = float(state["priority_exponent"])
             stored = zip(state["slots"].tolist(), state["leaves"].tolist(), strict=True)
             leaves = np.array([self._restored_leaf(slot, leaf, exponent) for slot, leaf in stored])
             self._tree.set(state["slots"], leaves)

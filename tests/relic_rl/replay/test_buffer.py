@@ -506,17 +506,6 @@ def test_restoring_from_uniform_draws_begins_with_the_actors_priorities(make_epi
     assert leaves_by_name(restored) == leaves_by_name(straight)
 
 
-def test_a_state_that_does_not_say_its_exponent_has_the_buffers(make_episode, make_buffer):
-    original, restored = make_buffer(), make_buffer()
-    segments = fill(original, [make_episode(0, 40)])
-    state = original.state()
-    del state["priority_exponent"]
-
-    restored.load_state(state, segments)
-
-    assert restored.state()["leaves"].tobytes() == state["leaves"].tobytes()
-
-
 @pytest.mark.parametrize(("count", "taken"), [(1, [0]), (10, [0, 3, 6]), (1_000, range(7))])
 def test_frames_over_time_are_those_of_segments_spread_from_the_oldest_to_the_newest(
     make_episode, make_buffer, count, taken
