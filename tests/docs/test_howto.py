@@ -56,6 +56,9 @@ def follow(language: str, text: str, copy: Path) -> None:
         else:
             assert not path.exists(), f"{path} is there already"
             path.write_text(body, encoding="utf-8")
+        if path.suffix == ".py":  # it is to be copied: as tidy as the rest
+            for check in (["ruff", "check"], ["ruff", "format", "--check"]):
+                run(["python", "-m", *check, str(path)], copy)
 
 
 def patched(source: str, diff: str) -> str:
