@@ -4,4 +4,7 @@ Import from the modules themselves (`agents.returns`, `agents.representation.rel
 `agents.interface` first: it names the dimensions and the records that cross this border.
 """
 
+PROJECT = "relic-rl"
+"""Tells this package from others of its name: see `relic_rl`."""
+
 __all__: list[str] = []

@@ -4,4 +4,7 @@ Knows nothing of agents or learning, and imports numpy, gymnasium and ale-py onl
 Start with `envs.interface` (the contract), then `envs.atari`.
 """
 
+PROJECT = "relic-rl"
+"""Tells this package from others of its name: see `relic_rl`."""
+
 __all__ = ["atari", "episodes", "games", "interface", "protocol", "reference", "toy"]

@@ -15,14 +15,17 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import relic_rl
 from relic_rl.errors import UserError
 
 LOCAL = "local"
 OBJECT_STORE_BYTES = 200 << 20
 """Of a local Ray: a few versions of the parameters, and results on their way."""
 _ANSWER_SECONDS = 10.0
+_HOME = Path(relic_rl.__file__).parent.parent
 _STARTS = 3
 """Tries: Ray gives a node half a minute to start, which a busy machine may not have."""
 LOCAL_ENVIRONMENT = {
@@ -79,7 +82,9 @@ def join(address: str, *, cpus: int) -> Cluster:
         options |= {"include_dashboard": False}
     for patience in reversed(range(_STARTS if local else 1)):
         try:
-            with _own_sigterm():
+            # Workers import from the folder that it is called in: not from the caller's, where
+            # `agents` or `random` may be somebody else's.
+            with _own_sigterm(), contextlib.chdir(_HOME):
                 ray.init(**options)
             break
         except Exception as error:  # Ray raises that very class where a node is slow to start

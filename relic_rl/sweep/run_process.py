@@ -55,7 +55,8 @@ class RunProcess:
         with self.log.open("ab") as output:
             self._log_bytes = output.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "relic_rl.cli", *arguments],
+                # -P: modules of the caller's folder are not ours, whatever their names.
+                [sys.executable, "-P", "-m", "relic_rl.cli", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -116,6 +116,30 @@ def test_a_foreign_package_of_the_same_name_is_named_and_refused(
     assert str(tmp_path / stranger) in last
 
 
+@pytest.mark.parametrize("name", ["agents", "envs"])
+def test_a_package_that_another_distribution_overwrote_is_refused_with_its_name(
+    tmp_path: Path, name: str
+) -> None:
+    # As `pip install openai-agents` leaves an environment that has relic-rl.
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+        text = (ROOT / package / "__init__.py").read_text()
+        (tmp_path / package / "__init__.py").write_text(text)
+    (tmp_path / name / "__init__.py").write_text("from .agent import Agent\n")
+    metadata = tmp_path / "other_project-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Name: other-project\nVersion: 1.0\n")
+    (metadata / "RECORD").write_text(f"{name}/__init__.py,,\n")
+    result = python("import relic_rl", tmp_path, PYTHONPATH=str(tmp_path))
+
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(
+        f"ImportError: relic-rl's package '{name}' in {tmp_path} was overwritten"
+    )
+    assert "by other-project: uninstall that and install relic-rl again" in last
+
+
 def test_every_setting_is_read_by_some_part() -> None:
     code = "\n".join(path.read_text() for path in SOURCES)
     for section, kind in config.SECTIONS.items():

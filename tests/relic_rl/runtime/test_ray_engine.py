@@ -1,12 +1,14 @@
 """The ray engine on a local Ray, one session for all; long fault runs: test_ray_faults."""
 
 import contextlib
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -256,6 +258,18 @@ def test_without_the_extra_one_line_says_how_to_install_it(
     assert main(["sweep", f"{tmp_path}/s", "--backend", "ray", "--preset", "smoke"]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("relic-rl: Ray is not installed: `pip install ")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")
+def test_modules_of_the_callers_folder_are_not_the_actors(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    for stranger in ("agents/__init__.py", "random.py"):
+        (tmp_path / stranger).write_text("raise ImportError('a stranger')\n")
+    command = [sys.executable, "-P", "-m", "relic_rl.cli", "train", GAME, "--preset", "smoke"]
+    command += ["--engine", "ray", "--frames", "100", "--run-dir", "run", "--run.threads", "1"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_nothing_imports_ray_that_was_not_asked_to() -> None:

@@ -70,6 +70,20 @@ def broken_off(tmp_path: Path) -> Path:
     return run
 
 
+def test_modules_of_the_callers_folder_are_not_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("agents", "envs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('a stranger')\n")
+    (tmp_path / "random.py").write_text("raise ImportError('a stranger')\n")
+    monkeypatch.chdir(tmp_path)
+    process = start(Path("sweep"))
+
+    assert process.wait() == 0, said(process)
+    assert read_status(Path("sweep") / TOY.folder).finished
+
+
 def test_a_run_that_somebody_owns_is_left_to_its_owner(broken_off: Path, tmp_path: Path) -> None:
     owner = existing_run(broken_off)
     before = digest(broken_off)
