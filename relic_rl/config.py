@@ -28,6 +28,8 @@ from relic_rl.runtime.engines import ENGINES
 from relic_rl.runtime.options import ActorOptions, RunOptions
 
 _FLAG = "flag"
+RUN_KEYS = {"game", "seed", "preset"}
+"""What a run's config.toml holds beside its settings."""
 _SEGMENT_FRAMES = MAX_DECODED_BYTES // FRAME_SIDE_PIXELS**2
 
 
@@ -246,6 +248,8 @@ def _preset_values(preset: str) -> dict[str, _Given]:
             )
         path = shipped[preset]
     document = _read_toml(path, "preset")
+    if document.keys() >= RUN_KEYS:  # a run's own: what it adds to its settings is another run's
+        document = {name: value for name, value in document.items() if name not in RUN_KEYS}
     base = document.pop("base", None)
     found = {} if base is None else _preset_values(_base_name(base, preset))
     return found | _given(document, f"preset {preset}")

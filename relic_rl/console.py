@@ -43,7 +43,7 @@ class Console:
     ) -> None:
         self._budget = budget
         self._out = _Terminal(file=stream or sys.stdout, highlight=False)
-        self._is_terminal = self._out.is_terminal and not self._out.is_dumb_terminal
+        self._is_terminal = can_redraw(self._out)
         self._interval_seconds = _LIVE_SECONDS if self._is_terminal else plain_seconds
         self._next_status = 0.0
         self._live: Live | None = None
@@ -83,13 +83,19 @@ class Console:
         self._live = None
 
     def _head(self, row: Mapping[str, object]) -> str:
+        """Counters, that one of them beside its limit that the bar shows."""
         frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
+        of_frames = of_minutes = ""
+        if self._budget is not None:
+            if self._budget.is_led_by_minutes(frames or 0.0, minutes or 0.0):
+                of_minutes = f" of {duration(60 * self._budget.minutes)}"
+            else:
+                of_frames = f" of {count(self._budget.frames)}"
         parts = []
         if frames is not None:
-            of = f" of {count(self._budget.frames)}" if self._budget else ""
-            parts.append(f"{count(frames)}{of} frames")
+            parts.append(f"{count(frames)}{of_frames} frames")
         if minutes is not None:
-            parts.append(duration(60 * minutes))
+            parts.append(f"{duration(60 * minutes)}{of_minutes}")
         left = self._seconds_left(row)
         if left is not None:
             parts.append(f"{duration(left)} left")
@@ -126,6 +132,11 @@ class Console:
         panel.add_row(first)
         panel.add_row(Text("  ".join(parts), style="dim"))
         return panel
+
+
+def can_redraw(console: rich.console.Console) -> bool:
+    """Whether it writes to a screen; FORCE_COLOR makes a file no screen."""
+    return console.is_terminal and console.file.isatty() and not console.is_dumb_terminal
 
 
 def count(value: float) -> str:

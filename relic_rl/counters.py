@@ -20,8 +20,14 @@ class Budget:
 
     def fraction(self, frames: float, minutes: float) -> float:
         """How much of it is spent, at most 1."""
-        of_minutes = minutes / self.minutes if self.minutes else 0.0
-        return min(1.0, max(frames / self.frames, of_minutes))
+        return min(1.0, max(frames / self.frames, self._of_minutes(minutes)))
+
+    def is_led_by_minutes(self, frames: float, minutes: float) -> bool:
+        """Whether it is the minutes that `fraction` is of."""
+        return self.minutes > 0.0 and self._of_minutes(minutes) >= frames / self.frames
+
+    def _of_minutes(self, minutes: float) -> float:
+        return minutes / self.minutes if self.minutes else 0.0
 
     def seconds_left(self, frames: float, minutes: float, frames_per_second: float) -> float | None:
         """At the present speed; None where that is 0 and only frames are limited."""

@@ -6,7 +6,7 @@ A verb's function has the defaults of its arguments: what is not given is not pa
 import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
@@ -174,7 +174,7 @@ def whole_number(text: str) -> int:
         number = Decimal(text if scale == 1 else text[:-1]) * scale
         if number.adjusted() < _LONGEST_NUMBER_DIGITS and number == int(number):
             return int(number)
-    except (InvalidOperation, ValueError, OverflowError):
+    except (ArithmeticError, ValueError):
         pass
     raise argparse.ArgumentTypeError(f"is {text!r}, use a whole number such as 200, 10k or 1e6")
 

@@ -4,8 +4,8 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import psutil
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.table import Table
 from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.commands import arguments
+from relic_rl.commands.printing import print_json
 from relic_rl.errors import ResourceError, UserError
 from relic_rl.machine.capacity import available_bytes, cores
 
@@ -24,36 +25,62 @@ class UnfitMachineError(UserError):
     """Something that every run needs is missing."""
 
 
+class _Needs(NamedTuple):
+    """What runs of a preset need, and what of it is missing here."""
+
+    preset: str
+    engine: str
+    replay_bytes: int
+    memory_bytes: int
+    disk_bytes: int
+    problems: list[str]
+
+
 def add_to(verbs: Any) -> None:
     """Adds `relic-rl doctor`."""
     parser = arguments.add_verb(verbs, "doctor", run, usage="[flags]", doc=__doc__)
     arguments.add_preset(parser, otherwise="all shipped ones")
+    arguments.add_json(parser)
 
 
-def run(preset: str | None = None) -> None:
+def run(*, preset: str | None = None, as_json: bool = False) -> None:
     """Prints the machine and the presets' needs.
 
     Raises:
       UnfitMachineError: no run can work here.
       UsageError: no such preset.
     """
-    fits = [_needs(name) for name in ([preset] if preset else configuration.preset_paths())]
-    console = Console(highlight=False, soft_wrap=True)
-    machine = Table(title="this machine", title_justify="left", box=None, show_header=False)
-    for name, value in _machine():
-        machine.add_row(name, value)
-    console.print(machine)
-    needs = Table(title="presets", title_justify="left", box=None)
-    for column in ("preset", "replay when full", "memory in all", "engine", "fits here"):
-        needs.add_column(column)
-    for row in fits:
-        needs.add_row(*row)
-    console.print(needs)
-    missing = _missing_roms()
+    needs = [_needs(name) for name in ([preset] if preset else configuration.preset_paths())]
+    machine, missing = dict(_machine()), _missing_roms()
+    if as_json:
+        presets = [one._asdict() for one in needs]
+        print_json({"machine": machine, "presets": presets, "missing_roms": missing})
+    else:
+        _print(machine, needs)
     if missing:
         raise UnfitMachineError(
             f"{len(missing)} ROMs are missing, first {missing[0]}: reinstall ale-py"
         )
+
+
+def _print(machine: Mapping[str, str], needs: Sequence[_Needs]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(title="this machine", title_justify="left", box=None, show_header=False)
+    for name, value in machine.items():
+        table.add_row(name, value)
+    console.print(table)
+    table = Table(title="presets", title_justify="left", box=None)
+    for column in ("preset", "replay when full", "memory in all", "engine", "fits here"):
+        table.add_column(column)
+    for one in needs:
+        table.add_row(
+            one.preset,
+            f"{one.replay_bytes / GIB:.1f} GiB",
+            f"{one.memory_bytes / GIB:.1f} GiB",
+            one.engine,
+            "; ".join(one.problems) or "yes",
+        )
+    console.print(table)
 
 
 def _machine() -> Iterator[tuple[str, str]]:
@@ -85,27 +112,22 @@ def _machine() -> Iterator[tuple[str, str]]:
     yield "ROMs", f"{len(ATARI57) - len(_missing_roms())} of {len(ATARI57)}"
 
 
-def _needs(preset: str) -> tuple[str, str, str, str, str]:
+def _needs(preset: str) -> _Needs:
     from relic_rl.machine import devices
     from relic_rl.machine.resources import disk_bytes, memory_bytes, replay_bytes
 
     config = configuration.resolve(preset, {}).config
+    memory, disk = memory_bytes(config), disk_bytes(config)
     problems = []
-    if (needed := memory_bytes(config)) > available_bytes():
-        problems.append(f"needs {needed / GIB:.1f} GiB of memory")
-    if disk_bytes(config) > shutil.disk_usage(".").free:
-        problems.append(f"checkpoints need {disk_bytes(config) / GIB:.1f} GiB of disk")
+    if memory > available_bytes():
+        problems.append(f"needs {memory / GIB:.1f} GiB of memory")
+    if disk > shutil.disk_usage(".").free:
+        problems.append(f"checkpoints need {disk / GIB:.1f} GiB of disk")
     try:
         devices.learner_device(config)
     except ResourceError:
         problems.append("needs CUDA")
-    return (
-        preset,
-        f"{replay_bytes(config) / GIB:.1f} GiB",
-        f"{memory_bytes(config) / GIB:.1f} GiB",
-        config.run.engine,
-        "; ".join(problems) or "yes",
-    )
+    return _Needs(preset, config.run.engine, replay_bytes(config), memory, disk, problems)
 
 
 def _missing_roms() -> list[str]:

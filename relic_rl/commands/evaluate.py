@@ -1,13 +1,12 @@
 """Play full episodes with a run's last checkpoint."""
 
-import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from relic_rl.commands import arguments
-from relic_rl.commands.wording import against_human
+from relic_rl.commands.printing import against_human, print_json
 from relic_rl.console import counted
 from relic_rl.errors import UserError
 from relic_rl.records.identity import check_seed
@@ -60,7 +59,7 @@ def run(
         "protocol": config.env.protocol,
     }
     if as_json:
-        print(json.dumps(result))
+        print_json(result)
         return
     print(f"{game} after {env_frames:,} frames, protocol {config.env.protocol}")
     listed = ", ".join(f"{score:.0f}" for score in scores)

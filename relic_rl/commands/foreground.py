@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from relic_rl.commands.wording import against_human
+from relic_rl.commands.printing import against_human
 from relic_rl.config import Config
 from relic_rl.console import Console, counted
 from relic_rl.errors import UserError, command

@@ -44,6 +44,9 @@ def add_to(verbs: Any) -> None:
         help="Where to write; by default runs/GAME-PRESET-sSEED-TIME",
     )
     parser.add_argument(
+        "--name", metavar="NAME", help="Of the run, instead of PRESET in the folder's name"
+    )
+    parser.add_argument(
         "--lanes-per-actor",
         metavar="N",
         type=arguments.positive_number,
@@ -59,6 +62,7 @@ def run(
     preset: str | None = None,
     seed: int = 0,
     run_dir: Path | None = None,
+    name: str | None = None,
     lanes_per_actor: int | None = None,
 ) -> None:
     """Trains an agent from the start, in a new run folder."""
@@ -66,19 +70,21 @@ def run(
     from relic_rl.machine import devices
     from relic_rl.machine.resources import check_resources
 
-    name = game_name(game)
+    game = game_name(game)
+    if name is not None and (run_dir is not None or "/" in name):
+        raise UsageError(f"--name is {name!r}: give it without '/' and without --run-dir")
     settings = _with_lanes(settings, lanes_per_actor)
     resolved = configuration.resolve(devices.chosen_preset(preset), settings)
     check_seed(seed)
-    path = run_dir or run_folder.default_path(game_slug(name), resolved.preset, seed)
+    path = run_dir or run_folder.default_path(game_slug(game), resolved.preset, seed, name)
     check_resources(resolved.config, path)
     device = devices.learner_device(resolved.config)  # refused here, before the folder is taken
     with run_folder.new_run(path):
-        identity = RunIdentity(resolved.config, name, seed, resolved.preset)
+        identity = RunIdentity(resolved.config, game, seed, resolved.preset)
         metadata.write_metadata(
             path,
-            game=name,
-            rom_md5=game_rom_md5(name),
+            game=game,
+            rom_md5=game_rom_md5(game),
             seed=seed,
             protocol=PROTOCOLS[identity.config.env.protocol],
             action_set=identity.config.env.action_set,

@@ -37,7 +37,7 @@ def read_identity(run_dir: Path) -> RunIdentity:
     for key, kind in (("game", str), ("seed", int), ("preset", str)):
         if not isinstance(top.get(key), kind) or isinstance(top[key], bool):
             raise UsageError(f"{key} is {top.get(key)!r} in {path}, must be {_KINDS[kind]}")
-    if unknown := top.keys() - {"game", "seed", "preset"}:
+    if unknown := top.keys() - configuration.RUN_KEYS:
         raise UsageError(f"unknown key {min(unknown)!r} in {path}")
     check_seed(top["seed"], name=f"seed in {path}")
     return RunIdentity(config, game_name(top["game"]), top["seed"], top["preset"])

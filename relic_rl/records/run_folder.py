@@ -8,6 +8,7 @@ import re
 import time
 from pathlib import Path
 
+from relic_rl.errors import command
 from relic_rl.records.folders import FolderError, FolderLock, check_path, expect_no_link
 from relic_rl.records.metrics import FILES as TABLES
 
@@ -25,8 +26,8 @@ def new_run(path: Path) -> FolderLock:
     check_path(path, "run folder")
     if holds_run(path):
         raise FolderError(
-            f"{path} holds a run already: `relic-rl resume {path}` goes on with it, or give "
-            "another --run-dir"
+            f"{path} holds a run already: {command('resume', path)} continues it, or give another "
+            "--run-dir"
         )
     if lost := [name for name in TABLES if (path / name).exists()]:
         raise FolderError(f"{path} holds {' and '.join(lost)}: give another --run-dir")
@@ -65,8 +66,8 @@ def expect_run(path: Path) -> None:
         raise FolderError(f"cannot open run folder {path}: {error.strerror}") from error
 
 
-def default_path(game_slug: str, preset: str, seed: int) -> Path:
-    """`runs/pong-laptop-s0-20261123-004500`."""
+def default_path(game_slug: str, preset: str, seed: int, name: str | None = None) -> Path:
+    """`runs/pong-laptop-s0-20261123-004500`, or a name instead of the preset's."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     own = re.sub(r"[^A-Za-z0-9._-]", "-", Path(preset).stem)[:40]  # a file may be called anything
-    return Path("runs") / f"{game_slug}-{own}-s{seed}-{stamp}"
+    return Path("runs") / f"{game_slug}-{name or own}-s{seed}-{stamp}"

@@ -16,7 +16,7 @@ from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.console import Console, end_in_words
-from relic_rl.errors import UsageError, UserError
+from relic_rl.errors import UsageError, UserError, command
 from relic_rl.machine import devices
 from relic_rl.machine.capacity import available_bytes, cores
 from relic_rl.machine.resources import memory_bytes
@@ -156,8 +156,8 @@ def _expect_mine(path: Path, request: SweepRequest, runs: Sequence[PlannedRun]) 
         difference = SweepRequest.read(path).difference(request)
         if difference:
             raise UsageError(
-                f"{path} is another sweep: {difference}; `relic-rl sweep {path}` goes on with it, "
-                "or give another folder"
+                f"{path} is another sweep: {difference}; {command('sweep', path)} continues it, or "
+                "give another folder"
             )
         return
     for folder in (path, *(path / run.folder for run in runs)):

@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 
@@ -99,6 +100,41 @@ def test_time_left_is_that_of_the_nearer_end(budget, left):
     Console(stream=stream, budget=budget).status(ROW)
 
     assert f"  {left}  " in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("budget", "label", "fraction"),
+    [
+        (Budget(4_000_000), "1.00M of 4.00M frames  10m", " 25%"),
+        (Budget(4_000_000, minutes=90.0), "1.00M of 4.00M frames  10m", " 25%"),
+        (Budget(4_000_000, minutes=20.0), "1.00M frames  10m of 20m", " 50%"),
+        (Budget(200_000_000, minutes=1000.0), "1.00M frames  10m of 16h 40m", "  1%"),
+    ],
+)
+def test_the_limit_beside_the_bar_is_the_one_that_the_bar_shows(
+    a_terminal, budget, label, fraction
+):
+    console = Console(stream=a_terminal, budget=budget)
+
+    console.status(ROW)
+    console.close()
+
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", a_terminal.getvalue())
+    assert label in shown
+    assert fraction in shown
+
+
+def test_forced_colours_do_not_make_a_file_a_screen(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    stream = io.StringIO()
+    console = Console(stream=stream, budget=Budget(4_000_000), plain_seconds=3600)
+
+    for _ in range(100):
+        console.status(ROW)
+    console.close()
+
+    assert "\x1b" not in stream.getvalue()
+    assert len(stream.getvalue().splitlines()) == 1
 
 
 def test_without_an_end_no_time_is_promised():

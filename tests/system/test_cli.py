@@ -3,7 +3,10 @@ on a process of its own (signals, locks, the script itself) runs in one."""
 
 import csv
 import json
+import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +19,7 @@ import pytest
 from envs.games import ATARI57
 from relic_rl import __version__, cli
 from relic_rl.config import field_types
+from relic_rl.records.identity import read_identity
 
 COMMAND = [sys.executable, "-m", "relic_rl"]
 TOY = (
@@ -149,6 +153,12 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("report --out there --against relic r2d2 nothere", 2, ["before --against"]),
         ("doctor --preset smok", 2, ["smok", "'smoke'"]),
         ("games pong", 2, ["pong"]),
+        ("train pong --frames 1.5", 2, ["run.frames", "'1.5'"]),
+        ("train pong --batch_sequences 8", 2, ["use --learner.batch_sequences"]),
+        ("train pong --preset half_a_run.toml", 2, ["unknown section 'preset'"]),
+        ("train pong --name mine --run-dir mine", 2, ["--name", "without --run-dir"]),
+        ("train pong --name a/b", 2, ["--name is 'a/b'"]),
+        ("status nothere --watch --json", 2, ["give --watch or --json"]),
     ],
 )
 def test_a_mistake_gives_one_line_and_the_right_exit_status(
@@ -162,6 +172,7 @@ def test_a_mistake_gives_one_line_and_the_right_exit_status(
     (tmp_path / "unknown_section.toml").write_text("[lerner]\nlearning_rate = 1\n")
     (tmp_path / "listed_base.toml").write_text("base = ['laptop']\n")
     (tmp_path / "broken.toml").write_text("[learner\n")
+    (tmp_path / "half_a_run.toml").write_text("preset = 'smoke'\n[learner]\n")
     (tmp_path / "a_file").write_text("")
     (tmp_path / "runs").write_text("")  # what is no mistake cannot begin to train either
     before = digest(tmp_path)
@@ -268,6 +279,63 @@ def test_doctor_says_what_holds_the_cores_back(
     assert re.search(r"cores +1 usable of \d+ \(OMP_NUM_THREADS is 1\)", out)
 
 
+def test_config_games_and_doctor_print_one_json_object(
+    run_here: Callable[..., tuple[int, str, str]],
+) -> None:
+    found = {}
+    for verb in ("config", "games", "doctor"):
+        status, out, err = run_here(verb, "--json")
+        assert (status, err, out.count("\n")) == (0, "", 1)
+        found[verb] = json.loads(out)
+
+    assert found["config"]["settings"].keys() == field_types().keys()
+    assert found["config"]["settings"]["learner.n_steps"]["source"] == "R2D2 2.3"
+    assert [game["name"] for game in found["games"]["games"]] == list(ATARI57)
+    assert found["doctor"]["machine"]["ROMs"] == "57 of 57"
+    assert {one["preset"] for one in found["doctor"]["presets"]} >= {"laptop", "paper"}
+    assert all(one["memory_bytes"] > one["replay_bytes"] for one in found["doctor"]["presets"])
+
+
+def test_the_version_is_printed_by_the_module_as_by_the_script(tmp_path: Path) -> None:
+    result = relic_rl("--version", cwd=tmp_path)
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"relic-rl {__version__}\n", "")
+
+
+def test_help_needs_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom relic_rl import cli\n"
+        "try: cli.main(['train', '--help'])\n"
+        "except SystemExit: sys.exit('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert b"--replay.min_steps N" in result.stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_verbs_games_settings_and_their_choices(tmp_path: Path) -> None:
+    (tmp_path / "completion").write_text(
+        relic_rl("--print-completion", "bash", cwd=tmp_path).stdout
+    )
+    for words, expected in (
+        (["do"], "doctor"),
+        (["train", "po"], "pong"),
+        (["train", "pong", "--replay.mi"], "--replay.min_steps"),
+        (["train", "pong", "--representation.arm", "rel"], "relic"),
+    ):
+        typed = " ".join(("relic-rl", *words))
+        script = (
+            f"source completion; COMP_WORDS=({typed}); COMP_CWORD={len(words)}; "
+            "_shtab_relic_rl; echo ${COMPREPLY[@]}"
+        )
+        result = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert result.stdout.split() == [expected]
+
+
 @pytest.mark.parametrize("verb", ["", "train", "resume", "evaluate", "config", "games", "doctor"])
 def test_help_goes_to_stdout(run_here: Callable[..., tuple[int, str, str]], verb: str) -> None:
     status, out, err = run_here(*verb.split(), "--help")
@@ -333,6 +401,82 @@ def test_a_run_says_what_it_will_do_and_leaves_a_whole_folder(
         *("config.toml", "metadata.json", "metrics.jsonl", "episodes.csv", "evaluations.csv"),
         *("checkpoints", "segments", "log.txt", "lock"),
     }
+
+
+def test_a_name_takes_the_presets_place_in_the_folders_name(
+    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    status, _, err = run_here(*TOY, "--name", "first-try")
+    (folder,) = (tmp_path / "runs").iterdir()
+
+    assert (status, err) == (0, "")
+    assert re.fullmatch(r"toy_memory-first-try-s0-\d{8}-\d{6}", folder.name)
+
+
+def test_a_runs_configuration_is_a_preset_for_another_seed(
+    run_here: Callable[..., tuple[int, str, str]], finished: Path, tmp_path: Path
+) -> None:
+    preset = ("--preset", str(finished / "config.toml"))
+    status, _, err = run_here("train", "toy_memory", *preset, "--seed", "7", "--run-dir", "other")
+    mine, other = (read_identity(run) for run in (finished, tmp_path / "other"))
+
+    assert (status, err) == (0, "")
+    assert other.config == mine.config
+    assert (mine.seed, other.seed) == (0, 7)
+
+
+def test_a_tilde_after_an_equals_sign_is_the_home_folder(
+    run_here: Callable[..., tuple[int, str, str]],
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    shutil.copytree(finished, tmp_path / "home/p0")
+    preset = "--preset=~/p0/config.toml"
+
+    assert run_here("train", "toy_memory", preset, "--run-dir=~/p1")[::2] == (0, "")
+    assert run_here("resume", "~/p1", "--frames=1.6k")[::2] == (0, "")
+    assert checkpoints(tmp_path / "home/p1")[-1] == 1600
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_advice_can_be_pasted_into_a_shell(
+    run_here: Callable[..., tuple[int, str, str]], finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "my runs/p0")
+    (advised,) = re.findall("`([^`]+)`", run_here(*TOY, "--run-dir", "my runs/p0")[2])
+
+    assert shlex.split(advised) == ["relic-rl", "resume", "my runs/p0"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1"])
+def test_a_terminal_of_another_encoding_shows_what_it_can(
+    encoding: str, finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "läufe"
+    shutil.copytree(finished, folder / "p0")
+    shown = {}
+    for words in (
+        ("config",),
+        ("evaluate", "läufe/p0"),
+        ("resume", "läufe/p0", "--frames", "1600"),
+    ):
+        result = subprocess.run(
+            [*COMMAND, *words],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        assert (result.returncode, result.stderr) == (0, b""), words
+        shown[words[0]] = result.stdout.decode(encoding)
+
+    assert "\\u03b5 of the value rescaling" in shown["config"]  # ε is in neither
+    assert "mean score" in shown["evaluate"]
+    assert (
+        f"in {'läufe' if encoding != 'ascii' else 'l' + chr(92) + 'xe4ufe'}/p0" in shown["resume"]
+    )
 
 
 def test_resume_goes_on_from_the_end_to_a_new_total(

@@ -31,7 +31,7 @@ from relic_rl.sweep.local_backend import share
 from relic_rl.sweep.manifest import Entry, Manifest, read_states
 from relic_rl.sweep.ray_backend import Needs
 from relic_rl.sweep.request import Placement, SweepRequest
-from relic_rl.sweep.status import _sweep_seconds_left
+from relic_rl.sweep.status import RunInSweep, State, SweepStatus
 from relic_rl.sweep.sweep import carried
 
 COMMAND = [sys.executable, "-m", "relic_rl.cli", "sweep"]
@@ -350,8 +350,10 @@ def test_the_time_left_of_a_sweep_is_that_of_its_running_and_of_its_waiting_runs
     done, begun = RunStatus(minutes=2.0), RunStatus(minutes=1.0, seconds_left=30.0)
     fresh = RunStatus()
 
-    def left(*runs: tuple[str, RunStatus]) -> float | None:
-        return _sweep_seconds_left([state for state, _ in runs], [one for _, one in runs])
+    def left(*runs: tuple[State, RunStatus]) -> float | None:
+        (planned,) = SweepRequest(("Pong",), (0,), "smoke", {}).runs()
+        members = [RunInSweep(planned, state, "", status) for state, status in runs]
+        return SweepStatus(members, is_active=True).seconds_left
 
     assert left(("done", done), ("queued", fresh)) is None
     assert left(("running", fresh), ("queued", fresh)) is None

@@ -1,0 +1,47 @@
+"""How verbs print what they found: tables, JSON, and a score beside a human's."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from envs.games import find_game
+from relic_rl.run_game import normalized_score
+
+FILE_WIDTH_COLUMNS = 160
+"""Of a table that goes into a file or a pipe."""
+
+
+def print_table(table: Table) -> None:
+    """Prints a table; one whose columns all must not fold may be wider than the terminal."""
+    console = table_console()
+    if all(column.no_wrap for column in table.columns):
+        unfolded = console.measure(table, options=console.options.update(max_width=10_000))
+        console.width = max(console.width, unfolded.maximum)
+    console.print(table)
+
+
+def table_console() -> Console:
+    """A console for tables: as wide as the terminal, or as a file is read."""
+    width = None if sys.stdout.isatty() else FILE_WIDTH_COLUMNS
+    return Console(highlight=False, width=width)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Prints one JSON object, on one line."""
+    print(json.dumps(document))
+
+
+def against_human(game: str, score: float) -> str:
+    """A score beside random play and a human's, in brackets; empty for a toy."""
+    normalized = normalized_score(game, score)
+    if normalized is None:
+        return ""
+    known = find_game(game)
+    return (
+        f" (random play {known.random:,.1f}, human {known.human:,.1f}: "
+        f"{100 * normalized:.1f} % human-normalized)"
+    )
