@@ -60,6 +60,7 @@ class R2D2Agent:
         device: torch.device,
         seed: int,
     ) -> None:
+        self.env = env
         self.network = network
         self.learner = learner
         self.representation = representation

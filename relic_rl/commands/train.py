@@ -58,14 +58,14 @@ def add_to(verbs: Any) -> None:
 def run(
     game: str,
     *,
-    settings: Mapping[str, str],
+    settings: Mapping[str, Any],
     preset: str | None = None,
     seed: int = 0,
     run_dir: Path | None = None,
     name: str | None = None,
     lanes_per_actor: int | None = None,
-) -> None:
-    """Trains an agent from the start, in a new run folder."""
+) -> Path:
+    """Trains an agent from the start, in a new run folder, which is returned."""
     from relic_rl.commands import foreground
     from relic_rl.machine import devices
     from relic_rl.machine.resources import check_resources
@@ -95,6 +95,7 @@ def run(
         write_whole(path / run_folder.CONFIG_FILE, identity.dump())
         with foreground.console_of(identity.config, path) as console:
             foreground.train(path, identity, _plan(path, identity, device.type), console)
+    return path
 
 
 def _with_lanes(settings: Mapping[str, str], lanes_per_actor: int | None) -> Mapping[str, str]:

@@ -1,0 +1,273 @@
+"""relic-rl from Python: train, load a trained agent and let it act, evaluate, read tables, report.
+
+    from relic_rl import api
+
+    run = api.train("pong", preset="smoke", run_dir="runs/first")
+    agent = api.load(run)
+    action = agent.act(frame)              # uint8[84, 84] -> an action's index
+    action = agent.act(frame, reward=1.0)  # it remembers what it saw and did
+    agent.reset()                          # a new episode
+    scores = api.evaluate(agent, episodes=5)
+    api.read_run(run).episodes["score"]    # float64[N]
+
+Errors that a user can mend are `relic_rl.errors.UserError`, with one line of text.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from envs.interface import StepResult
+from relic_rl import build
+from relic_rl.analysis.published import DEFAULT_AGAINST
+from relic_rl.analysis.report import Written, write_report
+from relic_rl.commands import train as train_command
+from relic_rl.config import values
+from relic_rl.errors import UsageError, UserError
+from relic_rl.evaluation.evaluate import evaluate_agent
+from relic_rl.evaluation.trained import load_trained
+from relic_rl.machine import process
+from relic_rl.records import run_folder
+from relic_rl.records.identity import check_seed, read_identity
+from relic_rl.records.metrics import EPISODES_FILE, EVALUATIONS_FILE, METRICS_FILE
+from relic_rl.runtime.player import Player
+from relic_rl.stop import StopRequest
+
+PathLike = str | os.PathLike[str]
+
+
+class Agent:
+    """A trained agent at play in one environment, with a memory of its episode.
+
+    It is what `relic-rl evaluate` judges: the averaged parameters where a run keeps them, nearly
+    greedy. Two that were loaded from one run with one seed choose alike on the same frames.
+
+    Args:
+      run_dir: a run's folder.
+      epsilon: probability of a random action; None: that of the run's evaluations.
+      seed: of the random actions.
+
+    Attributes:
+      game: that it was trained on.
+      env_frames: that it was trained for.
+      actions: how many there are.
+      action_set: "full", all 18 in ale-py's order, or "minimal", those that the game uses.
+      frame_shape: height and width of the frames it takes.
+
+    Raises:
+      UserError: the folder holds no run, or no sound checkpoint.
+    """
+
+    def __init__(self, run_dir: PathLike, *, epsilon: float | None = None, seed: int = 0) -> None:
+        check_seed(seed)
+        if epsilon is not None and not 0.0 <= epsilon <= 1.0:
+            raise UsageError(f"epsilon is {epsilon}: use a number from 0 to 1")
+        process.prepare()
+        self._trained = load_trained(Path(run_dir))
+        config = self._trained.config
+        self._epsilon = config.evaluation.epsilon if epsilon is None else epsilon
+        self._seed = seed
+        self.game = self._trained.game
+        self.env_frames = self._trained.env_frames
+        self.action_set = config.env.action_set
+        shape = self._trained.agent.env
+        self.actions = shape.actions
+        self.frame_shape = (shape.frame_height, shape.frame_width)
+        self._player: Player | None = None
+        self._last_action = -1
+
+    def reset(self) -> None:
+        """Forgets the episode; the next frame is a new one's first."""
+        self._player = None
+
+    def act(self, frame: ArrayLike, reward: float = 0.0) -> int:
+        """The next action's index.
+
+        Args:
+          frame: uint8[H, W] of `frame_shape`, gray: a maximum over the last two of four emulator
+            frames, resized, as `gymnasium.wrappers.AtariPreprocessing` makes it.
+          reward: that the previous action brought, unclipped; ignored after `reset`.
+
+        Raises:
+          ValueError: a frame of another shape or type.
+        """
+        picture = np.asarray(frame)
+        if picture.shape != self.frame_shape or picture.dtype != np.uint8:
+            needed = f"uint8{list(self.frame_shape)}"
+            raise ValueError(f"frame is {picture.dtype}{list(picture.shape)}, needs {needed}")
+        if self._player is None:
+            self._player = self._new_player(picture[None])
+        else:
+            self._player.observe(
+                np.array([self._last_action]), _one_lane(picture[None], float(reward))
+            )
+        self._last_action = int(self._player.act().actions[0])
+        return self._last_action
+
+    def evaluate(self, episodes: int, seed: int) -> list[float]:
+        """Scores of full episodes, as `relic-rl evaluate` plays them; leaves the memory alone."""
+        agent, config, game = self._trained.agent, self._trained.config, self.game
+        if episodes < 1:
+            raise UsageError(f"episodes is {episodes}: use 1 or more")
+        check_seed(seed)
+        return evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=StopRequest())
+
+    def _new_player(self, frames: NDArray[np.uint8]) -> Player:
+        agent, config = self._trained.agent, self._trained.config
+        return Player(
+            agent.evaluation_policy(),
+            frames,
+            frame_stack=config.network.frame_stack,
+            epsilons=torch.full((1,), self._epsilon),
+            device=agent.device,
+            seed=build.named_seed(self._seed, "evaluation actions"),
+        )
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """What a run wrote down, as arrays: a column is float64[rows], NaN where a row lacks it."""
+
+    game: str
+    seed: int
+    settings: dict[str, Any]
+    """By `section.field`."""
+    metrics: dict[str, NDArray[np.float64]]
+    """A row per `run.metrics_every_updates`."""
+    episodes: dict[str, NDArray[np.float64]]
+    """A row per training episode."""
+    evaluations: dict[str, NDArray[np.float64]]
+    """A row per evaluation."""
+
+
+def train(
+    game: str,
+    *,
+    preset: str | None = None,
+    seed: int = 0,
+    run_dir: PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """Trains an agent from the start, as `relic-rl train` does; returns the run's folder.
+
+    Ctrl-C, or a notebook's stop button, ends it in order, with a checkpoint.
+
+    Args:
+      game: any of the 57: "pong", "Pong", "ms_pacman", "ALE/Pong-v5".
+      preset: a shipped preset's name or a TOML file; None: the one that fits the machine.
+      seed: of everything random.
+      run_dir: where to write; None: a new folder in `runs/`.
+      settings: values by `section.field`, such as {"run.frames": 1_000_000}.
+
+    Raises:
+      UserError: a wrong name or value, a folder that is taken, too little memory or disk.
+    """
+    process.prepare()
+    path = None if run_dir is None else Path(run_dir)
+    return train_command.run(game, settings=settings or {}, preset=preset, seed=seed, run_dir=path)
+
+
+def load(run_dir: PathLike, *, epsilon: float | None = None, seed: int = 0) -> Agent:
+    """A run's agent, from its last sound checkpoint: see `Agent`."""
+    return Agent(run_dir, epsilon=epsilon, seed=seed)
+
+
+def evaluate(agent: Agent | PathLike, *, episodes: int = 10, seed: int = 0) -> list[float]:
+    """Scores of full episodes, unclipped, under the run's protocol.
+
+    Args:
+      agent: loaded, or a run's folder.
+      episodes: how many.
+      seed: of the episodes: the same seed gives the same ones.
+
+    Raises:
+      UserError: the folder holds no run, or no sound checkpoint; a number out of range.
+    """
+    return (agent if isinstance(agent, Agent) else Agent(agent)).evaluate(episodes, seed)
+
+
+def read_run(run_dir: PathLike) -> RunTables:
+    """A run's tables, also while it trains.
+
+    Columns of text are left out.
+
+    Raises:
+      UserError: the folder holds no run, or a table is damaged.
+    """
+    folder = Path(run_dir)
+    run_folder.expect_run(folder)
+    config, game, seed, _ = read_identity(folder)
+    return RunTables(
+        game=game,
+        seed=seed,
+        settings=values(config),
+        metrics=_columns(folder / METRICS_FILE, map(json.loads, _lines(folder / METRICS_FILE))),
+        episodes=_columns(folder / EPISODES_FILE, csv.DictReader(_lines(folder / EPISODES_FILE))),
+        evaluations=_columns(
+            folder / EVALUATIONS_FILE, csv.DictReader(_lines(folder / EVALUATIONS_FILE))
+        ),
+    )
+
+
+def report(
+    dirs: Sequence[PathLike], out: PathLike, *, against: Sequence[str] = DEFAULT_AGAINST
+) -> Written:
+    """Writes tables, pictures and one HTML page over runs and sweeps: `relic-rl report`.
+
+    Raises:
+      UserError: nothing to report on, or an unknown published method.
+    """
+    try:
+        return write_report([Path(d) for d in dirs], Path(out), tuple(against))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _one_lane(frames: NDArray[np.uint8], reward: float) -> StepResult:
+    """What an environment of one lane, in mid-episode, gives."""
+    no = np.zeros(1, np.bool_)
+    return StepResult(
+        frames=frames,
+        rewards=np.array([reward], np.float32),
+        terminated=no,
+        truncated=no,
+        life_lost=no,
+        final_frames=frames,
+        episodes=[],
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    """Those of a table; none if the run has not written it yet."""
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def _columns(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+    try:
+        listed = list(rows)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    names = dict.fromkeys(name for row in listed for name in row)
+    columns = {name: [_number(row.get(name)) for row in listed] for name in names}
+    return {
+        name: np.array([np.nan if v is None else v for v in column], np.float64)
+        for name, column in columns.items()
+        if any(value is not None for value in column)
+    }
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        value = {"True": 1.0, "False": 0.0}.get(value, value)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

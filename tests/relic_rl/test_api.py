@@ -1,0 +1,153 @@
+"""Python's way in: what it does is what the command line does, on a run of a real game."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from relic_rl import api, build, cli
+from relic_rl.errors import UsageError, UserError
+from relic_rl.evaluation.trained import load_trained
+
+SETTINGS = {
+    "run.frames": 2_400,
+    "run.threads": 1,
+    "replay.min_steps": 200,
+    "run.metrics_every_updates": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("api") / "breakout"
+    assert api.train("breakout", preset="smoke", run_dir=path, settings=SETTINGS) == path
+    return path
+
+
+def test_training_from_python_is_the_command_lines_bit_for_bit(run: Path, tmp_path: Path) -> None:
+    flags = [part for name, value in SETTINGS.items() for part in (f"--{name}", str(value))]
+    other = tmp_path / "other"
+    assert (
+        cli.main(["train", "breakout", "--preset", "smoke", "--run-dir", str(other), *flags]) == 0
+    )
+
+    assert load_trained(run).env_frames == 2_400
+    assert (run / "episodes.csv").read_text().count("\n") == (
+        (other / "episodes.csv").read_text().count("\n")
+    )
+    one, two = (api.read_run(path).metrics["rl_loss"] for path in (run, other))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_an_agent_that_is_given_frame_by_frame_plays_the_evaluations_episode(run: Path) -> None:
+    agent = api.load(run)
+    trained = load_trained(run)
+    env = build.make_evaluation_env(
+        trained.config, trained.game, lanes=1, seed=0, updates=trained.agent.updates
+    )
+    frame, reward, score = env.reset()[0], 0.0, None
+    while score is None:
+        result = env.step(np.array([agent.act(frame, reward)]))
+        frame, reward = result.frames[0], float(result.rewards[0])
+        score = result.episodes[0].score if result.episodes else None
+    env.close()
+
+    assert [score] == api.evaluate(run, episodes=1) == api.evaluate(agent, episodes=1)
+
+
+def test_an_agent_remembers_its_episode_and_forgets_it_on_reset(run: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (40, 84, 84), np.uint8)
+    agent = api.load(run, epsilon=0.0)
+    assert (agent.game, agent.action_set, agent.actions) == ("Breakout", "minimal", 4)
+
+    first = [agent.act(frame) for frame in frames]
+    agent.reset()
+    again = [agent.act(frame) for frame in frames]
+    seen: list[Any] = []
+    player = agent._player
+    assert player is not None
+    state = player.state()
+    agent.reset()
+    agent.act(frames[0])
+    seen.append(agent._player)
+
+    assert first == again
+    assert all(0 <= action < 4 for action in first)
+    assert not np.array_equal(state["hidden"], seen[0].state()["hidden"])
+
+
+def test_the_reward_is_what_the_memory_is_given(run: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 84, 84), np.uint8)
+    states = []
+    for reward in (0.0, 5.0):
+        agent = api.load(run)
+        agent.act(frames[0])
+        agent.act(frames[1], reward)
+        assert agent._player is not None
+        states.append(agent._player.state())
+
+    assert states[1]["previous_rewards"].tolist() == [5.0]
+    assert not np.array_equal(states[0]["hidden"], states[1]["hidden"])
+
+
+@pytest.mark.parametrize(
+    "frame", [np.zeros((84, 84)), np.zeros((84, 84, 1), np.uint8), np.zeros((36, 36), np.uint8)]
+)
+def test_a_frame_of_another_shape_or_type_is_refused(run: Path, frame: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"needs uint8\[84, 84\]"):
+        api.load(run).act(frame)
+
+
+def test_a_runs_tables_are_arrays_of_what_its_files_hold(run: Path) -> None:
+    tables = api.read_run(run)
+
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    episodes = list(csv.DictReader((run / "episodes.csv").open()))
+    assert (tables.game, tables.seed) == ("Breakout", 0)
+    assert tables.settings["run.frames"] == 2_400
+    assert tables.metrics["updates"].tolist() == [row["updates"] for row in rows]
+    assert tables.metrics["rl_loss"].dtype == np.float64
+    assert tables.episodes["score"].tolist() == [float(row["score"]) for row in episodes]
+    assert set(tables.episodes["terminated"].tolist()) <= {0.0, 1.0}
+    assert "skipped_batch" not in tables.metrics
+    (mean,) = tables.evaluations["mean_score"]
+    assert mean == np.mean(api.evaluate(run, episodes=1))
+
+
+def test_a_run_that_has_written_nothing_yet_has_empty_tables(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text((run / "config.toml").read_text())
+
+    tables = api.read_run(tmp_path)
+
+    assert tables.metrics == tables.episodes == tables.evaluations == {}
+
+
+def test_a_report_from_python_is_written(run: Path, tmp_path: Path) -> None:
+    written = api.report([run], tmp_path / "report", against=["r2d2"])
+
+    assert written.page.read_text().lower().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda run, _: api.train("pogn"), "nearest is 'Pong'"),
+        (lambda run, _: api.train("pong", settings={"run.framez": 1}), "unknown field"),
+        (lambda run, _: api.train("pong", preset="smoke", run_dir=run), "run"),
+        (lambda _, empty: api.load(empty), "is no run folder"),
+        (lambda _, empty: api.read_run(empty), "is no run folder"),
+        (lambda run, _: api.load(run, epsilon=1.5), "epsilon is 1.5"),
+        (lambda run, _: api.evaluate(run, episodes=0), "episodes is 0"),
+        (lambda run, out: api.report([run], out, against=["rainboww"]), "rainboww"),
+    ],
+)
+def test_mistakes_are_user_errors_of_one_line(
+    run: Path, tmp_path: Path, call: Any, words: str
+) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        call(run, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, UsageError) or caught.value.exit_status == 1
