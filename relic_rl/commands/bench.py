@@ -3,11 +3,18 @@
 Settings change the laptop preset that is measured.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.console import Console
+from rich.table import Table
+
+from relic_rl import config as configuration
 from relic_rl.commands import arguments
+from relic_rl.errors import UsageError
+from relic_rl.runtime.engines import ENGINES
 
 
 def add_to(verbs: Any) -> None:
@@ -40,7 +47,61 @@ def run(
     parts: Sequence[str] = (),
     engine: Literal["ray"] | None = None,
 ) -> None:
-    """Measures."""
-    from relic_rl.bench import run as bench
+    """Measures the parts, prints a table of each and writes the JSON.
 
-    bench.run(tuple(parts), json_file, dict(settings), on_ray=engine == "ray")
+    Raises:
+      UsageError: a part is unknown, or the file cannot be written.
+    """
+    from relic_rl.bench.run import PARTS, RAY_PARTS, measure
+
+    known = RAY_PARTS if engine == "ray" else PARTS
+    if unknown := sorted(set(parts) - known.keys()):
+        raise UsageError(f"unknown part {unknown[0]!r}: there are {', '.join(known)}")
+    if json_file is not None:
+        _expect_writable(json_file)
+    laptop = configuration.resolve("laptop", settings).config
+    if ENGINES[laptop.run.engine].needs_cluster:
+        raise UsageError("run.engine is ray: use --engine ray, which measures what concerns Ray")
+    console = Console(highlight=False, soft_wrap=True)
+    for name, seconds, results in measure(laptop, {name: known[name] for name in parts or known}):
+        console.print(_table(name, results[name], seconds))
+        if json_file is not None:  # after each: what was measured outlives what fails
+            json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    console.print(f"peak memory {results['peak_memory_bytes'] / 2**30:.2f} GiB")
+
+
+def _expect_writable(file: Path) -> None:
+    """Found out before the minutes of measuring, not after; what is there stays until then."""
+    is_new = not file.exists()
+    try:
+        with file.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--json: cannot write {file}: {error.strerror}; give another file"
+        ) from error
+    if is_new:
+        file.unlink()
+
+
+def _table(name: str, results: Mapping[str, Any], seconds: float) -> Table:
+    table = Table(title=f"{name} ({seconds:.0f} s)", title_justify="left", box=None)
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    for key, value in _flat(results):
+        table.add_row(key, value if isinstance(value, str) else _figure(value))
+    return table
+
+
+def _figure(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
+
+
+def _flat(results: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | str]]:
+    for key, value in results.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from relic_rl.console import Console, counted, duration
-from relic_rl.errors import UserError
+from relic_rl.errors import UserError, command
 from relic_rl.records.folders import is_in_use
 from relic_rl.records.run_status import read_status
 from relic_rl.stop import StopRequest
@@ -222,8 +222,8 @@ class SweepRuns:
                 f"{total - done} of {total} runs are not done, first {left.run.folder}: {left.why}"
             )
         else:
-            report = self._path / "report"
-            self._console.say(f"`relic-rl report {self._path} --out {report}` tabulates them")
+            report = command("report", self._path, "--out", self._path / "report")
+            self._console.say(f"{report} tabulates them")
 
     def _set(self, entry: Entry, state: State, why: str) -> None:
         entry.state, entry.why = state, why

@@ -329,6 +329,32 @@ def test_status_shows_every_run_and_why_one_failed(
         assert "4 runs: 3 done, 1 failed" in out
 
 
+def test_status_prints_one_json_object(
+    failed: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run_here(capsys, "status", str(failed[0]), "--json")
+    found = json.loads(out)
+    runs = {run["folder"]: run for run in found["runs"]}
+
+    assert (status, err, found["is_active"], found["seconds_left"]) == (0, "", False, None)
+    assert runs["runs/pong-s1"].items() >= {"game": "Pong", "seed": 1, "env_frames": 1200}.items()
+    assert (runs["runs/pong-s1"]["state"], runs["runs/toy_memory-s1"]["state"]) == (
+        "done",
+        "failed",
+    )
+    assert "cannot make run folder" in runs["runs/toy_memory-s1"]["why"]
+
+
+def test_forced_colours_do_not_redraw_a_sweep_in_a_file(
+    failed: tuple[Path, str, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    assert "\x1b[" not in run_here(capsys, "status", str(failed[0]), "--watch")[1]
+
+
 def test_status_believes_the_runs_folders_more_than_the_manifest(
     failed: tuple[Path, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,25 +1,8 @@
-"""What `relic-rl bench` makes of its parts; the parts themselves measure, and are not tested."""
-
-import json
-from pathlib import Path
+"""What is made of measurements; the parts themselves measure, and are not tested."""
 
 import pytest
 
-from relic_rl.bench import learner, run
-
-
-def test_what_was_measured_is_in_the_file_when_a_later_part_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(_: object) -> dict[str, float]:
-        raise RuntimeError("out of everything")
-
-    monkeypatch.setattr(run, "PARTS", {"first": lambda _: {"rate": 2.5}, "second": fails})
-    file = tmp_path / "bench.json"
-    with pytest.raises(RuntimeError, match="out of everything"):
-        run.run((), file, {})
-
-    assert json.loads(file.read_text())["first"] == {"rate": 2.5}
+from relic_rl.bench import learner
 
 
 def test_a_machine_too_slow_for_the_last_part_is_told_so_and_others_get_shares() -> None:

@@ -1,4 +1,4 @@
-"""`relic-rl watch`: a run's agent plays the real game, filmed at its native resolution.
+"""A film: a run's agent plays the real game, pictured at its native resolution.
 
 The agent acts in an ordinary lane, as in evaluation: `--episodes 1 --seed S` is the very episode
 that `relic-rl evaluate --episodes 1 --seed S` scores. Beside it a plain emulator goes through the
@@ -23,19 +23,25 @@ from envs.games import find_game
 from envs.protocol import PROTOCOLS
 from relic_rl import build
 from relic_rl.counters import FRAMES_PER_STEP
-from relic_rl.errors import UsageError, UserError
+from relic_rl.errors import UserError
 from relic_rl.evaluation.evaluate import make_player
 from relic_rl.evaluation.overlay import Picture, Thought, draw, saliency
-from relic_rl.evaluation.trained import TrainedAgent, load_trained
-from relic_rl.records.identity import check_seed
-from relic_rl.records.tracking import TrackerName
-from relic_rl.records.uploads import upload_film
-from relic_rl.run_game import TOY_GAME
+from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.runtime.player import Player
 from relic_rl.stop import StopRequest
 
 FRAMES_PER_SECOND = 60
 SUFFIXES = (".mp4", ".gif")
+
+
+class Film(NamedTuple):
+    """What a film shows."""
+
+    frames: int
+    scores: list[float]
+    """Of the whole episodes."""
+    score_so_far: float
+    """Of the last episode, which may have been cut off."""
 
 
 class _Step(NamedTuple):
@@ -47,39 +53,25 @@ class _Step(NamedTuple):
     ended: bool
 
 
-def watch(
-    run_dir: Path,
+def film(
+    trained: TrainedAgent,
     video: Path,
     *,
     overlay: bool,
     episodes: int,
     seed: int,
     max_frames: int | None,
-    track: TrackerName = "off",
-) -> None:
-    """Films a run's last checkpoint; a signal ends the film early, and it is still written.
+) -> Film:
+    """Films an agent at play; a signal ends the film early, and it is still written.
 
     Args:
-      run_dir: the run folder, which is not changed.
-      video: an .mp4 or .gif; replaced when the film is complete.
+      trained: of a game that has a screen.
+      video: a path that ends with one of `SUFFIXES`; replaced when the film is complete.
       overlay: draw action, value, score and saliency, three times as large.
       episodes: 1 or more, full ones.
       seed: of the episodes, as in `relic-rl evaluate`.
       max_frames: of the whole film, for a short one; None for no limit.
-      track: whether the film goes to the run's place at the tracker.
-
-    Raises:
-      UsageError: another suffix, a game that has no screen to film, or a run that was not tracked.
-      UserError: no sound checkpoint.
     """
-    if video.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--video is {str(video)!r}: it must end with {' or '.join(SUFFIXES)}")
-    check_seed(seed)
-    trained = load_trained(run_dir)
-    if trained.game == TOY_GAME:
-        raise UsageError(f"{run_dir} is a run of {trained.game}, which has no screen to film")
-    if track != "off" and trained.tracker_id is None:
-        raise UsageError(f"{run_dir} was not tracked, so its film has no place at the tracker")
     scores: list[float] = []
     frames = 0
     with StopRequest().listening() as stop, _writer(video) as write:
@@ -94,13 +86,7 @@ def watch(
                 scores.append(step.score)
             if len(scores) == episodes or frames == max_frames or stop.requested:
                 break
-    played = f"scores {', '.join(f'{score:.0f}' for score in scores)}"
-    print(
-        f"{trained.game} after {trained.env_frames:,} frames of training: filmed {frames:,} frames"
-        f", {played if scores else f'score so far {step.score:.0f}'}, in {video}"
-    )
-    if track != "off" and trained.tracker_id is not None:
-        upload_film(run_dir, video, track, trained.tracker_id)
+    return Film(frames, scores, step.score)
 
 
 def _play(trained: TrainedAgent, seed: int, *, overlay: bool) -> Iterator[_Step]:
