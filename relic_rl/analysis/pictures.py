@@ -96,6 +96,9 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
     ours = {column.label: column for column in columns if column.is_own}
     papers = {column.label: column for column in columns if not column.is_own}
     published = {label: column.means() for label, column in papers.items()}
+    reference_curves = {
+        column.label: column.reference.curves for column in columns if column.reference
+    }
     games = columns[0].scores
     common = [
         Series(one.label, tuple(run for run in one.runs if run.game in games), ())
@@ -138,7 +141,7 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
             "Learning curves",
             "Evaluations of each run, bold the mean over the seeds that count. The fine line is the"
             " running mean of training episodes, over lanes that explore more and less.",
-            lambda: curves.learning_grid(with_curves),
+            lambda: curves.learning_grid(with_curves, reference_curves),
         ),
     ]
 

@@ -94,11 +94,17 @@ def learning_curve(run: Run) -> Figure:
 
 
 @styled
-def learning_grid(series: Sequence[Series]) -> Figure:
+def learning_grid(
+    series: Sequence[Series], references: Mapping[str, Mapping[str, Sequence[Curve]]] | None = None
+) -> Figure:
     """Small multiples: evaluations of every game and seed, one colour a series.
 
     The means over seeds are of the runs that count. With one series, or where no run was evaluated
     on its way, the running mean of its training episodes stands behind them.
+
+    Args:
+      series: those with curves.
+      references: label → game → a curve per seed, drawn as their mean as far as our runs go.
     """
     runs = [run for one in series for run in one.evaluated]
     shows_training = len(series) == 1 or all(len(run.evaluations.frames) == 1 for run in runs)
@@ -109,8 +115,14 @@ def learning_grid(series: Sequence[Series]) -> Figure:
     size = (max(1.85 * columns + 0.3, 4.0), 1.45 * rows + 0.7)  # the axes' label is wide
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    furthest = max(float(run.evaluations.frames[-1]) for run in runs)
+    reference_lines: dict[str, Line2D] = {}
     for axis, game in zip(axes, games, strict=False):
         _draw_game(axis, game, series, shows_training=shows_training)
+        for i, (label, curves) in enumerate((references or {}).items()):
+            if curves.get(game):
+                x, y = _until(furthest, *_mean_curve(curves[game]))
+                reference_lines[label] = axis.plot(x, y, **published_line(i), label=label)[0]
     axes[0].set_xlim(left=0)  # all games': not before the last is drawn, it fixes the right end
     for axis in axes[len(games) :]:
         axis.set_visible(False)
@@ -124,6 +136,7 @@ def learning_grid(series: Sequence[Series]) -> Figure:
     if shows_training:
         colour = COLOURS[0] if len(series) == 1 else SOFT
         handles.append(Line2D([], [], c=colour, lw=1, alpha=0.45, label="training, exploring"))
+    handles += reference_lines.values()
     handles.append(Line2D([], [], color=INK, lw=1.0, ls="--", label="human"))
     handles.append(Line2D([], [], color=FAINT, lw=1.0, ls=":", label="random"))
     legend_above(figure, handles)
@@ -237,6 +250,17 @@ def _mean_curve(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], NDArray[n
     frames = np.unique(np.concatenate([curve.frames for curve in curves]))
     frames = frames[(first <= frames) & (frames <= last)]
     return frames, np.mean([np.interp(frames, c.frames, c.scores) for c in curves], axis=0)
+
+
+def _until(
+    end: float, frames: NDArray[np.float64], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The curve up to a frame, with a point there."""
+    if frames[-1] <= end:
+        return frames, scores
+    before = frames < end
+    at_end = np.interp(end, frames, scores)
+    return np.append(frames[before], end), np.append(scores[before], at_end)
 
 
 def _dots(frames: NDArray[np.float64]) -> str:
