@@ -335,6 +335,57 @@ def test_analysis_needs_no_torch():
     assert result.stdout.strip() == "False"
 
 
+def test_a_report_into_a_run_folder_is_refused_and_the_runs_picture_stays(
+    tmp_path, write_run, capsys
+):
+    run = write_run(tmp_path / "pong-1")
+    (run / "curves.png").write_bytes(b"of the run")
+
+    assert cli.main(["report", str(run), "--out", str(run)]) == 2
+
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"give another --out, such as {run}/report" in err
+    assert (run / "curves.png").read_bytes() == b"of the run"
+    assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("game", ["VideoPinball", "Pong"])
+def test_that_an_untrained_agent_may_count_as_superhuman_is_said_where_it_may(
+    tmp_path, write_run, game
+):
+    write_run(tmp_path / "runs/a", game)
+
+    page = write_report([tmp_path / "runs"], tmp_path / "out").page.read_text()
+
+    said = "An agent that has learned nothing can count as superhuman on this game." in page
+    assert said == (game == "VideoPinball")
+
+
+def test_what_an_arm_is_is_said_once_where_columns_are_named_by_it(tmp_path, write_run):
+    for arm in ("relic", "none"):
+        write_run(tmp_path / f"runs/{arm}", settings={"representation.arm": arm})
+    write_run(tmp_path / "alone/a")
+
+    several = write_report([tmp_path / "runs"], tmp_path / "out").page.read_text()
+    one = write_report([tmp_path / "alone"], tmp_path / "out").page.read_text()
+
+    assert several.count("An arm is the representation loss") == 1
+    assert "An arm is" not in one
+
+
+def test_a_run_of_100_000_episodes_makes_a_small_report(tmp_path, write_run):
+    run = write_run(tmp_path / "pong-1", frames=10_000_000)
+    lines = (f"{100 * i},{i / 400},0,0.1,{i % 41 - 21}.0,400,True" for i in range(100_000))
+    with (run / "episodes.csv").open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+    written = write_report([run], tmp_path / "out")
+
+    assert written.page.stat().st_size < 2e6
+    assert all(path.stat().st_size < 5e5 for path in written.files if path != written.page)
+
+
 # --- folders as crashes and half a sweep leave them -----------------------------------------------
 
 
