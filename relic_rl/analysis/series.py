@@ -20,7 +20,7 @@ from relic_rl.sweep.request import short_names
 _DEPTH = 3
 _MOST_SETTINGS = 3
 """More differences than these do not fit into a name."""
-_FREE = (
+FREE = (
     "run.",
     "evaluation.",
     "env.threads",
@@ -253,7 +253,7 @@ class _Group:
 
 def compared_settings(run: Run) -> dict[str, Any]:
     """Those that are equal within a series, by `section.field`."""
-    return {name: value for name, value in run.settings.items() if not name.startswith(_FREE)}
+    return {name: value for name, value in run.settings.items() if not name.startswith(FREE)}
 
 
 def _groups(runs: Sequence[Run]) -> list[_Group]:

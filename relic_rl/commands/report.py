@@ -21,7 +21,7 @@ def add_to(verbs: Any) -> None:
         "dirs",
         nargs="*",
         metavar="DIR",
-        help="Run folders, and folders that hold some; each folder of runs is a column",
+        help="Run folders, sweeps, and folders of runs; a column for each that differs in settings",
     )
     arguments.add_path(
         parser,

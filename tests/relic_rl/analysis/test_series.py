@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 import relic_rl
+from relic_rl import config as configuration
 from relic_rl.analysis import notes
 from relic_rl.analysis.report import write_report
-from relic_rl.analysis.series import Found, find_series
+from relic_rl.analysis.series import FREE, Found, find_series
+from relic_rl.config import Config
 from relic_rl.sweep.manifest import Manifest
 from relic_rl.sweep.request import Placement, SweepRequest
 
@@ -249,6 +251,12 @@ def test_settings_of_place_length_and_judgement_are_free_within_a_series(
     (series,) = find_series([tmp_path / "runs"]).series
 
     assert notes.mixtures([series]) == []
+
+
+def test_what_is_free_within_a_series_are_settings_that_there_are() -> None:
+    names = configuration.values(Config())
+
+    assert [free for free in FREE if not any(name.startswith(free) for name in names)] == []
 
 
 def test_an_unfinished_run_with_other_settings_is_no_seed_of_a_series_either(
