@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .PHONY: train test test-all test-cuda check fix clean
 
-# The installed environment; made anew when the pins or the package's needs change.
+# The installed environment; rebuilt when the pins or the package's needs change.
 .venv/installed: pyproject.toml constraints.txt
 	rm -rf .venv
 	@echo "installing into .venv, once: some minutes"

@@ -1,6 +1,6 @@
 """Numbers with bounds, for the fields of options.
 
-The bounds are `annotated_types`: who reads a configuration checks them. A dataclass that is made in
+The bounds are `annotated_types`: reading a configuration checks them. A dataclass that is made in
 code does not.
 """
 

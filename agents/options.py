@@ -48,7 +48,7 @@ class LearnerOptions(SequenceOptions):
     discount: Fraction = 0.997
     """γ. [R2D2 table 2]"""
     life_loss_ends_return: bool = False
-    """Nothing is bootstrapped over a lost life; the episode goes on. [R2D2 app.: no]"""
+    """Nothing is bootstrapped over a lost life; the episode continues. [R2D2 app.: no]"""
     rescaling_epsilon: PositiveFloat = 1e-3
     """ε of the value rescaling h. [R2D2 2.3]"""
     learning_rate: PositiveFloat = 1e-4

@@ -59,7 +59,7 @@ def n_step_double_q_targets(
     values = _double_q_values(online_q, target_q, epsilon)
 
     returns = torch.zeros_like(rewards[:T])
-    unfinished = is_step[:T]  # the episode goes on, and nothing was bootstrapped yet
+    unfinished = is_step[:T]  # the episode continues, and nothing was bootstrapped yet
     for k in range(n_steps):
         rows = slice(k, k + T)
         acted = unfinished & is_step[rows]

@@ -31,7 +31,7 @@ class StoppedEarly(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Whether somebody asked the run to stop."""
+    """Whether the run was asked to stop."""
 
     _early: "ClassVar[StopRequest | None]" = None
     """The one in whose block `nothing_to_lose` this process is."""

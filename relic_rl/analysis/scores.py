@@ -7,7 +7,7 @@ mirrors published tables, is in percent.
 Many seeds: the paper's rows take each game's mean over its seeds first; IQM, optimality gap and
 profile look at single runs, as their authors do. Every game weighs the same, however many seeds it
 has. Intervals are 95 % percentile intervals of a bootstrap stratified by game: each game's seeds
-are drawn anew from its own, games stay. The draws have a seed of their own, so the same scores give
+are resampled from its own, games stay. The draws have a seed of their own, so the same scores give
 the same interval. Where a game has fewer than `MIN_SEEDS` seeds there is no interval.
 
 Sources: Mitrovic et al., ICLR 2021, Table 4 (capped mean ... percentiles). Agarwal et al.,

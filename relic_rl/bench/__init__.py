@@ -1,1 +1,1 @@
-"""`relic-rl bench`: known bounds, and how near the product comes to them."""
+"""`relic-rl bench`: known bounds, and how close the product is to them."""

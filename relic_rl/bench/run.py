@@ -1,7 +1,7 @@
 """The machine's ceilings, and the product against them, in one run.
 
 A share of a ceiling is comparable between machines where a rate is not. Ceilings move (turbo,
-neighbours): those that something is held against are medians of probes taken around it.
+neighbours): those that something is compared with are medians of probes taken around it.
 """
 
 import resource

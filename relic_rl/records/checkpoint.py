@@ -40,7 +40,7 @@ _FILES = {"model.pt", "optimizer.pt", "state.json", "arrays.npz"}
 _SEGMENT_LENGTH = struct.Struct("<I")
 _ARRAY = "__array__"
 _STAGING, _REPLACED, _DAMAGED = ".staging-", ".replaced-", "damaged-"
-# All that a reader may raise over bytes that nobody of ours wrote.
+# All that a reader may raise on bytes that we did not write.
 _DAMAGE = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError),
     zipfile.BadZipFile,
@@ -72,7 +72,7 @@ class CheckpointStore:
 
     Args:
       run_dir: the run folder; the caller holds its lock.
-      resumed: the checkpoint that the run goes on from: its segments are on the disk already.
+      resumed: the checkpoint that the run continues from: its segments are on the disk already.
     """
 
     def __init__(self, run_dir: Path, resumed: Checkpoint | None = None) -> None:
@@ -166,7 +166,7 @@ class CheckpointStore:
         raise CheckpointError(
             f"{self._checkpoints} holds no sound checkpoint"
             + "".join(f" ({path.name}: {problem})" for path, problem in [*damage.items()][:1])
-            + ": start the run anew in another folder"
+            + ": start a new run in another folder"
         )
 
     @property

@@ -71,7 +71,7 @@ def is_in_use(path: Path) -> bool:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no locks here, so nobody holds one
+    except OSError:  # no locks here, so none is held
         return False
     finally:
         os.close(handle)

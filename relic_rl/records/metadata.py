@@ -43,7 +43,7 @@ def write_metadata(
 
 
 def record_resume(path: Path, learner_device: str) -> None:
-    """Adds what a run goes on with: versions, commit, machine. Damaged metadata stays as it is."""
+    """Adds what a run resumes with: versions, commit, machine. Damaged metadata stays as it is."""
     try:
         metadata = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
         metadata["resumed"] = [*metadata.get("resumed", ()), _session(learner_device)]
@@ -68,7 +68,7 @@ def _session(learner_device: str) -> dict[str, Any]:
 
 
 def expect_emulator(path: Path, rom_md5: str | None) -> None:
-    """Refuses a run that was begun on another emulator: its scores would be of neither.
+    """Refuses a run that began on another emulator: its scores would be of neither.
 
     Args:
       path: the run folder; if its metadata.json is missing or damaged, nothing is refused.
@@ -85,12 +85,12 @@ def expect_emulator(path: Path, rom_md5: str | None) -> None:
     here = importlib.metadata.version("ale-py")
     if version != here:
         raise FolderError(
-            f"{path} was begun with ale-py {version}, here is {here}: install that version, or "
+            f"{path} began with ale-py {version}, here is {here}: install that version, or "
             "start a new run"
         )
     if rom != rom_md5:
         raise FolderError(
-            f"{path} was begun with another ROM (MD5 {rom}, here {rom_md5}): bring that one back, "
+            f"{path} began with another ROM (MD5 {rom}, here {rom_md5}): bring that one back, "
             "or start a new run"
         )
 

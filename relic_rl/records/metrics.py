@@ -270,7 +270,7 @@ class _AppendOnlyFile:
 
     def _report(self, error: OSError) -> None:
         if not self._failing:
-            _log.warning("%s cannot be written (%s): the run goes on", self._path, error)
+            _log.warning("%s cannot be written (%s): the run continues", self._path, error)
         self._failing = True
 
 

@@ -49,7 +49,7 @@ def existing_run(path: Path) -> FolderLock:
 
 
 def holds_run(path: Path) -> bool:
-    """Whether a run was begun there, also one that has lost its configuration since."""
+    """Whether a run began there, also one that has lost its configuration since."""
     return (path / CONFIG_FILE).exists() or (path / "checkpoints").exists()
 
 

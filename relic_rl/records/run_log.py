@@ -1,4 +1,4 @@
-"""A run's log: everything goes into its file, and our own warnings to who watches as well."""
+"""A run's log: everything goes into its file, and our own warnings to the screen too."""
 
 import logging
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class _RunLog(logging.FileHandler):
 
 
 class _Shown(logging.Handler):
-    """Who watches a run is told when it is not what was asked for."""
+    """What the user must see: the run is not what was asked for."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.WARNING)

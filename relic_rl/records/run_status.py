@@ -1,4 +1,4 @@
-"""How a run stands, read from its folder by somebody who does not own it.
+"""How a run stands, read from its folder without owning it.
 
 Reading never fails and never waits: what is absent, cut short or damaged counts as not there yet.
 """

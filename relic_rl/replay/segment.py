@@ -48,7 +48,7 @@ class SegmentError(UserError, ValueError):
 
 
 class SegmentName(NamedTuple):
-    """Who made the segment, and where in which episode it lies. Unique within a run."""
+    """Which actor made the segment, and its place in its episode. Unique within a run."""
 
     actor: int
     incarnation: int
@@ -56,7 +56,7 @@ class SegmentName(NamedTuple):
     lane: int
     episode: int
     """Unique per (actor, incarnation, lane)."""
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks a name for
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no name needs
     """Segments before this one in its episode."""
 
     def shifted(self, segments: int) -> "SegmentName":
@@ -191,7 +191,7 @@ def encode_segment(
     """Compresses steps into a segment. Arrays are copied; the other arguments are `Segment`'s.
 
     Args:
-      name: who and where.
+      name: of the segment.
       frames: uint8[history_frames + steps (+ 1 if terminated or truncated), H, W], single frames.
       history_frames: how many of them precede the first step.
       actions: integers in [0, 255], [steps].

@@ -1,1 +1,1 @@
-"""Who acts, who learns, and what keeps the two in step."""
+"""Acting, learning, and what keeps the two in step."""

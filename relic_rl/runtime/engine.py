@@ -53,7 +53,7 @@ def resumed_incarnation(engine: str, state: dict[str, Any] | None) -> int:
     """
     if state is None:
         return 0
-    if _goes_on_exactly(engine, state):
+    if _resumes_exactly(engine, state):
         return int(state["incarnation"])
     _log.warning("resume=episode_restart: the %s engine starts new episodes", engine)
     stored = state["replay"]["names"][:, SegmentName._fields.index("incarnation")]
@@ -75,7 +75,7 @@ def resumed_generator(engine: str, state: dict[str, Any], own: Tensor) -> Tensor
     saved = torch.from_numpy(state["agent_generator"])
     if saved.shape == own.shape:
         return saved
-    if _goes_on_exactly(engine, state):
+    if _resumes_exactly(engine, state):
         raise ValueError(
             f"the {engine} engine cannot resume to the last bit on another kind of device: give "
             "--run.engine threads --allow-change run.engine; or --run.device cpu --allow-change "
@@ -85,6 +85,6 @@ def resumed_generator(engine: str, state: dict[str, Any], own: Tensor) -> Tensor
     return own
 
 
-def _goes_on_exactly(engine: str, state: dict[str, Any]) -> bool:
+def _resumes_exactly(engine: str, state: dict[str, Any]) -> bool:
     """Whether the checkpoint holds the emulators' state, and the engine restores it."""
     return ENGINES[engine].resumes_exactly and "actor" in state["engine"]

@@ -52,7 +52,7 @@ class RunOptions:
     minutes: NonNegativeFloat = 0.0
     """Minutes to train for, whichever ends first; 0: no limit. [ours]"""
     engine: EngineName = "inline"
-    """Who acts: in turn with the learner, in threads beside it, or on a Ray cluster. [ours]"""
+    """Where actors act: in turn with the learner, in threads beside it, or on Ray. [ours]"""
     ray_address: str = "local"
     """Ray engine: local, auto, HOST:PORT or ray://HOST:PORT; see docs/cluster.md. [ours]"""
     device: Literal["auto", "cpu", "cuda"] = "auto"

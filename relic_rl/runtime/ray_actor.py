@@ -2,7 +2,7 @@
 
 It does not import Ray, and torch only once an actor begins: what its process needs is set before.
 
-A process that Ray has started anew after a crash holds no actor, and refuses rounds that were
+A process that Ray has restarted after a crash holds no actor, and refuses rounds that were
 meant for the one before: only `begin`, with an incarnation that was never used, makes one. So no
 two segments ever share a name.
 """

@@ -7,9 +7,9 @@ wait, which is all that the rate limiter needs to hold the ratio.
 Parameters go into Ray's object store when an actor is due to take newer ones, every `refresh_steps`
 of its lanes, and at most once per version; a node fetches a version once for all of its actors.
 
-Actors and nodes may die, join and leave. What a dead actor had not delivered is lost; Ray starts it
-anew, elsewhere if need be, and here it becomes a new incarnation: new episodes and a new stream of
-exploration under new names. Whoever answers was checked to have our versions first.
+Actors and nodes may die, join and leave. What a dead actor had not delivered is lost. Ray restarts
+it, elsewhere if necessary, and here it becomes a new incarnation: new episodes and other random
+numbers, under new names. An actor's versions are compared with ours before it acts.
 """
 
 import logging
@@ -52,7 +52,7 @@ class StalledError(UserError):
 
 @dataclass(eq=False)
 class _Seat:
-    """One actor of the run, whoever fills it at the moment."""
+    """One actor of the run, whichever process fills it now."""
 
     number: int
     incarnation: int
@@ -206,8 +206,8 @@ class RayEngine:
     def _parameters_for(self, seat: _Seat) -> Any:
         """A reference: Ray fetches what it stands for, once a node. None: as actors begin.
 
-        Put away anew only for an actor that has the last ones: the others take these, at most
-        `refresh_steps` old, and a node's actors share what crossed its border once.
+        Newer ones are stored only for an actor that has the last: the others take the last, at most
+        `refresh_steps` old, and a node's actors share one copy.
         """
         has_last = self._parameters is None or seat.version_updates == self._version_updates
         if self._agent is not None and has_last:
@@ -265,7 +265,7 @@ class RayEngine:
 
     def _unpack(self, seat: _Seat, brought: Round | None) -> Collected | None:
         if brought is None:
-            self._lose(seat, RuntimeError("its process was started anew"))
+            self._lose(seat, RuntimeError("its process was restarted"))
             return None
         self._hungry.append(seat)
         self._env_steps += brought.steps

@@ -1,7 +1,7 @@
 """The runs of a sweep as tasks on a Ray cluster, over a sweep folder that all nodes share.
 
 Ray places each task where its CPUs, GPU and memory are free, and starts it again elsewhere when its
-node dies; the task finds the checkpoint in the shared folder and goes on from there.
+node dies; the task finds the checkpoint in the shared folder and continues from there.
 """
 
 import time
@@ -104,11 +104,11 @@ class RayBackend:
 
     def start(self, run: PlannedRun) -> "RayJob":
         """See `Backend.start`."""
-        goes_on = run_folder.holds_run(self._path / run.folder)
+        resumes = run_folder.holds_run(self._path / run.folder)
         threads = str(self._needs.cpus)
         settings = {"run.threads": threads, "env.threads": threads}
         answer = self._task.remote(self._path, run, self._preset, settings, fingerprint(run.game))
-        return RayJob(self._ray, answer, goes_on=goes_on)
+        return RayJob(self._ray, answer, resumes=resumes)
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -118,8 +118,8 @@ class RayBackend:
 class RayJob:
     """A run as a task."""
 
-    def __init__(self, ray: Any, answer: Any, *, goes_on: bool) -> None:
-        self.goes_on = goes_on
+    def __init__(self, ray: Any, answer: Any, *, resumes: bool) -> None:
+        self.resumes = resumes
         self._ray = ray
         self._answer = answer
         self._why = ""

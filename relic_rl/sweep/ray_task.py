@@ -23,7 +23,7 @@ def run_to_its_end(
     settings: Mapping[str, str],
     expected: dict[str, str],
 ) -> tuple[int, str]:
-    """Trains, or goes on; an interrupt stops it with a checkpoint.
+    """Trains, or resumes; an interrupt stops it with a checkpoint.
 
     Args:
       path: the sweep's folder.

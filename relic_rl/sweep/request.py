@@ -49,7 +49,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a sweep's runs run, and how many at once: as it was begun, unless a command differs."""
+    """Where a sweep's runs run, and how many at once: as it began, unless a command differs."""
 
     backend: Literal["local", "ray"] = "local"
     ray_address: str | None = None

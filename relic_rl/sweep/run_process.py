@@ -47,8 +47,8 @@ class RunProcess:
         self.log = path / LOGS / f"{run.folder}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         # Also with what never came to a checkpoint: `resume` decides, as the folder's owner.
-        self.goes_on = run_folder.holds_run(folder)
-        if self.goes_on:
+        self.resumes = run_folder.holds_run(folder)
+        if self.resumes:
             arguments = ["resume", str(folder)]
         else:
             arguments = _train_arguments(run, preset, folder, settings or {})

@@ -18,7 +18,7 @@ from relic_rl.sweep.manifest import Entry, Manifest, State
 from relic_rl.sweep.request import PlannedRun
 
 _POLL_SECONDS = 0.2
-_STOPPED = "stopped; the same command goes on with it"
+_STOPPED = "stopped; the same command resumes it"
 
 
 class SweepError(UserError):
@@ -28,7 +28,7 @@ class SweepError(UserError):
 class Job(Protocol):
     """A run that was started."""
 
-    goes_on: bool
+    resumes: bool
     """Whether its folder held a run already."""
 
     def poll(self) -> int | None:
@@ -147,7 +147,7 @@ class SweepRuns:
             self._set(entry, "failed", f"cannot be started: {error}")
             self._console.say(f"{entry.run.folder} failed: {entry.why}")
             return
-        self._console.say(f"{entry.run.folder} {'goes on' if job.goes_on else 'starts'}")
+        self._console.say(f"{entry.run.folder} {'resumes' if job.resumes else 'starts'}")
         self._jobs.append((entry, job))
         self._set(entry, "running", "")
 
@@ -167,7 +167,7 @@ class SweepRuns:
         elif stopping or status == 0:
             self._set(entry, "queued", _STOPPED)
             if not stopping:
-                self._console.say(f"{entry.run.folder} was stopped by somebody else")
+                self._console.say(f"{entry.run.folder} was stopped by another process")
         else:
             self._set(entry, "failed", job.why())
             self._console.say(f"{entry.run.folder} failed: {entry.why}")
@@ -196,7 +196,7 @@ class SweepRuns:
         """Says how the sweep stands.
 
         Raises:
-          SweepError: runs failed or were stopped by somebody else, and nobody stopped the sweep; or
+          SweepError: runs failed or were stopped by another process, though the sweep was not; or
             it was stopped, and not all could write a checkpoint.
         """
         failed = [entry for entry in self.manifest.entries if entry.state == "failed"]
@@ -206,11 +206,11 @@ class SweepRuns:
             first = self._cut_off[0]
             raise SweepError(
                 f"stopped, but {len(self._cut_off)} of {total} runs kept no checkpoint of their "
-                f"last moments, first {first.run.folder}: {first.why}; the same command goes on "
+                f"last moments, first {first.run.folder}: {first.why}; the same command continues "
                 "from the checkpoints before"
             )
         if stop.requested:
-            self._console.say("stopped with checkpoints; the same command goes on")
+            self._console.say("stopped with checkpoints; the same command continues")
         elif failed:
             raise SweepError(
                 f"{len(failed)} of {total} runs failed, first {failed[0].run.folder}: "

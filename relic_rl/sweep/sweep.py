@@ -2,9 +2,9 @@
 
 The processes are this machine's, or those of a Ray cluster whose nodes share the sweep's folder.
 
-The run folders are the truth: a run is done when its folder says so, goes on if it holds a run, and
+The run folders are the truth: a run is done when its folder says so, resumes if it holds a run, and
 starts if it does not. So a sweep can be stopped or killed at any time,
-and the same command goes on with it.
+and the same command continues with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,16 +43,16 @@ def sweep(
     ray_address: str | None = None,
     max_parallel: int | None = None,
 ) -> None:
-    """Runs a sweep, or goes on with it; returns when every run has ended or a signal came.
+    """Runs a sweep, or resumes it; returns when every run has ended or a signal came.
 
     Args:
-      path: the sweep's folder. If it holds a sweep and nothing else is asked for, that goes on.
+      path: the sweep's folder. If it holds a sweep and nothing else is asked for, that resumes.
       games: names, or "all"; none: all 57.
       seeds: none: 0.
       preset: None: the machine's.
       settings: `section.field` to a value, or several with commas.
       retry_failed: also start the runs that failed before.
-      backend: where the runs are; None, like the next two: as the sweep was begun.
+      backend: where the runs are; None, like the next two: as the sweep began.
       ray_address: of the cluster to run on.
       max_parallel: runs at once.
 
@@ -79,7 +79,7 @@ def sweep(
     with FolderLock(path, "sweep folder", "give another folder"):
         if not (path / SWEEP_FILE).exists():
             request.write(path, placement)
-        preset = SweepRequest.read(path).preset  # a file's copy, which nobody edits
+        preset = SweepRequest.read(path).preset  # a file's copy, which no user edits
         console = Console()
         budgets = {config.run.budget for config in configs}
         ends = sorted(map(end_in_words, budgets))

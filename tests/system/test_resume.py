@@ -137,8 +137,8 @@ def test_a_run_goes_on_only_with_the_emulator_it_was_begun_on(run: Path, resume:
     file = run / "metadata.json"
     begun = json.loads(file.read_text())
     for other, words in (
-        ({"ale_py": "0.9.0"}, "was begun with ale-py 0.9.0, here is "),
-        ({"rom_md5": "d41d8cd98f"}, "was begun with another ROM (MD5 d41d8cd98f, here None)"),
+        ({"ale_py": "0.9.0"}, "began with ale-py 0.9.0, here is "),
+        ({"rom_md5": "d41d8cd98f"}, "began with another ROM (MD5 d41d8cd98f, here None)"),
     ):
         file.write_text(json.dumps(begun | other))
         status, said = resume()

@@ -1,7 +1,7 @@
 """Figures of runs, for files: never on a screen, and the same whatever the user's matplotlib does.
 
 Importing this package imports matplotlib under nobody's set-up: not a notebook's `MPLBACKEND`, nor
-a `matplotlibrc`. What is set later, or by who imported it before, `style.styled` puts aside.
+a `matplotlibrc`. What is set later, or by code that imported it before, `style.styled` puts aside.
 """
 
 import logging

@@ -20,7 +20,7 @@ COLOURS = (
     *("#1b5e9e", "#2e8b6d", "#8a5aa8", "#b03a5b", "#5a6b1f", "#2f4858"),
     *("#4aa3df", "#7cc47f", "#c9a0dc", "#e58aa0", "#a9b665", "#111111"),
 )
-"""Of a reader's own series; those of more than these begin anew."""
+"""Of a reader's own series; beyond these they repeat."""
 PUBLISHED_COLOURS = ("#d9762b", "#7b8794", "#c2477f", "#a68a12", "#3c9aa6", "#9a6b4f")
 PUBLISHED_MARKERS = "Ds^vPX"
 INK, SOFT, FAINT = "#1c2530", "#5d6b7a", "#a3adb8"

@@ -135,7 +135,12 @@ def test_runs_of_one_budget_of_minutes_are_no_oddity_however_far_each_came(
     ("state", "why", "owned", "words"),
     [
         ("failed", "out of memory", None, "failed, out of memory"),
-        ("queued", "stopped; the same command goes on", None, "queued, stopped; the same command"),
+        (
+            "queued",
+            "stopped; the same command resumes it",
+            None,
+            "queued, stopped; the same command",
+        ),
         ("running", "", None, "stopped"),
         ("running", "", "", "running"),
         ("failed", "out of memory", "runs/pong-s0", "running"),

@@ -100,7 +100,7 @@ def test_a_run_that_broke_off_before_its_first_checkpoint_starts_again(
 ) -> None:
     process = start(tmp_path)
 
-    assert (process.wait(), process.goes_on) == (0, True)
+    assert (process.wait(), process.resumes) == (0, True)
     assert "it ended before its first checkpoint and starts again" in said(process)
     assert read_status(broken_off).finished
     updates = metrics(broken_off)
@@ -122,7 +122,7 @@ def test_a_run_that_died_between_the_two_renames_of_a_checkpoint_goes_on_from_it
     (run / "config.toml").write_text(settings.replace("frames = 1600\n", "frames = 2000\n"))
     process = start(tmp_path)
 
-    assert (process.wait(), process.goes_on) == (0, True)
+    assert (process.wait(), process.resumes) == (0, True)
     assert "resuming toy_memory, seed 0" in said(process)
     assert "1,600 frames" in said(process)
     assert metrics(run)[: len(before)] == before

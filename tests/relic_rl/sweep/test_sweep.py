@@ -581,8 +581,8 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     os.killpg(interrupted.pid, signal.SIGINT)  # as a terminal does: to all of the group
     out, err = interrupted.communicate(timeout=60)
     assert (interrupted.returncode, err) == (0, "")
-    assert "stopped with checkpoints; the same command goes on" in out
-    assert any(f"runs/{name} goes on" in out for name in kept)
+    assert "stopped with checkpoints; the same command continues" in out
+    assert any(f"runs/{name} resumes" in out for name in kept)
     # A run that was stopped as it started has said nothing.
     logs = [log.read_text().splitlines()[-1:] for log in folder.glob("logs/runs/*.log")]
     assert any(line.startswith("stopped with a checkpoint") for log in logs for line in log)
@@ -613,7 +613,7 @@ def test_a_sweep_that_stops_on_a_full_disk_names_what_has_no_new_checkpoint(
 
     assert (process.returncode, err.count("\n")) == (1, 1)
     assert "without a new checkpoint: cannot write checkpoint" in out
-    assert "goes on from the checkpoints before" in err
+    assert "continues from the checkpoints before" in err
     assert "stopped with checkpoints" not in out
     assert {*states(tmp_path / "sweep").values()} == {"queued"}
 
