@@ -1,10 +1,12 @@
 """The command line: which verb runs, and one clear line for everything that goes wrong."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import shtab
 
@@ -32,9 +34,7 @@ VERBS = (train, resume, evaluate, watch, sweep, status, config, report, games, b
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit status."""
     process.prepare()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # what its encoding lacks is written as an escape
-            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
@@ -48,6 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("out of memory: lower --replay.max_bytes or --actor.lanes", 1)
     return 0
+
+
+def _writable(stream: TextIO | None) -> TextIO:
+    """A stream that takes all text; what its encoding lacks is written as an escape."""
+    if stream is None:  # closed by who started this process
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
 
 
 def _run(arguments: Sequence[str]) -> None:

@@ -146,7 +146,7 @@ def add_preset(parser: Parser, *, otherwise: str = "the one that fits the machin
     parser.add_argument(
         "--preset",
         metavar="NAME|FILE.toml",
-        type=lambda text: str(path(text)),
+        type=name_or_path,
         choices=Suggestions(configuration.preset_paths()),
         help=PRESET + otherwise,
     )
@@ -165,6 +165,11 @@ def path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise argparse.ArgumentTypeError(f"is {text!r}, and there is no such user") from None
+
+
+def name_or_path(text: str) -> str:
+    """What is a name or a path, with its `~` as `path` has it."""
+    return str(path(text)) if text.startswith("~") else text
 
 
 def whole_number(text: str) -> int:

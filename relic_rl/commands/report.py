@@ -41,6 +41,7 @@ def add_to(verbs: Any) -> None:
     parser.add_argument(
         "--against",
         metavar="METHOD|FILE.csv",
+        type=arguments.name_or_path,
         nargs="*",
         help="What to compare with: published methods, another report's scores.csv, or a table "
         f"with the columns game and score; by default {' '.join(DEFAULT_AGAINST)}",

@@ -376,6 +376,18 @@ def test_evaluate_prints_one_json_object_and_changes_nothing(
     assert digest(finished) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "closed", "status"), [("config", 1, 0), ("games", 1, 0), ("train pogn", 2, 2)]
+)
+def test_a_stream_that_is_closed_takes_nothing_and_breaks_nothing(
+    words: str, closed: int, status: int, tmp_path: Path
+) -> None:
+    command = f"{shlex.join(COMMAND)} {words} {closed}>&-"
+    result = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, check=False)
+
+    assert (result.returncode, result.stdout, result.stderr) == (status, b"", b"")
+
+
 def test_a_run_that_ends_before_it_could_learn_does_not_pass_for_one_that_did(
     run_here: Callable[..., tuple[int, str, str]],
 ) -> None:

@@ -8,6 +8,7 @@ from relic_rl.commands.arguments import (
     Parser,
     Suggestions,
     add_settings,
+    name_or_path,
     path,
     positive_number,
     spelled,
@@ -164,5 +165,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert path("~/runs/p0") == Path("/home/ada/runs/p0")
     assert path("runs/~p0") == Path("runs/~p0")
+    assert name_or_path("~/mine.csv") == "/home/ada/mine.csv"
+    assert name_or_path("laptop") == "laptop"
     with pytest.raises(argparse.ArgumentTypeError, match="no such user"):
         path("~nobody-of-this-name/x")
