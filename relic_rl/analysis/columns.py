@@ -1,5 +1,6 @@
 """What stands side by side in a report: series of runs and references, over equal games."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,11 @@ def make_columns(series: Sequence[Series], against: Sequence[str]) -> list[Colum
     games = [game for game in ATARI57 if all(game in scores for _, scores, _ in found)]
     if not games:
         listed = "; ".join(f"{label} has {_named(list(scores))}" for label, scores, _ in found)
-        raise ValueError(f"no game is in all columns, so report them one by one: {listed}")
+        first = shlex.join(str(run.folder) for run in series[0].runs[:3])
+        raise ValueError(
+            f"no game is in all columns: {listed}; report each alone, such as `relic-rl report"
+            f" {first}`"
+        )
     columns = []
     for label, scores, reference in found:
         shared = {game: scores[game] for game in games}

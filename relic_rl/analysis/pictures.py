@@ -117,7 +117,7 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
         _Plan(
             "games",
             "Score of each game",
-            "Last evaluation, mean over seeds. Light bars are below human.",
+            "The last evaluation, as mean over seeds. Light bars are below human.",
             lambda: final_scores.score_bars(
                 {label: column.means() for label, column in ours.items()}, published
             ),
@@ -125,22 +125,23 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
         _Plan(
             "aggregates",
             "Aggregates over frames",
-            "Over frames that all runs have passed, linear between evaluations. Published levels"
-            " are reached after far more frames (see the notes); an arrow: far above.",
+            "Up to the frames that all runs have reached, with straight lines between evaluations."
+            " Published agents trained for far more frames (see the notes). An arrow means far"
+            " above the picture.",
             lambda: curves.aggregate_curves(common, published),
         ),
         _Plan(
             "profile",
             "Performance profile",
-            "Share of runs above each score, every game weighing the same; bands are 95 % intervals"
-            f" over seeds, from {MIN_SEEDS} of each game on.",
+            "The share of runs above each score; every game has the same weight. Bands are 95 %"
+            f" intervals over seeds, where each game has {MIN_SEEDS} or more.",
             lambda: final_scores.profile(_THRESHOLDS, profiles(ours), profiles(papers)),
         ),
         _Plan(
             "curves",
             "Learning curves",
-            "Evaluations of each run, bold the mean over the seeds that count. The fine line is the"
-            " running mean of training episodes, over lanes that explore more and less.",
+            "Evaluations of each run; the bold line is the mean over the seeds that count. A fine"
+            " line is the running mean of training episodes, in which lanes explore.",
             lambda: curves.learning_grid(with_curves, reference_curves),
         ),
     ]
@@ -163,7 +164,7 @@ def _plan_of_run(name: str, label: str, run: Run) -> _Plan:
     return _Plan(
         name,
         f"{run.game}, seed {run.seed} ({label}{unfinished})",
-        "Dots are training episodes of all lanes, exploring.",
+        "Dots are training episodes of all lanes, in which they explore.",
         lambda: learning_curve(run),
     )
 

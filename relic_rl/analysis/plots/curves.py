@@ -36,6 +36,8 @@ _LINE_PARTS = 200
 """A running mean is drawn as finely as this."""
 _MOST_DOTS = 2_000
 """More than these are one picture within the SVG, which would grow by 90 bytes for each."""
+_MOST_MARKERS = 60
+"""More evaluations than these are a line alone."""
 _FAR = 2.5
 """A published level so many times above ours is named at the panel's edge, not drawn."""
 _LABEL_PLACE: dict[str, Any] = {
@@ -75,7 +77,7 @@ def learning_curve(run: Run) -> Figure:
         axis.plot(
             getattr(run.evaluations, unit),
             run.evaluations.scores,
-            "o-",
+            "o-" if len(run.evaluations.scores) <= _MOST_MARKERS else "-",
             color=COLOURS[0],
             ms=4,
             label="evaluation",
