@@ -10,6 +10,7 @@ from relic_rl import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PLACEHOLDERS = {"RUN_DIR": "runs/first", "GAME": "pong", "FILE.mp4": "video.mp4"}
 NOT_RUN = {"sweep", "status", "bench"}
 """Verbs that take minutes: they have tests of their own."""
@@ -61,6 +62,8 @@ def test_the_relic_rl_commands_run(
         status = cli.main(runnable(arguments))
         out, err = capsys.readouterr()
         assert (status, err) == (0, ""), (arguments, out[-2000:])
+    for code in PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8")):
+        exec(compile(code, "README.md", "exec"), {})
 
 
 def test_the_make_targets_exist() -> None:
@@ -82,6 +85,11 @@ def test_files_that_are_named_exist(document: str) -> None:
     assert linked or quoted
     for name in {*linked, *quoted}:
         assert (ROOT / name).exists(), f"{document} names {name}"
+
+
+@pytest.mark.parametrize(("document", "lines"), [("README.md", 150), ("ARCHITECTURE.md", 120)])
+def test_what_is_read_first_is_short(document: str, lines: int) -> None:
+    assert len((ROOT / document).read_text(encoding="utf-8").splitlines()) <= lines
 
 
 def test_the_reliability_page_is_short_and_linked() -> None:
