@@ -16,8 +16,7 @@ from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.errors import UsageError, nearest
 
-PRESET = "A shipped preset or a .toml file; by default "
-_FLAG = re.compile(r"--[A-Za-z][\w.-]*")
+_FLAG = re.compile(r"\A--[A-Za-z][\w.-]*")
 _SCALES = {"k": 10**3, "m": 10**6, "b": 10**9}
 _LONGEST_NUMBER_DIGITS = 20
 
@@ -46,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         flag = word.partition("=")[0]
         if not flag.startswith("-"):
             self.error(f"{word!r} is one argument too many")
-        if "." in flag and "settings" not in self._defaults:
+        if "." in flag and self.get_default("settings") is None:
             self.error(f"it takes no settings, but {flag} is given")
         if "." in flag:
             configuration.expect_fields([flag.removeprefix("--")])
@@ -148,7 +147,7 @@ def add_preset(parser: Parser, *, otherwise: str = "the one that fits the machin
         metavar="NAME|FILE.toml",
         type=name_or_path,
         choices=Suggestions(configuration.preset_paths()),
-        help=PRESET + otherwise,
+        help=f"A shipped preset or a .toml file; by default {otherwise}",
     )
 
 
@@ -203,7 +202,7 @@ def shown(value: Any) -> str:
 
 def spelled(arguments: Iterable[str]) -> list[str]:
     """Flags as they are known, whether they were typed with `-` or with `_`."""
-    return [_FLAG.sub(lambda flag: _spelled(flag[0]), word, count=1) for word in arguments]
+    return [_FLAG.sub(lambda flag: _spelled(flag[0]), word) for word in arguments]
 
 
 def _spelled(flag: str) -> str:

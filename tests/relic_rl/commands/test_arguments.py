@@ -54,9 +54,18 @@ def test_a_setting_is_known_with_dashes_underscores_and_an_equals_sign(
 
 
 def test_values_keep_their_underscores_and_dashes(parser: Parser) -> None:
-    found = given(parser, "--run.ray_address=ray://a_b-c --network.channels 16,32,32")
+    found = given(parser, "--run.ray_address=ray://a_b--c_d --network.channels 16,32,32")
 
-    assert found["settings"] == {"run.ray_address": "ray://a_b-c", "network.channels": "16,32,32"}
+    assert found["settings"] == {
+        "run.ray_address": "ray://a_b--c_d",
+        "network.channels": "16,32,32",
+    }
+
+
+def test_a_word_is_a_flag_from_its_beginning_only() -> None:
+    words = ["runs/a--b_c", "-x_y", "a=--b_c", "--", "relic--no_rl"]
+
+    assert spelled(words) == words
 
 
 def test_every_setting_is_a_flag_and_is_described_with_its_default(parser: Parser) -> None:
