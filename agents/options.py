@@ -18,7 +18,7 @@ class NetworkOptions:
     frame_stack: PositiveInt = 4
     """Frames that one observation stacks. [R2D2 app.]"""
     channels: tuple[PositiveInt, PositiveInt, PositiveInt] = (32, 64, 64)
-    """Of the convolutions 8x8/4, 4x4/2, 3x3/1, given as `16,32,32`. [R2D2 app.: DQN's network]"""
+    """Channels of the convolutions 8x8/4, 4x4/2, 3x3/1, such as `16,32,32`. [R2D2 app.: DQN's]"""
     features: PositiveInt = 512
     """Width of the fully connected layer after them. [DQN]"""
     lstm: PositiveInt = 512
@@ -30,7 +30,7 @@ class NetworkOptions:
     skip_core: bool = False
     """The head sees the encoder's features beside the LSTM's output. [ours; R2D2 does not]"""
     recurrent: bool = True
-    """False: the state is zero at every step, R2D2's feed-forward comparison. [R2D2 table 1]"""
+    """False: the state is zero at every step, our reading of a feed-forward R2D2. [R2D2 table 1]"""
     centred_input: bool = False
     """The game's mean picture is taken off each frame: see `agents.centring`. [ours]"""
     layer_norm: bool = False
@@ -46,17 +46,17 @@ class LearnerOptions(SequenceOptions):
     trace_lambda: Fraction = 0.0
     """Above 0: Peng's Q(λ) targets over the sequence instead of n-step ones. [ours]"""
     discount: Fraction = 0.997
-    """γ. [R2D2 table 2]"""
+    """Discount γ of the return. [R2D2 table 2]"""
     life_loss_ends_return: bool = False
     """Nothing is bootstrapped over a lost life; the episode continues. [R2D2 app.: no]"""
     rescaling_epsilon: PositiveFloat = 1e-3
     """ε of the value rescaling h. [R2D2 2.3]"""
     learning_rate: PositiveFloat = 1e-4
-    """Adam's. [R2D2 table 2]"""
+    """Learning rate of Adam. [R2D2 table 2]"""
     adam_epsilon: PositiveFloat = 1e-3
-    """Adam's. [R2D2 table 2]"""
+    """Epsilon of Adam. [R2D2 table 2]"""
     clip_norm: PositiveFloat = 40.0
-    """Global gradient norm. [Ape-X, as in SEED RL]"""
+    """Gradients are scaled down to this global norm. [Ape-X, as in SEED RL]"""
     target_period_updates: PositiveInt = 2500
     """Updates between copies to the target network. [R2D2 table 2]"""
     target_decay: Decay = 0.0

@@ -28,7 +28,7 @@ class SequenceOptions:
     """Rewards in a target. [R2D2 2.3]"""
 
     def __post_init__(self) -> None:
-        """Holds the lengths against the segment's."""
+        """Checks the lengths against the segment's."""
         segment = f"segment_steps ({self.segment_steps})"
         if self.burn_in_steps not in (0, self.segment_steps):
             raise ValueError(f"burn_in_steps is {self.burn_in_steps}: use 0 or {segment}")

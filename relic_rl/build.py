@@ -196,7 +196,7 @@ def make_actor(
       agent: whose policy it acts with; None: one of its own on the CPU, for parameters to come.
       number: of the actor among the run's; its lanes begin at so many times their number.
       stopwatch: of its thread.
-      seed: the run's; the first actor of a run that never started anew plays by it.
+      seed: the run's; the first actor uses it, until a resume starts new episodes.
       incarnation: how often it was started before.
       threads: of its emulators, unless the configuration says.
     """

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _writable(stream: TextIO | None) -> TextIO:
     """A stream that takes all text; what its encoding lacks is written as an escape."""
-    if stream is None:  # closed by who started this process
+    if stream is None:  # closed by the process that started this one
         return Path(os.devnull).open("w", encoding="utf-8")
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")

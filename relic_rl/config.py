@@ -197,8 +197,8 @@ def load(path: Path) -> tuple[Config, dict[str, Any]]:
     ]
     if missing:
         raise UsageError(
-            f"{path} lacks {', '.join(missing)}: it is of another version, or harmed; add what it "
-            "was trained with"
+            f"{path} lacks {', '.join(missing)}: it is from another version, or damaged; add what "
+            "it was trained with"
         )
     return _validated(given), top
 

@@ -54,7 +54,7 @@ class Progress:
     tracker_id: str | None = None
 
     def evaluated(self, mean_score: float) -> None:
-        """Counts an evaluation of this moment."""
+        """Counts an evaluation."""
         best = self.best_evaluation_score
         self.evaluated_minutes = self.minutes
         self.evaluation_score = mean_score

@@ -23,7 +23,7 @@ from relic_rl.machine import process
 ORDERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 SAME_REQUEST_SECONDS = 1.0
-"""Two orders that are closer count as one; nobody means to leave at once so soon."""
+"""Two orders that are closer count as one."""
 
 
 class StoppedEarly(KeyboardInterrupt):

@@ -26,9 +26,9 @@ class RepresentationOptions:
     """The representation loss and how it joins the RL loss."""
 
     arm: ArmName = "relic"
-    """Arm of the paper's table 4, or `none`. [ReLIC table 4]"""
+    """What learns the representation: an arm of the paper's table 4, or `none`. [ReLIC table 4]"""
     encoder: Literal["shared", "separate"] = "shared"
-    """One jointly trained encoder, or a second one of its own. [separate: ReLIC E.6]"""
+    """One encoder trained by both losses, or a second one for this loss. [separate: ReLIC E.6]"""
     weight: NonNegativeFloat = 1.0
     """Weight of the loss beside the RL loss, with a shared encoder. [ours]"""
     temperature: PositiveFloat = 1.0
@@ -42,19 +42,19 @@ class RepresentationOptions:
     kl_stop_gradient: KlStopGradient = "none"
     """Part of the KL that is held constant: see `KlStopGradient`. [ReLIC: not stated]"""
     momentum: Fraction = 0.99
-    """Of the momentum encoder h. [ReLIC E.6]"""
+    """Decay of the momentum encoder h, per update. [ReLIC E.6]"""
     acting_encoder: Literal["online", "momentum"] = "online"
-    """Whose features a separate encoder gives the Q-network: f's or h's. [ReLIC: not stated]"""
+    """Separate encoder: the Q-network is given f's features, or h's. [ReLIC: not stated]"""
     stacks_per_sequence: PositiveInt = 1
     """Frame stacks of each sequence in the contrast set, spread over time. [ReLIC: not stated]"""
     use_burn_in: bool = False
-    """Whether stacks of the burn-in may be among them. [ReLIC: not stated]"""
+    """The contrast set may hold stacks of the burn-in too. [ReLIC: not stated]"""
     learning_rate: PositiveFloat = 5e-4
-    """Adam's, for a separate encoder. [ReLIC table 8]"""
+    """Learning rate of Adam, for a separate encoder. [ReLIC table 8]"""
     adam_epsilon: PositiveFloat = 0.01
-    """Adam's, for a separate encoder. [ReLIC table 8]"""
+    """Epsilon of Adam, for a separate encoder. [ReLIC table 8]"""
     clip_norm: PositiveFloat = 40.0
-    """Global gradient norm, for a separate encoder. [ReLIC E.6]"""
+    """Gradients of a separate encoder are scaled down to this global norm. [ReLIC E.6]"""
 
     def __post_init__(self) -> None:
         """Only a separate encoder hands its features over, and so its momentum encoder's."""

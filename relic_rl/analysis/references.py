@@ -80,7 +80,7 @@ class _Line:
     score: float
     protocol: str
     is_final: bool
-    """Not of a run that was still going on."""
+    """Whether the run had finished."""
 
 
 def _read_file(path: Path) -> list[Reference]:

@@ -44,11 +44,11 @@ class Run:
     """As in `envs.games.ATARI57`."""
     seed: int
     preset: str
-    """The name of the one it was begun with; empty if nothing says."""
+    """The name of the preset it began with; empty if unknown."""
     unfinished: str | None
     """How it stands, in words; None with the evaluation at its end."""
     protocol: str
-    """Of the last evaluation: a resumed run may have begun under another."""
+    """Of the last evaluation: a resumed run may have started under another."""
     ale_py: str
     epsilon: float
     """Of the last evaluation's random actions."""

@@ -158,7 +158,7 @@ def _update_seconds(laptop: Config, agent: Any) -> float:
 
 
 def _model(laptop: Config, rates: Rates, results: Results) -> Results:
-    """What the rates predict: held against the measured, then at the size of R2D2 and the paper."""
+    """What the rates predict: compared with what was measured, then at the size of the paper."""
     checked = {}
     for actors in ACTORS:
         measured = results[f"actors_{actors}"]["ray"]

@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown flag {flag}{hint}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Of what is only suggested, whoever reads it says what is wrong with it."""
+        """Choices that are only suggested are checked where the value is read."""
         choices = action.choices
         if choices is None or isinstance(choices, Suggestions) or value in choices:
             return
@@ -74,7 +74,7 @@ def add_verb(verbs: Any, name: str, run: Any, *, usage: str, doc: str | None) ->
     Args:
       verbs: what `add_subparsers` returned.
       name: of the verb.
-      run: is called with what is given, by name.
+      run: called with the arguments that are given, by name.
       usage: the arguments in short.
       doc: the module's docstring; its first line describes the verb in the list of all.
     """
@@ -224,7 +224,7 @@ def _form(kind: Any) -> dict[str, Any]:
 
 
 def _whole_numbers(text: str) -> str:
-    """Whole numbers without `k`, `M` and exponents; what is none is left to whoever checks it."""
+    """Whole numbers without `k`, `M` and exponents; what is none is left to the check."""
     return ",".join(map(_without_unit, text.split(",")))
 
 

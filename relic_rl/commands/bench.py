@@ -29,7 +29,7 @@ def add_to(verbs: Any) -> None:
         "--parts",
         metavar="PART",
         nargs="+",
-        help="Only these: replay_full, ceilings, acting, replay, learner, end_to_end, "
+        help="Measure only these: replay_full, ceilings, acting, replay, learner, end_to_end, "
         "bytes_per_game",
     )
     parser.add_argument(

@@ -22,13 +22,13 @@ def add_to(verbs: Any) -> None:
         "--episodes",
         metavar="N",
         type=arguments.positive_number,
-        help="How many; by default as many as at the run's end",
+        help="Episodes to play; by default as many as at the run's end",
     )
     parser.add_argument(
         "--seed",
         metavar="N",
         type=arguments.whole_number,
-        help="Of the episodes: the same seed gives the same episodes; by default 0",
+        help="Seed of the episodes: the same seed gives the same ones; by default 0",
     )
     arguments.add_json(parser)
 

@@ -45,7 +45,7 @@ def train(
       plan: what is said first.
       console: where to say it; it is closed at the end.
       checkpoint: to train on from.
-      resumed: whether the run was begun before, with or without a checkpoint.
+      resumed: whether the run has started before, with or without a checkpoint.
 
     Raises:
       UserError: out of memory.

@@ -74,7 +74,7 @@ def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[st
             plan = f"resuming {identity.game}, seed {identity.seed}, in {run_dir}: "
             plan += f"{_done(checkpoint)}\n  until {end_in_words(identity.config.run.budget)}"
             if checkpoint is None:
-                _expect_nothing_earned(run_dir, recorded.config)
+                _expect_no_results(run_dir, recorded.config)
             else:
                 _expect_unfinished(run_dir, checkpoint, identity.config)
                 plan += _changes(checkpoint, identity, allow_change)
@@ -112,7 +112,7 @@ def _expect_unfinished(run_dir: Path, checkpoint: "Checkpoint", config: Config) 
         )
 
 
-def _expect_nothing_earned(run_dir: Path, recorded: Config) -> None:
+def _expect_no_results(run_dir: Path, recorded: Config) -> None:
     """Refuses a finished run without checkpoints: to start it again would erase its tables."""
     if is_finished(configuration.values(recorded), last_evaluation(run_dir)):
         raise UserError(

@@ -41,19 +41,19 @@ def add_to(verbs: Any) -> None:
         metavar="N",
         nargs="+",
         type=arguments.whole_number,
-        help="Of each game; by default 0",
+        help="Seeds for each game; by default 0",
     )
     arguments.add_preset(parser)
     parser.add_argument(
         "--backend",
         choices=("local", "ray"),
         help="Processes here, or of a Ray cluster that shares the folder; by default as the sweep "
-        "was begun, at first local",
+        "began, at first local",
     )
     parser.add_argument(
         "--ray-address",
         metavar="ADDRESS",
-        help="Of the backend ray: auto, HOST:PORT or ray://HOST:PORT; by default local",
+        help="Address for --backend ray: auto, HOST:PORT or ray://HOST:PORT; by default local",
     )
     parser.add_argument(
         "--max-parallel",

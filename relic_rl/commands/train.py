@@ -35,7 +35,7 @@ def add_to(verbs: Any) -> None:
         "--seed",
         metavar="N",
         type=arguments.whole_number,
-        help="Of everything random; by default 0",
+        help="Seed of all random numbers; by default 0",
     )
     arguments.add_path(
         parser,
@@ -44,13 +44,13 @@ def add_to(verbs: Any) -> None:
         help="Where to write; by default runs/GAME-PRESET-sSEED-TIME",
     )
     parser.add_argument(
-        "--name", metavar="NAME", help="Of the run, instead of PRESET in the folder's name"
+        "--name", metavar="NAME", help="Name of the run, in place of PRESET in the folder's name"
     )
     parser.add_argument(
         "--lanes-per-actor",
         metavar="N",
         type=arguments.positive_number,
-        help="With --actors: environments of each; --actor.lanes is their product",
+        help="With --actors: environments of each actor; --actor.lanes is their product",
     )
     arguments.add_settings(parser, short=SHORT)
 

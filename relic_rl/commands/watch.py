@@ -29,19 +29,22 @@ def add_to(verbs: Any) -> None:
         help="Draw action, value, score, and where a change of the picture would change the value",
     )
     parser.add_argument(
-        "--episodes", metavar="N", type=arguments.positive_number, help="How many; by default 1"
+        "--episodes",
+        metavar="N",
+        type=arguments.positive_number,
+        help="Episodes to film; by default 1",
     )
     parser.add_argument(
         "--seed",
         metavar="N",
         type=arguments.whole_number,
-        help="Of the episodes: the first is that of `relic-rl evaluate --episodes 1`; by default 0",
+        help="Seed of the episodes: the first is `relic-rl evaluate --episodes 1`'s; by default 0",
     )
     parser.add_argument(
         "--max-frames",
         metavar="N",
         type=arguments.positive_number,
-        help="Of the film; 60 are a second",
+        help="Length of the film; 60 frames are a second",
     )
     parser.add_argument(
         "--track",

@@ -133,7 +133,7 @@ def _play_episode(
         ended = bool(result.terminated[0] | result.truncated[0])
         if filmed_score != score:
             raise UserError(
-                f"the film went another way than the agent's game (score {filmed_score:.0f} "
+                f"the film's game differs from the agent's (score {filmed_score:.0f} "
                 f"against {score:.0f}): please report the game, the seed and ale-py's version"
             )
         yield _Step(pictures, thought, score, ended)

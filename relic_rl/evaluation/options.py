@@ -12,8 +12,8 @@ class EvaluationOptions:
     episodes: PositiveInt = 10
     """Full episodes of the evaluation at the end, and of `relic-rl evaluate`. [ours]"""
     epsilon: Fraction = 0.001
-    """Of evaluation's random actions. [SEED RL]"""
+    """Probability of a random action in evaluation. [SEED RL]"""
     every_minutes: NonNegativeFloat = 30.0
-    """Between evaluations during training; 0: only at the end. [ours]"""
+    """Minutes between evaluations during training; 0: only at the end. [ours]"""
     interim_episodes: PositiveInt = 3
     """Episodes of an evaluation during training. [ours]"""

@@ -40,7 +40,7 @@ class Tracker:
 
     Attributes:
       id: names the run at the tracker; store it, and give it back on resume. None for "off".
-      mode: what it came to, final once it is closed: "online" may end as "offline" or "off".
+      mode: what it became, final once it is closed: "online" may end as "offline" or "off".
       dropped_items: how many rows or files were not mirrored.
     """
 

@@ -32,7 +32,7 @@ MIN_PRIORITY = 1e-6
 
 
 class EmptyReplayError(RuntimeError):
-    """No sequence can be drawn, yet or at the moment."""
+    """No sequence can be drawn, not yet or not now."""
 
 
 class ReplayBuffer:

@@ -31,7 +31,7 @@ class NotFiniteError(UserError):
 
 
 class Actor:
-    """Joins lanes, who acts in them, and who writes it down.
+    """Joins lanes, the player that acts in them, and the recorder.
 
     Args:
       env: the lanes, reset.

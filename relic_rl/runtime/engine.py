@@ -1,4 +1,4 @@
-"""The engine's contract: all that the training loop knows of who acts, and where."""
+"""The engine's contract: all that the training loop knows of where and when actors act."""
 
 import logging
 from typing import Any, Protocol

@@ -60,13 +60,13 @@ class RunOptions:
     threads: NonNegativeInt = 0
     """CPU threads of the learner; 0: as many as cores. [ours]"""
     track: TrackerName = "off"
-    """Whether wandb mirrors the metrics. [ours]"""
+    """Where metrics are mirrored: nowhere, to wandb's files here, or to wandb. [ours]"""
     log_every_seconds: PositiveFloat = 10.0
-    """Between status lines. [ours]"""
+    """Seconds between status lines. [ours]"""
     metrics_every_updates: PositiveInt = 100
-    """Between rows of metrics.jsonl. [ours]"""
+    """Updates between rows of metrics.jsonl. [ours]"""
     checkpoint_every_minutes: PositiveFloat = 10.0
-    """Between checkpoints. [ours]"""
+    """Minutes between checkpoints. [ours]"""
 
     @property
     def budget(self) -> Budget:

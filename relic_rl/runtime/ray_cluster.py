@@ -83,7 +83,7 @@ def join(address: str, *, cpus: int) -> Cluster:
     for patience in reversed(range(_STARTS if local else 1)):
         try:
             # Workers import from the folder that it is called in: not from the caller's, where
-            # `agents` or `random` may be somebody else's.
+            # `agents` or `random` may be other projects'.
             with _own_sigterm(), contextlib.chdir(_HOME):
                 ray.init(**options)
             break

@@ -58,7 +58,7 @@ class Placement:
     """None: as many as cores, memory and GPUs carry."""
 
     def changed(self, **given: Any) -> "Placement":
-        """The same but for what is given and not None.
+        """The same, except what is given and not None.
 
         Raises:
           UsageError: an address of Ray for another backend.

@@ -45,7 +45,7 @@ class Backend(Protocol):
     """Where runs run."""
 
     def slots(self) -> int:
-        """How many there may be at once, at the moment."""
+        """How many there may be at once, now."""
 
     def describe(self) -> str:
         """The same for the user: `2 at once on 1 of the cores each`."""

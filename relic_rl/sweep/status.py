@@ -66,7 +66,7 @@ def read_sweep(path: Path) -> SweepStatus:
 
 
 def _state(path: Path, entry: Entry, status: RunStatus, *, is_active: bool) -> State:
-    """What the run's folder says, which somebody else may have resumed; else the manifest."""
+    """What the run's folder says, as another process may have resumed it; else the manifest."""
     if is_in_use(path / entry.run.folder):
         return "running"
     if status.finished:
