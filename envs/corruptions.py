@@ -73,7 +73,8 @@ def _shot_noise(pictures: Pictures, photons: float, scene: Scene) -> Pictures:
     Mean and variance are Poisson's; a black pixel stays black, as there.
     """
     noise = scene.rng.standard_normal(pictures.shape, np.float32)
-    return pictures + np.sqrt(pictures / np.float32(photons)) * noise
+    out: Pictures = pictures + np.sqrt(pictures / np.float32(photons)) * noise
+    return out
 
 
 def _impulse_noise(pictures: Pictures, share: float, scene: Scene) -> Pictures:
@@ -117,7 +118,8 @@ def _darkness(pictures: Pictures, less: float, scene: Scene) -> Pictures:
 
 def _contrast(pictures: Pictures, kept: float, scene: Scene) -> Pictures:
     mean = pictures.mean(axis=(1, 2), keepdims=True)
-    return (pictures - mean) * np.float32(kept) + mean
+    out: Pictures = (pictures - mean) * np.float32(kept) + mean
+    return out
 
 
 def _pixelate(pictures: Pictures, kept: float, scene: Scene) -> Pictures:
@@ -158,7 +160,8 @@ def _shift(pictures: Pictures, pixels: int, scene: Scene) -> Pictures:
     rows = np.clip(np.arange(height) + moves[:, :1], 0, height - 1)
     columns = np.clip(np.arange(width) + moves[:, 1:], 0, width - 1)
     lanes = np.arange(len(pictures))[:, None, None]
-    return pictures[lanes, rows[:, :, None], columns[:, None, :]]
+    out: Pictures = pictures[lanes, rows[:, :, None], columns[:, None, :]]
+    return out
 
 
 def _frozen(pictures: Pictures, share: float, scene: Scene) -> Pictures:
@@ -210,7 +213,8 @@ def _disk(radius: float) -> NDArray[np.float32]:
     points = (np.arange((2 * reach + 1) * fine) + 0.5) / fine - reach - 0.5
     inside = points[:, None] ** 2 + points**2 <= scaled**2
     kernel = inside.reshape(2 * reach + 1, fine, 2 * reach + 1, fine).mean(axis=(1, 3))
-    return (kernel / kernel.sum()).astype(np.float32)
+    out: Pictures = (kernel / kernel.sum()).astype(np.float32)
+    return out
 
 
 @cache
@@ -222,7 +226,8 @@ def _line(radius: float, deviation: float, degrees: int) -> NDArray[np.float32]:
     for distance in np.arange(0.0, reach + 1e-9, 0.25):
         y, x = round(distance * np.sin(direction)), round(distance * np.cos(direction))
         kernel[reach + y, reach + x] += np.exp(-0.5 * (distance / (deviation * _SCALE)) ** 2)
-    return kernel / kernel.sum()
+    out: Pictures = kernel / kernel.sum()
+    return out
 
 
 def _zoomed(pictures: Pictures, factor: float, axis: int) -> Pictures:
@@ -235,7 +240,8 @@ def _zoomed(pictures: Pictures, factor: float, axis: int) -> Pictures:
     if axis == 1:
         share = share[:, None]
     below, above = pictures.take(lower, axis), pictures.take(lower + 1, axis)
-    return below * (1 - share) + above * share
+    out: Pictures = below * (1 - share) + above * share
+    return out
 
 
 def _by_picture(pictures: Pictures, change: Callable[[Image.Image], Image.Image]) -> Pictures:

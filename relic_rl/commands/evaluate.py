@@ -1,17 +1,29 @@
 """Play full episodes with a run's last checkpoint."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
+from envs.corruptions import CORRUPTIONS, LEVELS
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import against_human, print_json
+from relic_rl.commands.printing import against_human, print_json, print_table
 from relic_rl.console import counted
-from relic_rl.errors import UserError
+from relic_rl.errors import UsageError, UserError
 from relic_rl.records.identity import check_seed
 from relic_rl.run_game import normalized_score
 from relic_rl.stop import StopRequest
+
+if TYPE_CHECKING:
+    from relic_rl.evaluation.robustness import CorruptedScores
+
+ALL = "all"
+DEFAULT_SEVERITY = "3"
 
 
 def add_to(verbs: Any) -> None:
@@ -30,25 +42,62 @@ def add_to(verbs: Any) -> None:
         type=arguments.whole_number,
         help="Seed of the episodes: the same seed gives the same ones; by default 0",
     )
+    parser.add_argument(
+        "--corruption",
+        metavar="NAME",
+        nargs="+",
+        choices=(ALL, *CORRUPTIONS),
+        help="Also play with corrupted frames, as ImageNet-C has them: "
+        f"{ALL}, {', '.join(CORRUPTIONS)}",
+    )
+    parser.add_argument(
+        "--severity",
+        metavar="N",
+        nargs="+",
+        choices=(ALL, *map(str, LEVELS)),
+        help=f"With --corruption: 1 to 5, or {ALL}; by default {DEFAULT_SEVERITY}",
+    )
     arguments.add_json(parser)
 
 
 def run(
-    run_dir: Path, *, episodes: int | None = None, seed: int = 0, as_json: bool = False
+    run_dir: Path,
+    *,
+    episodes: int | None = None,
+    seed: int = 0,
+    corruption: Sequence[str] = (),
+    severity: Sequence[str] = (),
+    as_json: bool = False,
 ) -> None:
     """Plays full episodes with a run's last sound checkpoint; changes nothing in the folder."""
     from relic_rl.evaluation.evaluate import evaluate_agent
+    from relic_rl.evaluation.robustness import evaluate_corrupted
     from relic_rl.evaluation.trained import load_trained
 
     check_seed(seed)
+    if severity and not corruption:
+        raise UsageError("--severity goes with --corruption")
     # ale-py greets on stdout, which belongs to the result.
     with redirect_stdout(sys.stderr), StopRequest().listening() as stop:
         agent, config, game, env_frames, _ = load_trained(run_dir)
         episodes = episodes or config.evaluation.episodes
         scores = evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=stop)
-    if not scores:
+        corrupted = []
+        for one in evaluate_corrupted(
+            agent,
+            config,
+            game,
+            scores,
+            corruptions=_wanted(corruption, CORRUPTIONS),
+            severities=[int(level) for level in _wanted(severity or [DEFAULT_SEVERITY], LEVELS)],
+            seed=seed,
+            stop=stop,
+        ):
+            corrupted.append(one)
+            print(f"{one.corruption} {one.severity}: mean score {one.mean_score:.1f}")
+    if stop.requested:
         raise UserError("stopped before all episodes were played")
-    mean = sum(scores) / len(scores)
+    mean = fmean(scores)
     result = {
         "game": game,
         "env_frames": env_frames,
@@ -58,6 +107,9 @@ def run(
         "human_normalized_score": normalized_score(game, mean),
         "protocol": config.env.protocol,
     }
+    if corruption:
+        result["corruptions"] = [{**asdict(one), "mean_score": one.mean_score} for one in corrupted]
+        result["mean_kept"] = _mean_kept(corrupted)
     if as_json:
         print_json(result)
         return
@@ -65,3 +117,32 @@ def run(
     listed = ", ".join(f"{score:.0f}" for score in scores)
     print(f"scores of {counted(episodes, 'episode')}: {listed}")
     print(f"mean score {mean:.1f}{against_human(game, mean)}")
+    if corruption:
+        print_table(_table(corrupted))
+
+
+def _wanted(given: Sequence[str], known: Iterable[Any]) -> list[str]:
+    """What is asked for, once each, in the order of what there is; `all` is all of it."""
+    return [str(name) for name in known if ALL in given or str(name) in given]
+
+
+def _mean_kept(corrupted: Sequence["CorruptedScores"]) -> float | None:
+    shares = [one.kept for one in corrupted if one.kept is not None]
+    return fmean(shares) if shares else None
+
+
+def _table(corrupted: Sequence["CorruptedScores"]) -> Table:
+    """A row for each corruption and severity, and the mean of what is kept."""
+    table = Table(box=None)
+    table.add_column("corruption", no_wrap=True)
+    for column in ("severity", "mean score", "kept"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in corrupted:
+        row = (one.corruption, str(one.severity), f"{one.mean_score:,.1f}", _percent(one.kept))
+        table.add_row(*row)
+    table.add_row("mean", "", "", _percent(_mean_kept(corrupted)))
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"

@@ -34,14 +34,18 @@ def evaluate_agent(
     seed: int,
     episodes: int,
     stop: StopRequest,
+    see: Callable[[VectorEnv], VectorEnv] = lambda env: env,
 ) -> list[float]:
-    """Scores of full episodes with an agent's `evaluation_policy`; none if stopped."""
+    """Scores of full episodes with an agent's `evaluation_policy`; none if stopped.
+
+    `see` may change how the environment looks to the agent, as a corruption does.
+    """
     env = build.make_evaluation_env(
         config, game, lanes=evaluation_lanes(episodes), seed=seed, updates=agent.updates
     )
     try:
         start = partial(make_player, agent, config, seed=seed)
-        return play_episodes(env, start, episodes=episodes, stop=stop)
+        return play_episodes(see(env), start, episodes=episodes, stop=stop)
     finally:
         env.close()
 
