@@ -215,6 +215,9 @@ def _form(kind: Any) -> dict[str, Any]:
     """How a setting of a type is described, suggested and brought into its usual form."""
     if get_origin(kind) is Literal:
         return {"choices": Suggestions(get_args(kind))}
+    of_list = get_args(kind)[0] if get_origin(kind) is tuple else None
+    if get_origin(of_list) is Literal:
+        return {"choices": Suggestions(get_args(of_list)), "metavar": "NAME,NAME"}
     kind = next(iter(get_args(kind)), kind) if get_origin(kind) is not tuple else tuple
     if kind is bool:
         return {"choices": Suggestions(("true", "false"))}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from relic_rl.records.checkpoint import Checkpoint
 
 SHORT = {"--frames": "run.frames", "--minutes": "run.minutes"}
-CHANGEABLE = ("run.frames", "run.minutes", "run.ray_address")
-"""Settings that a resume changes without asking: they only say when to end, and where to act."""
+CHANGEABLE = ("run.frames", "run.minutes", "run.ray_address", "run.track")
+"""Settings that a resume changes without asking: when to end, where to act, who is told."""
 
 
 def add_to(verbs: Any) -> None:

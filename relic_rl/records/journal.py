@@ -19,6 +19,7 @@ from relic_rl.config import Config
 from relic_rl.console import Console, counted
 from relic_rl.counters import FRAMES_PER_STEP, Progress
 from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
+from relic_rl.records.run_status import last_evaluation, last_metrics
 from relic_rl.records.sweep_folder import names_of
 from relic_rl.records.tracking import make_tracker
 from relic_rl.run_game import normalized_score
@@ -70,6 +71,9 @@ class Journal:
         self._latest_row: dict[str, Any] = {}
         self._env_steps_before = progress.env_steps
         self._updates_before = progress.updates
+        # What an earlier session mirrored, and lost: it is trained anew, but not mirrored twice.
+        self._mirrored_updates = last_metrics(folder).get("updates", 0) if state else 0
+        self._mirrored_frames = last_evaluation(folder).get("env_frames", 0) if state else 0
         self._tables = MetricsLog(folder)
         nothing = dict.fromkeys(self._tables.offsets(), 0)
         self._tables.truncate(state["metrics_offsets"] if state else nothing)
@@ -82,6 +86,7 @@ class Journal:
             group=sweep,
             tags=(game, config.representation.arm),
             run_id=progress.tracker_id,
+            resumed=state is not None,
         )
         progress.tracker_id = self.tracker.id or progress.tracker_id
 
@@ -124,7 +129,8 @@ class Journal:
         }
         self._latest_row = row
         self._tables.write_metrics(row)
-        self.tracker.log(row)
+        if progress.updates > self._mirrored_updates:
+            self.tracker.log(row)
 
     def write_evaluation(self, scores: Sequence[float]) -> Evaluation:
         """Records an evaluation that was just played.
@@ -143,13 +149,14 @@ class Journal:
             protocol=self._config.env.protocol,
         )
         progress.evaluated(evaluation.mean_score)
-        self.tracker.log(
-            {
-                "env_frames": evaluation.env_frames,
-                "evaluation_score": evaluation.mean_score,
-                "human_normalized_score": evaluation.human_normalized_score,
-            }
-        )
+        if evaluation.env_frames > self._mirrored_frames:
+            self.tracker.log(
+                {
+                    "env_frames": evaluation.env_frames,
+                    "evaluation_score": evaluation.mean_score,
+                    "human_normalized_score": evaluation.human_normalized_score,
+                }
+            )
         self._console.say(
             f"evaluation at {evaluation.env_frames:,} frames, {evaluation.minutes:.1f} min: mean "
             f"score {evaluation.mean_score:.1f} over {counted(evaluation.episodes, 'episode')} "
@@ -190,6 +197,8 @@ class Journal:
             self._tables.close()
         finally:
             self.tracker.close()
+        if self.tracker.left_to_do:
+            self._console.say(self.tracker.left_to_do)
 
     def _rates(self, window_seconds: float) -> dict[str, float]:
         """How fast the run was since the row before."""

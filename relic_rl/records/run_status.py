@@ -40,7 +40,7 @@ class RunStatus(NamedTuple):
 def read_status(run_dir: Path) -> RunStatus:
     """Reads what the run folder says; zeros if there is none."""
     checkpoints = _checkpoints(run_dir)
-    row = _last_row(run_dir / METRICS_FILE)
+    row = last_metrics(run_dir)
     evaluation = last_evaluation(run_dir)
     try:
         # Not as a configuration of this version: another version's run counts as well.
@@ -98,8 +98,9 @@ def _seconds_left(settings: Mapping[str, Any], row: dict[str, Any]) -> float | N
     return budget.seconds_left(row["env_frames"], row["minutes"], row.get("frames_per_second", 0.0))
 
 
-def _last_row(path: Path) -> dict[str, Any]:
-    for line in reversed(_whole_lines(path)):
+def last_metrics(run_dir: Path) -> dict[str, Any]:
+    """The last row of its metrics; empty if there is none."""
+    for line in reversed(_whole_lines(run_dir / METRICS_FILE)):
         try:
             row = json.loads(line)
         except ValueError:

@@ -6,7 +6,7 @@ in `TRACKERS`. What it needs is imported when it is asked for.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -31,6 +31,8 @@ class TrackedRun(NamedTuple):
     """Such as the game and the arm."""
     run_id: str | None
     """The id of an earlier session of the same run, which is then continued."""
+    resumed: bool
+    """Whether an earlier session's mirror is continued, rather than a run begun."""
     close_seconds: float
     """How long `Tracker.close` may wait."""
 
@@ -48,6 +50,11 @@ class Tracker:
     mode: str = "off"
     dropped_items: int = 0
 
+    @property
+    def left_to_do(self) -> str | None:
+        """What the user may do once it is closed, in a line; None if it is all done."""
+        return None
+
     def log(self, row: Mapping[str, object]) -> None:
         """Mirrors one row of `metrics.jsonl`; it must hold `env_frames`, the x-axis."""
 
@@ -59,6 +66,37 @@ class Tracker:
 
     def close(self) -> None:
         """Ends the mirror; waits `close_seconds` at most."""
+
+
+class Trackers(Tracker):
+    """Several mirrors of one run."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = trackers
+        self.id = next((tracker.id for tracker in trackers if tracker.id), None)
+
+    def log(self, row: Mapping[str, object]) -> None:
+        """See `Tracker.log`."""
+        for tracker in self._trackers:
+            tracker.log(row)
+
+    def file(self, path: Path) -> None:
+        """See `Tracker.file`."""
+        for tracker in self._trackers:
+            tracker.file(path)
+
+    def close(self) -> None:
+        """See `Tracker.close`."""
+        for tracker in self._trackers:
+            tracker.close()
+        self.mode = ",".join(tracker.mode for tracker in self._trackers)
+        self.dropped_items = sum(tracker.dropped_items for tracker in self._trackers)
+
+    @property
+    def left_to_do(self) -> str | None:
+        """See `Tracker.left_to_do`."""
+        lines = [tracker.left_to_do for tracker in self._trackers]
+        return "\n".join(line for line in lines if line) or None
 
 
 def _off(run: TrackedRun) -> Tracker:
@@ -77,12 +115,19 @@ def _wandb_online(run: TrackedRun) -> Tracker:
     return WandbTracker("online", run)
 
 
+def _tensorboard(run: TrackedRun) -> Tracker:
+    from relic_rl.records.tensorboard_tracker import TensorBoardTracker
+
+    return TensorBoardTracker(run)
+
+
 TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
     "off": _off,
     "offline": _wandb_offline,
     "online": _wandb_online,
+    "tensorboard": _tensorboard,
 }
-"""`offline` writes below `RUN_DIR/wandb` for a later `wandb sync`."""
+"""`offline` and `online` are wandb's: the one writes below `RUN_DIR/wandb` for `wandb sync`."""
 if TYPE_CHECKING:
     TrackerName = str
 else:
@@ -90,7 +135,7 @@ else:
 
 
 def make_tracker(
-    tracker: TrackerName,
+    trackers: Sequence[TrackerName],
     folder: Path,
     config: Mapping[str, object],
     *,
@@ -99,17 +144,21 @@ def make_tracker(
     job_type: str = "train",
     tags: tuple[str, ...] = (),
     run_id: str | None = None,
+    resumed: bool = False,
     close_seconds: float = CLOSE_SECONDS,
 ) -> Tracker:
-    """Returns the run's tracker; never fails, never waits.
+    """Returns the run's trackers as one; never fails, never waits.
 
-    The arguments after the tracker's name are the fields of `TrackedRun`.
+    The arguments after the trackers' names are the fields of `TrackedRun`.
 
     Raises:
       ValueError: there is no such tracker.
     """
-    if tracker not in TRACKERS:
-        raise ValueError(f"track is {tracker!r}: it must be one of {', '.join(TRACKERS)}")
+    for name_of_tracker in trackers:
+        if name_of_tracker not in TRACKERS:
+            raise ValueError(
+                f"track is {name_of_tracker!r}: it must be one of {', '.join(TRACKERS)}"
+            )
     run = TrackedRun(
         folder=folder,
         config=without_secrets(config),
@@ -118,9 +167,11 @@ def make_tracker(
         job_type=job_type,
         tags=tags,
         run_id=run_id,
+        resumed=resumed,
         close_seconds=close_seconds,
     )
-    return TRACKERS[tracker](run)
+    made = [TRACKERS[tracker](run) for tracker in dict.fromkeys(trackers)]
+    return made[0] if len(made) == 1 else Trackers(made)
 
 
 def without_secrets(config: Mapping[str, object]) -> dict[str, object]:

@@ -49,7 +49,7 @@ def _upload(
     run_id: str | None,
 ) -> None:
     tracker = make_tracker(
-        mode,
+        [mode],
         folder,
         {},
         name=name,
@@ -61,6 +61,9 @@ def _upload(
     for path in files:
         tracker.file(path)
     tracker.close()
-    if tracker.mode == "off":
+    taken = 0 if tracker.mode == "off" else len(files) - tracker.dropped_items
+    if not taken:
         raise UserError(f"no tracker took any of {len(files)} files: the warning above says why")
-    print(f"given to the tracker, {tracker.mode}: {len(files)} files of {name!r}, run {tracker.id}")
+    print(f"given to the tracker, {tracker.mode}: {taken} files of {name!r}, run {tracker.id}")
+    if tracker.left_to_do:
+        print(tracker.left_to_do)

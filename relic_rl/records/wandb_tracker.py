@@ -1,23 +1,23 @@
-"""A mirror of a run in Weights & Biases that can neither stop nor slow the run.
+"""A mirror of a run in Weights & Biases.
 
-Every wandb call happens in one daemon thread, fed by a bounded queue that drops, and counts, what
-does not fit. wandb is imported in that thread. Whatever fails there (no package, no key, no
-network, a full disk) costs one warning: online falls back to offline, offline to off.
+Online falls back to offline, offline to off, with one warning. The user's own WANDB_PROJECT,
+WANDB_ENTITY and other variables hold.
 """
 
 import logging
 import os
-import queue
 import secrets
+import shlex
 import string
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from relic_rl.records.tracking import TrackedRun, Tracker
+from relic_rl.records.background_tracker import BackgroundTracker, first_line
+from relic_rl.records.tracking import TrackedRun
 
-QUEUE_ITEMS = 4096
+PROJECT = "relic-rl"
+"""Where WANDB_PROJECT says nothing."""
 INIT_SECONDS = 15.0
 _FINISH_SECONDS = 3.0
 """Of `close_seconds`, how many remain after wandb has stopped uploading; the rest stays here."""
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 Mode = Literal["offline", "online"]
 
 
-class WandbTracker(Tracker):
+class WandbTracker(BackgroundTracker):
     """The run's mirror at wandb.
 
     Args:
@@ -39,12 +39,11 @@ class WandbTracker(Tracker):
 
     def __init__(self, mode: Mode, run: TrackedRun) -> None:
         self.id = run.run_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
-        self._close_seconds = run.close_seconds
+        self._asked = mode
         self._run_dir = run.folder
-        self._calls: queue.Queue[Callable[[Any], None]] = queue.Queue(QUEUE_ITEMS)
-        self._closing = threading.Event()
-        arguments = {
-            "project": "relic-rl",
+        self._arguments = {
+            "project": os.environ.get("WANDB_PROJECT") or PROJECT,
+            "entity": os.environ.get("WANDB_ENTITY"),
             "id": self.id,
             "resume": "allow" if mode == "online" else None,
             "name": run.name,
@@ -55,10 +54,7 @@ class WandbTracker(Tracker):
             "config": dict(run.config),
             "reinit": "create_new",
         }
-        self._thread = threading.Thread(
-            target=self._work, args=(mode, arguments), name="wandb", daemon=True
-        )
-        self._thread.start()
+        super().__init__("wandb", run)
 
     def log(self, row: Mapping[str, object]) -> None:
         """See `Tracker.log`; queued, or dropped if the queue is full."""
@@ -70,49 +66,24 @@ class WandbTracker(Tracker):
         base = self._run_dir if path.is_relative_to(self._run_dir) else path.parent
         self._put(lambda run: run.save(str(path), base_path=str(base), policy="now"))
 
-    def close(self) -> None:
-        """See `Tracker.close`."""
-        self._closing.set()
-        self._thread.join(self._close_seconds)
+    @property
+    def left_to_do(self) -> str | None:
+        """See `Tracker.left_to_do`."""
+        folder = shlex.quote(str(self._run_dir / "wandb"))
         if self._thread.is_alive():
-            _log.warning(
-                "wandb did not finish within %g s; `wandb sync %s` sends the rest",
-                self._close_seconds,
-                self._run_dir / "wandb",
-            )
-        if self.dropped_items:
-            _log.warning(
-                "wandb was too slow: %d rows or files were not mirrored", self.dropped_items
-            )
+            return f"wandb: `wandb sync {folder}/*run-*` sends what is left"
+        if self.mode == "offline":
+            return f"wandb: `wandb sync {folder}/offline-run-*` uploads the run"
+        return None
 
-    def _put(self, call: Callable[[Any], None]) -> None:
-        try:
-            self._calls.put_nowait(call)
-        except queue.Full:
-            self.dropped_items += 1
+    def _open(self) -> Any:
+        run, self.mode = _start_run(
+            self._asked, self._arguments, self._close_seconds - _FINISH_SECONDS
+        )
+        return run
 
-    def _work(self, mode: Mode, arguments: dict[str, Any]) -> None:
-        run, self.mode = _start_run(mode, arguments, self._close_seconds - _FINISH_SECONDS)
-        failed = False
-        while True:
-            try:
-                call = self._calls.get(timeout=0.1)
-            except queue.Empty:
-                if self._closing.is_set():
-                    break
-                continue
-            try:
-                if run is not None:
-                    call(run)
-            except Exception as error:
-                if not failed:
-                    _log.warning("wandb: %s; the run continues", _first_line(error))
-                failed = True
-        try:
-            if run is not None:
-                run.finish()
-        except Exception as error:
-            _log.warning("wandb did not finish: %s", _first_line(error))
+    def _finish(self, mirror: Any) -> None:
+        mirror.finish()
 
 
 def _start_run(mode: Mode, arguments: dict[str, Any], upload_seconds: float) -> tuple[Any, str]:
@@ -127,7 +98,7 @@ def _start_run(mode: Mode, arguments: dict[str, Any], upload_seconds: float) -> 
             run.define_metric("env_frames", hidden=True)
             run.define_metric("*", step_metric="env_frames")
         except Exception as error:
-            problems.append(f"{attempt}: {_first_line(error)}")
+            problems.append(f"{attempt}: {first_line(error)}")
             continue
         if problems:
             _log.warning("wandb runs offline (%s)", "; ".join(problems))
@@ -154,7 +125,3 @@ def _init_wandb(attempt: Mode, arguments: dict[str, Any], upload_seconds: float)
     known = wandb.Settings.model_fields
     settings = wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
     return wandb.init(mode=attempt, settings=settings, **arguments)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -59,8 +59,8 @@ class RunOptions:
     """Where the learner computes. [ours]"""
     threads: NonNegativeInt = 0
     """CPU threads of the learner; 0: as many as cores. [ours]"""
-    track: TrackerName = "off"
-    """Where metrics are mirrored: nowhere, to wandb's files here, or to wandb. [ours]"""
+    track: tuple[TrackerName, ...] = ("off",)
+    """Where metrics are mirrored: wandb (online, or offline here), tensorboard, or several. [ours]"""
     log_every_seconds: PositiveFloat = 10.0
     """Seconds between status lines. [ours]"""
     metrics_every_updates: PositiveInt = 100

@@ -19,7 +19,7 @@ from relic_rl.stop import StopRequest  # noqa: E402
 from relic_rl.train import Training  # noqa: E402
 
 SETTINGS: dict[str, Any] = {
-    "run.track": "offline",
+    "run.track": ["offline"],
     "run.threads": 1,
     "run.frames": 6_000,
     "run.metrics_every_updates": 2,

@@ -16,6 +16,7 @@ from relic_rl.console import Console
 from relic_rl.counters import Progress
 from relic_rl.records.journal import RECENT_EPISODES, Journal
 from relic_rl.records.metrics import EVALUATIONS_FILE, METRICS_FILE
+from relic_rl.records.tracking import Tracker
 
 Begin = Callable[..., Journal]
 
@@ -113,3 +114,39 @@ def test_a_run_without_a_checkpoint_starts_with_empty_tables(begin: Begin, tmp_p
 
     assert rows(tmp_path) == []
     assert (tmp_path / "episodes.csv").read_text().count("\n") == 1
+
+
+def test_what_a_killed_session_mirrored_is_not_mirrored_again_when_it_is_trained_anew(
+    begin: Begin, tmp_path: Path
+) -> None:
+    progress = Progress()
+    killed = begin(progress)
+    checkpoint = killed.state()
+    advance(killed, progress, 4)
+    killed.write_evaluation([1.0])
+    progress = Progress()
+    resumed = begin(progress, state=checkpoint)
+    mirror = Mirror()
+    resumed.tracker = mirror
+    advance(resumed, progress, 4)
+    resumed.write_evaluation([1.0])
+    advance(resumed, progress, 2)
+    resumed.write_evaluation([2.0])
+
+    assert [row.get("updates", row.get("evaluation_score")) for row in mirror.rows] == [5, 6, 2.0]
+    assert [row["updates"] for row in rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+class Mirror(Tracker):
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+
+    def log(self, row: Any) -> None:
+        self.rows.append(row)
+
+
+def advance(journal: Journal, progress: Progress, updates: int) -> None:
+    for _ in range(updates):
+        progress.env_steps += 100
+        progress.updates += 1
+        journal.write_metrics({}, {"window": 1.0})

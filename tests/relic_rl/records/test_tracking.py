@@ -10,12 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
 from wandb.proto import wandb_internal_pb2
 
 from relic_rl import cli
 from relic_rl.errors import UserError
-from relic_rl.records import tracking, wandb_tracker
+from relic_rl.records import background_tracker, tracking
 from relic_rl.records.tracking import make_tracker, without_secrets
 from relic_rl.records.uploads import upload_report
 
@@ -28,7 +31,7 @@ SESSION = """
 import sys, time
 from pathlib import Path
 from relic_rl.records.tracking import make_tracker
-tracker = make_tracker("online", Path(sys.argv[1]), {}, name="pong-1")
+tracker = make_tracker(["online"], Path(sys.argv[1]), {}, name="pong-1")
 times = []
 for i in range(200):
     begun = time.perf_counter()
@@ -81,7 +84,7 @@ def stored_bytes(run_dir, *, until):
 def test_off_has_no_id_writes_nothing_and_does_not_import_wandb(tmp_path):
     code = (
         "import sys; from pathlib import Path; from relic_rl.records.tracking import make_tracker\n"
-        f"tracker = make_tracker('off', Path({str(tmp_path)!r}), {{}}, name='x')\n"
+        f"tracker = make_tracker(['off'], Path({str(tmp_path)!r}), {{}}, name='x')\n"
         "tracker.log({'env_frames': 1}); tracker.file(Path('x'))\n"
         "tracker.close(); print(tracker.id, 'wandb' in sys.modules)"
     )
@@ -96,7 +99,7 @@ def test_off_has_no_id_writes_nothing_and_does_not_import_wandb(tmp_path):
 
 def test_an_unknown_mode_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'sometimes'"):
-        make_tracker("sometimes", tmp_path, {}, name="x")  # type: ignore[arg-type]
+        make_tracker(["sometimes"], tmp_path, {}, name="x")  # type: ignore[arg-type]
 
 
 def test_secrets_are_left_out_at_any_depth():
@@ -109,7 +112,7 @@ def test_offline_writes_rows_config_and_files_without_a_network(tmp_path):
     config = {"game": "pong", "API_KEY": "hunter2"}
     (tmp_path / "evaluations.csv").write_text("env_frames\n")
 
-    tracker = make_tracker("offline", tmp_path, config, name="pong-1")
+    tracker = make_tracker(["offline"], tmp_path, config, name="pong-1")
     for frames in (4000, 8000):
         tracker.log({"env_frames": frames, "rl_loss": 0.5})
     tracker.file(tmp_path / "evaluations.csv")
@@ -184,10 +187,114 @@ def test_a_run_of_a_sweep_is_mirrored_with_its_scalars_its_group_and_its_files(t
     assert "files of 'report of arms'" in capsys.readouterr().out
 
 
+def test_the_users_project_and_team_at_wandb_hold(tmp_path, monkeypatch):
+    default, chosen = tmp_path / "default", tmp_path / "chosen"
+    for folder in (default, chosen):
+        folder.mkdir()
+    first = make_tracker(["offline"], default, {}, name="default")
+    first.close()
+    monkeypatch.setenv("WANDB_PROJECT", "my-thesis")
+    monkeypatch.setenv("WANDB_ENTITY", "my-team")
+    second = make_tracker(["offline"], chosen, {}, name="chosen")
+    second.close()
+
+    found = []
+    for folder in (default, chosen):
+        stored_bytes(folder, until=folder.name.encode())
+        (run,) = [record.run for record in records(folder) if record.HasField("run")]
+        found.append((run.project, run.entity))
+    assert found == [("relic-rl", ""), ("my-thesis", "my-team")]
+
+
+def test_how_to_upload_an_offline_run_is_said_at_its_end(tmp_path, capsys):
+    run = tmp_path / "run"
+    flags = ["--preset", "smoke", "--frames", "400", "--evaluation.episodes", "1"]
+
+    assert cli.main(["train", "toy_memory", "--run-dir", str(run), *flags, "--track=offline"]) == 0
+    assert f"wandb: `wandb sync {run}/wandb/offline-run-*` uploads the run" in (
+        capsys.readouterr().out.splitlines()
+    )
+    assert list(run.glob("wandb/offline-run-*"))
+
+
+def test_several_trackers_take_the_same_rows(tmp_path):
+    run = tmp_path / "run"
+    flags = ["--preset", "smoke", "--frames", "4000", "--replay.min_steps", "64"]
+    flags += ["--run.metrics_every_updates", "2", "--evaluation.episodes", "1"]
+    both = ["--track", "tensorboard,offline"]
+
+    assert cli.main(["train", "toy_memory", "--run-dir", str(run), *flags, *both]) == 0
+    stored_bytes(run, until=b"evaluation_score")
+    at_wandb = [
+        {item.key or item.nested_key[0]: json.loads(item.value_json) for item in row.history.item}
+        for row in records(run)
+        if row.HasField("history")
+    ]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) > 2
+    assert [row["rl_loss"] for row in at_wandb if "rl_loss" in row] == [
+        row["rl_loss"] for row in rows
+    ]
+    assert len(events_of(run).Scalars("rl_loss")) == len(rows)
+
+
+def events_of(run):
+    """TensorBoard's own reading of what a run left it."""
+    accumulator = event_accumulator.EventAccumulator(str(run / "tensorboard"))
+    return accumulator.Reload()
+
+
+def test_tensorboard_reads_back_every_number_over_the_runs_frames(tmp_path):
+    tracker = make_tracker(["tensorboard"], tmp_path, {"game": "pong", "api_key": 1}, name="x")
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "curves.png")
+    tracker.log({"env_frames": 4000, "rl_loss": 0.5, "mean_score": None, "skipped_batch": "a"})
+    tracker.log({"env_frames": 12_000_000_000, "rl_loss": 0.25, "mean_score": -21.0})
+    tracker.file(tmp_path / "curves.png")
+    tracker.close()
+
+    found = events_of(tmp_path)
+    assert {*found.Tags()["scalars"]} == {"rl_loss", "mean_score"}
+    assert [(e.step, e.value) for e in found.Scalars("rl_loss")] == [
+        (4000, 0.5),
+        (12_000_000_000, 0.25),
+    ]
+    assert [(e.step, e.value) for e in found.Scalars("mean_score")] == [(12_000_000_000, -21.0)]
+    (picture,) = found.Images("curves")
+    assert (picture.width, picture.height) == (6, 4)
+    (settings,) = found.Tensors("settings/text_summary")
+    assert b"game = pong" in settings.tensor_proto.string_val[0]
+    assert b"api_key" not in settings.tensor_proto.string_val[0]
+
+
+def test_tensorboard_shows_a_run_that_is_started_again_without_its_first_attempt(tmp_path):
+    for loss, resumed in ((1.0, False), (2.0, False), (3.0, True)):
+        tracker = make_tracker(["tensorboard"], tmp_path, {}, name="x", resumed=resumed)
+        tracker.log({"env_frames": 1000 * int(loss), "rl_loss": loss})
+        tracker.close()
+        time.sleep(1.1)  # event files are told apart by their second
+
+    assert [event.value for event in events_of(tmp_path).Scalars("rl_loss")] == [2.0, 3.0]
+
+
+def test_without_the_extra_a_run_is_told_how_to_install_it_and_trains(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    tracker = make_tracker(["tensorboard"], tmp_path, {}, name="x")
+    tracker.log({"env_frames": 1})
+    tracker.close()
+
+    assert tracker.mode == "off"
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "pip install 'relic-rl[tensorboard]'" in warning
+
+
 def test_a_run_keeps_its_id_and_other_runs_get_others(tmp_path):
-    first = make_tracker("offline", tmp_path, {}, name="x")
-    resumed = make_tracker("offline", tmp_path, {}, name="x", run_id=first.id)
-    other = make_tracker("offline", tmp_path, {}, name="x")
+    first = make_tracker(["offline"], tmp_path, {}, name="x")
+    resumed = make_tracker(["offline"], tmp_path, {}, name="x", run_id=first.id)
+    other = make_tracker(["offline"], tmp_path, {}, name="x")
     for tracker in (first, resumed, other):
         tracker.close()
 
@@ -196,8 +303,8 @@ def test_a_run_keeps_its_id_and_other_runs_get_others(tmp_path):
 
 
 def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(wandb_tracker, "QUEUE_ITEMS", 10)
-    tracker = make_tracker("offline", tmp_path, {}, name="x")  # importing wandb takes a while
+    monkeypatch.setattr(background_tracker, "QUEUE_ITEMS", 10)
+    tracker = make_tracker(["offline"], tmp_path, {}, name="x")  # importing wandb takes a while
 
     begun = time.perf_counter()
     for frames in range(10_000):
@@ -213,7 +320,7 @@ def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path, monkeypatch, ca
 
 def test_online_without_a_key_falls_back_to_offline_with_one_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        tracker = make_tracker("online", tmp_path, {}, name="x")
+        tracker = make_tracker(["online"], tmp_path, {}, name="x")
         tracker.log({"env_frames": 4000})
         tracker.close()
 
@@ -227,7 +334,7 @@ def test_where_nothing_can_be_written_the_tracker_is_off_with_one_warning(tmp_pa
     (tmp_path / "wandb").write_text("a file where wandb wants a folder")
 
     with caplog.at_level(logging.WARNING):
-        tracker = make_tracker("offline", tmp_path, {}, name="x")
+        tracker = make_tracker(["offline"], tmp_path, {}, name="x")
         tracker.log({"env_frames": 4000})
         tracker.close()
 
