@@ -60,7 +60,7 @@ class RunOptions:
     threads: NonNegativeInt = 0
     """CPU threads of the learner; 0: as many as cores. [ours]"""
     track: tuple[TrackerName, ...] = ("off",)
-    """Where metrics are mirrored: wandb (online, or offline here), tensorboard, or several. [ours]"""
+    """Mirrors of the metrics: wandb online or offline, tensorboard, or several. [ours]"""
     log_every_seconds: PositiveFloat = 10.0
     """Seconds between status lines. [ours]"""
     metrics_every_updates: PositiveInt = 100
