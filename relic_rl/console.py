@@ -76,14 +76,14 @@ class Console:
             self._live.update(self._panel(head, parts, row), refresh=True)
 
     def close(self) -> None:
-        """Leaves the last status standing and gives the terminal back."""
+        """Leaves the last status on the screen and restores the terminal."""
         with suppress(OSError, ValueError):
             if self._live is not None:
                 self._live.stop()
         self._live = None
 
     def _head(self, row: Mapping[str, object]) -> str:
-        """Counters, that one of them beside its limit that the bar shows."""
+        """The counters; the one that the bar shows stands beside its limit."""
         frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
         of_frames = of_minutes = ""
         if self._budget is not None:
@@ -180,7 +180,7 @@ def size(size_bytes: float) -> str:
 
 class _Terminal(rich.console.Console):
     def on_broken_pipe(self) -> None:
-        """Falls silent: rich itself would end the process."""
+        """Stops printing: rich itself would end the process."""
         self.quiet = True
 
 

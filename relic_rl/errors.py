@@ -22,7 +22,7 @@ class ResourceError(UserError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a complaint about an unknown name; empty if none comes near."""
+    """The end of a message about an unknown name; empty if no name is close."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", nearest is {matches[0]!r}" if matches else ""
 

@@ -1,6 +1,6 @@
-"""What verbs share of the command line: a parser that complains in one line, and arguments.
+"""What verbs share: a parser whose errors are one line, and common arguments.
 
-A verb's function has the defaults of its arguments: what is not given is not passed to it.
+Defaults stand in a verb's function: an argument that is not given is not passed.
 """
 
 import argparse
@@ -22,7 +22,7 @@ _LONGEST_NUMBER_DIGITS = 20
 
 
 class Parser(argparse.ArgumentParser):
-    """Of the command line or of one verb."""
+    """The parser of the command line, or of one verb."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{verb}: {message}" if verb else message)
 
     def refuse(self, strange: Sequence[str]) -> NoReturn:
-        """Raises UsageError about words that the verb has no use for."""
+        """Raises UsageError about arguments that the verb does not take."""
         word = next((word for word in strange if word.startswith("-")), strange[0])
         flag = word.partition("=")[0]
         if not flag.startswith("-"):
@@ -126,7 +126,7 @@ def add_path(
 
 
 def add_run_dir(parser: Parser) -> None:
-    """Adds RUN_DIR, of a run that is there."""
+    """Adds RUN_DIR, the folder of an existing run."""
     add_path(parser, "run_dir", metavar="RUN_DIR", help="The run's folder")
 
 
@@ -227,7 +227,7 @@ def _form(kind: Any) -> dict[str, Any]:
 
 
 def _whole_numbers(text: str) -> str:
-    """Whole numbers without `k`, `M` and exponents; what is none is left to the check."""
+    """Whole numbers without `k`, `M` and exponents; anything else is left to the check."""
     return ",".join(map(_without_unit, text.split(",")))
 
 

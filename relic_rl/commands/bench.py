@@ -71,7 +71,7 @@ def run(
 
 
 def _expect_writable(file: Path) -> None:
-    """Found out before the minutes of measuring, not after; what is there stays until then."""
+    """Checks before minutes of measuring that the file can be written; an older one stays."""
     is_new = not file.exists()
     try:
         with file.open("a", encoding="utf-8"):

@@ -175,7 +175,7 @@ def make_tracker(
 
 
 def without_secrets(config: Mapping[str, object]) -> dict[str, object]:
-    """Returns the config without entries, at any depth, whose names speak of key or token."""
+    """Returns the config without entries, at any depth, that are named like keys or tokens."""
     return {
         name: without_secrets(value) if isinstance(value, Mapping) else value
         for name, value in config.items()

@@ -14,13 +14,13 @@ _CLOSE_SECONDS = 120.0
 
 
 def upload_film(run_dir: Path, video: Path, mode: TrackerName, tracker_id: str) -> None:
-    """Gives a film to the tracked run that it is of, and says so."""
+    """Uploads a film to its run's place at the tracker, and says so."""
     name, sweep = names_of(run_dir)
     _upload(run_dir, [video], mode, name=name, group=sweep, job_type="train", run_id=tracker_id)
 
 
 def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: TrackerName) -> None:
-    """Gives a report's files to a run of their own, and says so.
+    """Uploads a report's files as a run of their own, and says so.
 
     Args:
       folders: what the report is of; the first that is a sweep, or of one, names the group.

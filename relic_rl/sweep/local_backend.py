@@ -30,7 +30,7 @@ class Slot:
     """That it keeps to: its own, unless there are more slots than cores. All of them where a quota
     allows fewer than there are: which ones are busy with what else, only the system knows."""
     threads: int
-    """That it may keep busy."""
+    """Cores that it may keep busy."""
     gpu: str | None
     """As `CUDA_VISIBLE_DEVICES` names it; None: whatever there is."""
 
@@ -102,7 +102,7 @@ class LocalBackend:
 
 
 def ending_with_parent(allowed: frozenset[int]) -> Callable[[], None]:
-    """What a child does before it becomes a run: keeps to those cores, and to its parent's life."""
+    """Done in a child before it becomes a run: it keeps to those cores and ends with its parent."""
     parent, libc = os.getpid(), ctypes.CDLL(None)
 
     def prepare() -> None:

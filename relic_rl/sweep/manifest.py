@@ -84,9 +84,9 @@ def read_states(path: Path) -> dict[str, tuple[Any, str]]:
 
 
 def why_unfinished(run_dir: Path) -> str:
-    """How a run that has not finished stands: `running`, `stopped`, or its sweep's word and why.
+    """How a run that has not finished stands: `running`, `stopped`, or what its sweep says and why.
 
-    The manifest of a sweep that was killed, or whose run was taken on by hand, is out of date.
+    The manifest of a sweep that was killed, or whose run was resumed by hand, is out of date.
     """
     folder = run_dir.resolve()
     sweep = folder.parent.parent

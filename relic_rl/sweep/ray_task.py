@@ -13,7 +13,7 @@ from relic_rl.sweep.run_process import RunProcess
 
 _POLL_SECONDS = 0.2
 OWNER_SECONDS = 60.0
-"""So long may a process that lost its worker take to write its last checkpoint."""
+"""How long a process that lost its worker may take to write its last checkpoint."""
 
 
 def run_to_its_end(
