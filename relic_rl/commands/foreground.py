@@ -58,7 +58,11 @@ def train(
                 training = _built(path, run, console, checkpoint)
                 if resumed:  # only now: one that was refused leaves the folder as it was
                     write_whole(path / run_folder.CONFIG_FILE, run.dump())
-                    metadata.record_resume(path, devices.device_name(training.device))
+                    metadata.record_resume(
+                        path,
+                        learner_device=devices.device_name(training.device),
+                        learner_threads=devices.learner_threads(run.config),
+                    )
             try:
                 evaluation = training.run(stop)
             finally:

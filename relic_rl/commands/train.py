@@ -90,6 +90,7 @@ def run(
             action_set=identity.config.env.action_set,
             preset=resolved.preset,
             learner_device=devices.device_name(device),
+            learner_threads=devices.learner_threads(resolved.config),
         )
         # Comes last and whole: a folder that has it can be resumed.
         write_whole(path / run_folder.CONFIG_FILE, identity.dump())

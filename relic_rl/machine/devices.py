@@ -57,8 +57,13 @@ def without_gpu_options(config: Config) -> Config:
     )
 
 
+def learner_threads(config: Config) -> int:
+    """CPU threads of the learner; how many there are decides how its sums are rounded."""
+    return config.run.threads or cores()
+
+
 def set_threads(config: Config) -> None:
     """Sets torch's threads. Two pools with more threads than cores spin against each other."""
-    torch.set_num_threads(config.run.threads or cores())
+    torch.set_num_threads(learner_threads(config))
     # A thread fixes its number when it first asks; later it would get another thread's.
     torch.get_num_threads()

@@ -27,6 +27,7 @@ def write_metadata(
     action_set: str,
     preset: str,
     learner_device: str,
+    learner_threads: int,
 ) -> None:
     """Records versions, ROM, protocol, commit and machine beside the configuration."""
     metadata: dict[str, Any] = {
@@ -37,22 +38,23 @@ def write_metadata(
         **{f"protocol_{name}": value for name, value in asdict(protocol).items() if name != "name"},
         "action_set": action_set,
         "rom_md5": rom_md5,
-        **_session(learner_device),
+        **_session(learner_device, learner_threads),
     }
     write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
 
 
-def record_resume(path: Path, learner_device: str) -> None:
+def record_resume(path: Path, *, learner_device: str, learner_threads: int) -> None:
     """Adds what a run resumes with: versions, commit, machine. Damaged metadata stays as it is."""
     try:
         metadata = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
-        metadata["resumed"] = [*metadata.get("resumed", ()), _session(learner_device)]
+        session = _session(learner_device, learner_threads)
+        metadata["resumed"] = [*metadata.get("resumed", ()), session]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return
     write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
 
 
-def _session(learner_device: str) -> dict[str, Any]:
+def _session(learner_device: str, learner_threads: int) -> dict[str, Any]:
     """What may differ between a run's start and each resume."""
     return {
         **{
@@ -63,6 +65,7 @@ def _session(learner_device: str) -> dict[str, Any]:
         "commit": _commit(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "learner_device": learner_device,
+        "learner_threads": learner_threads,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
@@ -106,6 +109,8 @@ def _commit() -> str | None:
             capture_output=True,
             text=True,
             check=False,
+            # GIT_DIR and its like, set by a hook for one, would name another repository.
+            env={name: text for name, text in os.environ.items() if not name.startswith("GIT_")},
         )
     except OSError:  # a checkout copied to where there is no git
         return None

@@ -1,6 +1,7 @@
 """metadata.json: where a run came from."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def test_metadata_names_versions_rom_commit_machine_and_protocol(tmp_path: Path)
         action_set="full",
         preset="smoke",
         learner_device="AMD EPYC (AVX2)",
+        learner_threads=2,
     )
     metadata = json.loads((tmp_path / METADATA_FILE).read_text())
 
@@ -30,15 +32,35 @@ def test_metadata_names_versions_rom_commit_machine_and_protocol(tmp_path: Path)
     for name in ("relic_rl", "torch", "numpy", "gymnasium", "ale_py", "python", "machine"):
         assert metadata[name]
     assert metadata["learner_device"] == "AMD EPYC (AVX2)"
+    assert metadata["learner_threads"] == 2
     assert "commit" in metadata
+
+
+def test_the_commit_is_ours_also_where_git_is_told_of_another_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = commit_recorded_in(tmp_path)
+    other = tmp_path / "other"
+    git = ["git", "-C", str(other), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", "init", "-q", str(other)], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+
+    assert commit_recorded_in(tmp_path) == ours
 
 
 def test_a_machine_without_git_records_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert commit_recorded_in(tmp_path) is None
+
+
+def commit_recorded_in(folder: Path) -> str | None:
     write_metadata(
-        tmp_path,
+        folder,
         game="Pong",
         rom_md5=None,
         seed=3,
@@ -46,15 +68,16 @@ def test_a_machine_without_git_records_no_commit(
         action_set="full",
         preset="smoke",
         learner_device="AMD EPYC (AVX2)",
+        learner_threads=2,
     )
-
-    assert json.loads((tmp_path / METADATA_FILE).read_text())["commit"] is None
+    commit: str | None = json.loads((folder / METADATA_FILE).read_text())["commit"]
+    return commit
 
 
 def test_damaged_metadata_is_left_as_it_is_by_a_resume(tmp_path: Path) -> None:
-    record_resume(tmp_path, "AMD EPYC (AVX2)")
+    record_resume(tmp_path, learner_device="AMD EPYC (AVX2)", learner_threads=2)
     assert list(tmp_path.iterdir()) == []
     for damaged in ("[]", '{"resumed": 3}', "{"):
         (tmp_path / METADATA_FILE).write_text(damaged)
-        record_resume(tmp_path, "AMD EPYC (AVX2)")
+        record_resume(tmp_path, learner_device="AMD EPYC (AVX2)", learner_threads=2)
         assert (tmp_path / METADATA_FILE).read_text() == damaged
