@@ -6,6 +6,7 @@ series of its own and named by it. A sweep's grid has a series per combination. 
 folders whose runs are one series, whatever they differ in.
 """
 
+import os.path
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,7 +94,7 @@ def find_series(folders: Sequence[Path], labelled: Sequence[tuple[str, Path]] = 
     series: list[Series] = []
     for folder, label in zip(folders, _labels(folders), strict=True):
         found = search.runs_in(folder)
-        if (folder / SWEEP_FILE).is_file():
+        if _holds(folder, SWEEP_FILE):
             series += _of_sweep(folder, found, label, is_alone=is_alone)
         elif found == [folder]:
             single += found
@@ -127,14 +128,18 @@ class _Search:
         Raises:
           ValueError: there is no such folder.
         """
-        if not folder.exists():
+        if not os.path.lexists(folder):
             raise ValueError(f"{folder} does not exist: give run folders, sweeps or their parents")
         complaints = len(self.left_out)
         runs = list(self._walk(folder, _DEPTH))
         if not runs and len(self.left_out) == complaints:
             self.left_out.append(f"{shown(folder)}: no run folder (one with a config.toml)")
-        new = [run for run in runs if run.resolve() not in self._found]
-        self._found.update(run.resolve() for run in new)
+        new = []
+        for run in runs:
+            place = run.resolve()
+            if place not in self._found:
+                self._found.add(place)
+                new.append(run)
         return new
 
     def _walk(self, folder: Path, depth: int) -> Iterator[Path]:
@@ -152,6 +157,14 @@ class _Search:
             return
         for child in children:
             yield from self._walk(child, depth - 1)
+
+
+def _holds(folder: Path, name: str) -> bool:
+    """Whether a file is there and may be seen."""
+    try:
+        return (folder / name).is_file()
+    except OSError:
+        return False
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
@@ -199,7 +212,7 @@ def _of_sweep(folder: Path, found: Sequence[Path], label: str, *, is_alone: bool
     absent: dict[str, list[str]] = {}
     for name, (state, why) in read_states(folder).items():  # in the order that was asked for
         groups.setdefault(Path(name).parts[0], [])
-        if not (folder / name / CONFIG_FILE).is_file():
+        if not _holds(folder / name, CONFIG_FILE):
             reason = f"{state}, {why}" if why else state
             absent.setdefault(Path(name).parts[0], []).append(f"{Path(name).name}: {reason}")
     for run in found:

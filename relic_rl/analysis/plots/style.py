@@ -17,8 +17,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 COLOURS = (
-    *("#1b5e9e", "#2e8b6d", "#8a5aa8", "#b03a5b", "#5a6b1f", "#2f4858"),
-    *("#4aa3df", "#7cc47f", "#c9a0dc", "#e58aa0", "#a9b665", "#111111"),
+    "#1b5e9e",
+    "#2e8b6d",
+    "#8a5aa8",
+    "#b03a5b",
+    "#5a6b1f",
+    "#2f4858",
+    "#4aa3df",
+    "#7cc47f",
+    "#c9a0dc",
+    "#e58aa0",
+    "#a9b665",
+    "#111111",
 )
 """Of a reader's own series; beyond these they repeat."""
 PUBLISHED_COLOURS = ("#d9762b", "#7b8794", "#c2477f", "#a68a12", "#3c9aa6", "#9a6b4f")

@@ -434,7 +434,8 @@ def test_half_a_sweep_names_every_run_without_a_score_by_its_reason(tmp_path, wr
     (without, games) = notes.warnings(series, make_columns(series, []))
 
     for named in (
-        *("hero-s0: no evaluation yet", "pong-s0, zaxxon-s0: queued"),
+        "hero-s0: no evaluation yet",
+        "pong-s0, zaxxon-s0: queued",
         "qbert-s0: failed, out of memory",
     ):
         assert named in without

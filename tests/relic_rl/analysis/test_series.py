@@ -45,8 +45,9 @@ def test_a_run_reached_by_two_paths_counts_once(tmp_path: Path, write_run: Write
         [runs, runs / "pong-s1"],
         sorted(runs.iterdir()),
     ):
-        assert list(labels(find_series(given)).values()) == [["pong-s1"]], given
-        assert find_series(given).left_out == ()
+        found = find_series(given)
+        assert list(labels(found).values()) == [["pong-s1"]], given
+        assert (found.series[0].failed, found.left_out) == ((), ()), given
 
 
 def test_a_link_to_a_folder_of_runs_elsewhere_is_followed(
@@ -82,20 +83,22 @@ def test_a_file_and_an_empty_folder_among_those_given_are_named(
     write_run(runs / "pong-s1")
     (runs / "notes.txt").write_text("mine")
     (runs / "empty").mkdir()
+    (runs / "gone").symlink_to("nowhere")
     out = tmp_path / "out"
 
     page = write_report(sorted(runs.iterdir()), out).page.read_text()
 
-    assert f"Left out: {runs}/empty, {runs}/notes.txt: no run folder" in page
+    assert f"Left out: {runs}/empty, {runs}/gone, {runs}/notes.txt: no run folder" in page
 
 
+@pytest.mark.parametrize("given", [["runs"], ["runs/locked", "runs/pong-s1"]])
 def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_reported(
-    tmp_path: Path, write_run: WriteRun
+    tmp_path: Path, write_run: WriteRun, given: list[str]
 ) -> None:
     write_run(tmp_path / "runs/pong-s1")
     write_run(tmp_path / "runs/locked/pong-s2", seed=2)
     code = "import sys; from relic_rl import cli; sys.exit(cli.main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "report", "runs", "--out", "out"]
+    command = [sys.executable, "-c", code, "report", *given, "--out", "out"]
     if os.geteuid() == 0:  # whom no mode of a folder holds up, but for this
         if shutil.which("setpriv") is None:
             pytest.skip("no setpriv here, and root reads everything")
