@@ -160,6 +160,8 @@ def add_json(parser: Parser) -> None:
 
 def path(text: str) -> Path:
     """A path; `~` is the home folder, also after `=`, where a shell leaves it as it is."""
+    if not text:  # which would be the folder that one is in
+        raise argparse.ArgumentTypeError("is '', use a path")
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -50,7 +50,9 @@ def run(*, preset: str | None = None, as_json: bool = False) -> None:
       UnfitMachineError: no run can work here.
       UsageError: no such preset.
     """
-    needs = [_needs(name) for name in ([preset] if preset else configuration.preset_paths())]
+    needs = [
+        _needs(name) for name in (configuration.preset_paths() if preset is None else [preset])
+    ]
     machine, missing = dict(_machine()), _missing_roms()
     if as_json:
         presets = [one._asdict() for one in needs]

@@ -11,7 +11,9 @@ from relic_rl.machine.capacity import cores, processor
 
 def chosen_preset(preset: str | None) -> str:
     """The given preset, or the one that fits this machine."""
-    return preset or ("workstation" if torch.cuda.is_available() else "laptop")
+    if preset is not None:
+        return preset
+    return "workstation" if torch.cuda.is_available() else "laptop"
 
 
 def uses_gpu(config: Config) -> bool:
