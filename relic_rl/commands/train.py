@@ -71,8 +71,8 @@ def run(
     from relic_rl.machine.resources import check_resources
 
     game = game_name(game)
-    if name is not None and (run_dir is not None or "/" in name):
-        raise UsageError(f"--name is {name!r}: give it without '/' and without --run-dir")
+    if name is not None and (run_dir is not None or not name or "/" in name):
+        raise UsageError(f"--name is {name!r}: give a word without '/', and without --run-dir")
     settings = _with_lanes(settings, lanes_per_actor)
     resolved = configuration.resolve(devices.chosen_preset(preset), settings)
     check_seed(seed)

@@ -161,6 +161,7 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("train pong --preset half_a_run.toml", 2, ["unknown section 'preset'"]),
         ("train pong --name mine --run-dir mine", 2, ["--name", "without --run-dir"]),
         ("train pong --name a/b", 2, ["--name is 'a/b'"]),
+        ("train pong --name=", 2, ["--name is ''"]),
         ("status nothere --watch --json", 2, ["give --watch or --json"]),
     ],
 )
