@@ -37,11 +37,12 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from envs.emulator import EmulatorScreen, make_emulator
 from envs.episodes import EpisodeLedger, episode_seed
 from envs.games import Game, find_game
-from envs.interface import Frames, State, StepResult, check_actions
+from envs.interface import EnvSpec, Frames, Screen, State, StepResult, check_actions
 from envs.options import ACTION_SETS, FRAME_SIDE_PIXELS
-from envs.protocol import Protocol, find_protocol
+from envs.protocol import EpisodeProtocol, find_protocol
 
 RESEED_STEPS = 20_000
 """Seeding then costs 1.3 % of one thread's time, and a restore of 16 lanes on one core up to two
@@ -56,7 +57,7 @@ def make_atari(
     game: Game | str,
     lanes: int,
     seed: int,
-    protocol: Protocol | str,
+    protocol: EpisodeProtocol | str,
     *,
     action_set: str = "full",
     threads: int = 1,
@@ -97,7 +98,7 @@ def make_atari(
         raise ValueError(f"action_set is {action_set!r}; it must be one of {known}")
     game = find_game(game) if isinstance(game, str) else game
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    rom_md5(game)
+    md5 = rom_md5(game)
     emulators = AtariVectorEnv(
         game.rom,
         lanes,
@@ -124,7 +125,18 @@ def make_atari(
         reward_clipping=False,
         use_fire_reset=False,
     )
-    return AtariLanes(emulators, seed, protocol, reseed_steps)
+    spec = EnvSpec(
+        name=game.name,
+        frames_per_step=protocol.frame_skip,
+        action_meanings=tuple(action.name for action in emulators.ale.get_action_set()),
+        frame_height=frame_height,
+        frame_width=frame_width,
+        protocol=protocol,
+        action_set=action_set,
+        rom_md5=md5,
+        reference=game,
+    )
+    return AtariLanes(emulators, spec, game, protocol, seed, reseed_steps)
 
 
 def rom_md5(game: Game) -> str:
@@ -150,26 +162,26 @@ class AtariLanes:
 
     Attributes:
       lanes: N.
-      actions: the number of actions.
-      action_meanings: ale-py's names for them, `NOOP` first.
-      frame_height: of the frames returned, in pixels.
-      frame_width: the same.
+      spec: its actions have ale-py's names, `NOOP` first.
       noop_frames: int64[N], the no-op frames that the running episodes started with.
     """
 
     def __init__(
-        self, emulators: AtariVectorEnv, seed: int, protocol: Protocol, reseed_steps: int
+        self,
+        emulators: AtariVectorEnv,
+        spec: EnvSpec,
+        game: Game,
+        protocol: EpisodeProtocol,
+        seed: int,
+        reseed_steps: int,
     ) -> None:
         self.lanes: int = emulators.num_envs
-        self.action_meanings: tuple[str, ...] = tuple(
-            action.name for action in emulators.ale.get_action_set()
-        )
-        self.actions = len(self.action_meanings)
-        _, self.frame_height, self.frame_width = emulators.ale.get_observation_shape()
+        self.spec = spec
         self.noop_frames = np.zeros(self.lanes, np.int64)
         self._emulators: AtariVectorEnv | None = emulators
-        self._seed = seed
+        self._game = game
         self._protocol = protocol
+        self._seed = seed
         self._reseed_steps = reseed_steps
         self._ledger = EpisodeLedger(self.lanes)
         self._started = False
@@ -259,6 +271,15 @@ class AtariLanes:
                     "another one then?"
                 )
         return frames
+
+    def screen(self) -> Screen:
+        """See `VectorEnv.screen`."""
+        emulator = make_emulator(self._game, self._protocol, self.spec.action_set or "full")
+        return EmulatorScreen(
+            emulator,
+            self._protocol.frame_skip,
+            lambda: (int(self._seeds[0]), int(self.noop_frames[0])),
+        )
 
     def close(self) -> None:
         """See `VectorEnv.close`."""

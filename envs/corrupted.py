@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.corruptions import Corruption, Scene
-from envs.interface import Frames, State, StepResult, VectorEnv
+from envs.interface import Frames, Screen, State, StepResult, VectorEnv
 
 
 class CorruptedEnv:
@@ -27,10 +27,7 @@ class CorruptedEnv:
         self._level = level
         self._seed = seed
         self.lanes = env.lanes
-        self.actions = env.actions
-        self.action_meanings = env.action_meanings
-        self.frame_height = env.frame_height
-        self.frame_width = env.frame_width
+        self.spec = env.spec
 
     def reset(self) -> Frames:
         """Starts anew."""
@@ -53,6 +50,10 @@ class CorruptedEnv:
     def restore(self, state: State) -> Frames:
         """See `state`."""
         raise NotImplementedError
+
+    def screen(self) -> Screen:
+        """The game's own: what is played is not corrupted."""
+        return self._env.screen()
 
     def close(self) -> None:
         """Closes what is played."""

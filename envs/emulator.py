@@ -11,6 +11,7 @@ How both are made equal, where their authors chose otherwise:
 - Seeds. Gymnasium hashes a seed before it reaches the emulator; here it is given as it is.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import ale_py
@@ -19,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.games import Game
-from envs.protocol import Protocol
+from envs.interface import Picture
+from envs.protocol import EpisodeProtocol
 
 NativeEnv = gymnasium.Env[NDArray[np.uint8], Any]
 
@@ -48,7 +50,7 @@ class SeededStart(gymnasium.Wrapper[NDArray[np.uint8], Any, NDArray[np.uint8], A
         return frame, info
 
 
-def make_emulator(game: Game, protocol: Protocol, action_set: str = "full") -> NativeEnv:
+def make_emulator(game: Game, protocol: EpisodeProtocol, action_set: str = "full") -> NativeEnv:
     """Returns the game at native resolution: a step is one emulator frame, without a cap.
 
     Observations and `render()` are uint8[210, 160, 3] in most games, RGB.
@@ -67,3 +69,40 @@ def make_emulator(game: Game, protocol: Protocol, action_set: str = "full") -> N
         render_mode="rgb_array",
     )
     return SeededStart(emulator)
+
+
+class EmulatorScreen:
+    """A lane's screen, as an `envs.interface.Screen`: an emulator that goes through its states.
+
+    Args:
+      emulator: made by `make_emulator`.
+      frames_per_step: that an action is held for.
+      start: tells the seed and the number of no-op frames of the episode that the lane is in.
+    """
+
+    def __init__(
+        self, emulator: NativeEnv, frames_per_step: int, start: Callable[[], tuple[int, int]]
+    ) -> None:
+        self._emulator: Any = emulator
+        self._frames_per_step = frames_per_step
+        self._start = start
+
+    def begin(self) -> None:
+        """See `Screen.begin`; the episode must be seeded, as with `reseed_steps=0` all are."""
+        seed, noop_frames = self._start()
+        self._emulator.reset(seed=seed, options={"noop_frames": noop_frames})
+
+    def step(self, action: int) -> tuple[list[Picture], float]:
+        """See `Screen.step`."""
+        pictures, score = [], 0.0
+        for _ in range(self._frames_per_step):
+            _, points, terminated, _, _ = self._emulator.step(action)
+            score += points
+            pictures.append(self._emulator.render())
+            if terminated:
+                break
+        return pictures, score
+
+    def close(self) -> None:
+        """See `Screen.close`."""
+        self._emulator.close()

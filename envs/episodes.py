@@ -54,7 +54,7 @@ class EpisodeLedger:
         lanes: NDArray[np.bool_],
         terminated: NDArray[np.bool_],
         seeds: NDArray[np.int64],
-        frame_skip: int,
+        frames_per_step: int,
     ) -> list[EpisodeRecord]:
         """Ends the episodes of the chosen lanes, begins their next, and returns the records."""
         records = [
@@ -62,7 +62,7 @@ class EpisodeLedger:
                 lane=int(lane),
                 score=float(self.scores[lane]),
                 steps=int(self.steps[lane]),
-                frames=int(self.steps[lane]) * frame_skip,
+                frames=int(self.steps[lane]) * frames_per_step,
                 terminated=bool(terminated[lane]),
                 seed=int(seeds[lane]),
             )

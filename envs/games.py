@@ -41,7 +41,7 @@ class Game:
     @property
     def slug(self) -> str:
         """Lower case with underscores, for folders and flags: `ms_pacman`."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", self.name).lower()
+        return slug_of(self.name)
 
     @property
     def env_id(self) -> str:
@@ -52,6 +52,11 @@ class Game:
     def rom(self) -> str:
         """The name of the cartridge image in ale-py: `ms_pacman`."""
         return self.slug
+
+
+def slug_of(name: str) -> str:
+    """A CamelCase name in lower case with underscores."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 ATARI57: dict[str, Game] = {

@@ -10,13 +10,52 @@ returns, so every action that is sent has a reward and a frame that belong to it
 influence each other. N is the number of lanes, H and W the size of a frame.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.games import Game
+from envs.protocol import EpisodeProtocol
+
 Frames = NDArray[np.uint8]
 State = dict[str, Any]
+Picture = NDArray[np.uint8]
+"""uint8[height, width, 3], RGB."""
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an environment is: all that those who act, learn and keep records need to know of it."""
+
+    name: str
+    """`MsPacman`, `toy_memory`: its key in `envs.registry.ENVIRONMENTS`."""
+    frames_per_step: int
+    """Environment frames that an action is held for."""
+    action_meanings: tuple[str, ...]
+    """A name for each action."""
+    frame_height: int
+    """H, in pixels."""
+    frame_width: int
+    """W, in pixels."""
+    protocol: EpisodeProtocol | None = None
+    """How episodes start, stick and end; None where there is nothing to choose."""
+    action_set: str | None = None
+    """Which of its actions were chosen; None where there is nothing to choose."""
+    rom_md5: str | None = None
+    """Of the cartridge image; None without one."""
+    reference: Game | None = None
+    """With a human's and random play's scores; None where nobody has measured them."""
+
+    @property
+    def actions(self) -> int:
+        """A: the actions are 0 to A - 1."""
+        return len(self.action_meanings)
+
+    def human_normalized(self, score: float) -> float | None:
+        """0 is random play, 1 the human; None without reference scores."""
+        return None if self.reference is None else self.reference.human_normalized(score)
 
 
 class EpisodeRecord(NamedTuple):
@@ -62,20 +101,8 @@ class VectorEnv(Protocol):
         """N."""
 
     @property
-    def actions(self) -> int:
-        """The number of actions; they are 0 to `actions` - 1."""
-
-    @property
-    def action_meanings(self) -> tuple[str, ...]:
-        """A name for each action."""
-
-    @property
-    def frame_height(self) -> int:
-        """H, in pixels."""
-
-    @property
-    def frame_width(self) -> int:
-        """W, in pixels."""
+    def spec(self) -> EnvSpec:
+        """What each lane is."""
 
     def reset(self) -> Frames:
         """Starts anew: the same frames, uint8[N, H, W], as after the first `reset`."""
@@ -104,8 +131,28 @@ class VectorEnv(Protocol):
           RuntimeError: the same actions did not lead to the same scores.
         """
 
+    def screen(self) -> "Screen":
+        """What a film of lane 0 shows."""
+
     def close(self) -> None:
         """Frees threads and memory; the environment is of no use afterwards."""
+
+
+class Screen(Protocol):
+    """Shows the episodes of lane 0 at their native resolution, each from its beginning on."""
+
+    def begin(self) -> None:
+        """Turns to the episode that lane 0 has begun and not yet acted in."""
+
+    def step(self, action: int) -> tuple[list[Picture], float]:
+        """Shows an action before `VectorEnv.step` takes it.
+
+        Returns:
+          A picture of every environment frame that the action is held for, and their reward.
+        """
+
+    def close(self) -> None:
+        """Frees what it holds."""
 
 
 def check_actions(actions: NDArray[np.integer[Any]], env: VectorEnv) -> NDArray[np.int64]:
@@ -120,11 +167,11 @@ def check_actions(actions: NDArray[np.integer[Any]], env: VectorEnv) -> NDArray[
             f"actions are {array.dtype}{list(array.shape)}; one integer for each lane is expected: "
             f"int64[{env.lanes}]"
         )
-    outside = (array < 0) | (array >= env.actions)
+    outside = (array < 0) | (array >= env.spec.actions)
     if outside.any():
         lane = int(outside.argmax())
         raise ValueError(
             f"the action {array[lane]} in lane {lane} is out of range; it must be in "
-            f"[0, {env.actions - 1}]"
+            f"[0, {env.spec.actions - 1}]"
         )
     return array.astype(np.int64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EpisodeProtocol:
     """How episodes start, stick and end.
 
     Raises:
@@ -46,19 +46,23 @@ class Protocol:
         return self.max_episode_frames // self.frame_skip
 
 
-PROTOCOLS: dict[str, Protocol] = {
+PROTOCOLS: dict[str, EpisodeProtocol] = {
     protocol.name: protocol
     for protocol in (
         # R2D2 (Kapturowski et al., 2019) and every system in the published table.
-        Protocol("noop", noop_max_frames=30, sticky_probability=0.0, max_episode_frames=108_000),
+        EpisodeProtocol(
+            "noop", noop_max_frames=30, sticky_probability=0.0, max_episode_frames=108_000
+        ),
         # Machado et al., 2018: sticky actions take the place of no-op starts. The cap is that of
         # the line above and of ale-py's v5 environments, so that scores differ by stickiness only.
-        Protocol("machado", noop_max_frames=0, sticky_probability=0.25, max_episode_frames=108_000),
+        EpisodeProtocol(
+            "machado", noop_max_frames=0, sticky_probability=0.25, max_episode_frames=108_000
+        ),
     )
 }
 
 
-def find_protocol(name: str) -> Protocol:
+def find_protocol(name: str) -> EpisodeProtocol:
     """Returns the protocol called `name`.
 
     Raises:

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.episodes import EpisodeLedger, episode_seed
-from envs.interface import Frames, State, StepResult, check_actions
+from envs.interface import EnvSpec, Frames, Picture, State, StepResult, check_actions
 
 CUE_0, CUE_1, BLANK, QUESTION = range(4)
+SIDE_PIXELS = 36
+SPEC = EnvSpec("toy_memory", 1, ("CUE_0", "CUE_1"), SIDE_PIXELS, SIDE_PIXELS)
 
 
 class MemoryLanes:
@@ -33,9 +35,7 @@ class MemoryLanes:
       ValueError: an argument is out of range.
     """
 
-    actions = 2
-    action_meanings = ("CUE_0", "CUE_1")
-    frame_height = frame_width = 36
+    spec = SPEC
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class MemoryLanes:
         self._seed = seed
         self._episode_steps = blank_frames + 2
         self._max_episode_steps = max_episode_steps or self._episode_steps
-        self._pictures = _draw_pictures(self.frame_height, self.frame_width)
+        self._pictures = _draw_pictures(SIDE_PIXELS, SIDE_PIXELS)
         self._ledger = EpisodeLedger(lanes)
         self._seeds = np.full(lanes, -1, np.int64)
         self._cues = np.zeros(lanes, np.int64)
@@ -73,17 +73,15 @@ class MemoryLanes:
         actions = check_actions(actions, self)
         if self._seeds[0] < 0:
             raise RuntimeError("step() before the first reset()")
-        terminated = self._ledger.steps == self._episode_steps - 1
-        answers = np.where(actions == self._cues, 1.0, -1.0)
-        rewards = np.where(terminated, answers, 0.0).astype(np.float32)
+        terminated, rewards = self.outcome(actions)
         self._ledger.add(rewards)
         truncated = (self._ledger.steps >= self._max_episode_steps) & ~terminated
         ended = terminated | truncated
 
-        frames = final_frames = self._frames()
+        frames = final_frames = self.shown()
         episodes = []
         if ended.any():
-            episodes = self._ledger.finish(ended, terminated, self._seeds, frame_skip=1)
+            episodes = self._ledger.finish(ended, terminated, self._seeds, SPEC.frames_per_step)
             frames = self._start(ended)
         life_lost = np.zeros(self.lanes, np.bool_)
         return StepResult(frames, rewards, terminated, truncated, life_lost, final_frames, episodes)
@@ -110,10 +108,20 @@ class MemoryLanes:
             raise ValueError(f"the state was made with another seed than {self._seed}")
         self._ledger.scores[:] = state["scores"]
         self._ledger.steps[:] = state["steps"]
-        return self._frames()
+        return self.shown()
+
+    def screen(self) -> "MemoryScreen":
+        """See `VectorEnv.screen`."""
+        return MemoryScreen(self)
 
     def close(self) -> None:
         """See `VectorEnv.close`; there is nothing to free."""
+
+    def outcome(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Which lanes the actions end, bool[N], and their rewards, float32[N]."""
+        terminated = self._ledger.steps == self._episode_steps - 1
+        answers = np.where(actions == self._cues, 1.0, -1.0)
+        return terminated, np.where(terminated, answers, 0.0).astype(np.float32)
 
     def _start(self, lanes: NDArray[np.bool_]) -> Frames:
         """Draws the cues of the chosen lanes' episodes, and returns all lanes' frames."""
@@ -121,16 +129,34 @@ class MemoryLanes:
             seed = episode_seed(self._seed, int(lane), int(self._ledger.indices[lane]))
             self._seeds[lane] = seed
             self._cues[lane] = np.random.default_rng(seed).integers(2)
-        return self._frames()
+        return self.shown()
 
-    def _frames(self) -> Frames:
-        """Returns uint8[N, H, W]: what the lanes show after their present number of steps."""
+    def shown(self) -> Frames:
+        """What the lanes show after their present number of steps, uint8[N, H, W]."""
         steps = self._ledger.steps
         pictures = np.select(
             [steps == 0, steps == self._episode_steps - 1], [self._cues, QUESTION], default=BLANK
         )
         frames: Frames = self._pictures[pictures]
         return frames
+
+
+class MemoryScreen:
+    """Lane 0 of the memory task, as an `envs.interface.Screen`: the frame that is acted on."""
+
+    def __init__(self, lanes: MemoryLanes) -> None:
+        self._lanes = lanes
+
+    def begin(self) -> None:
+        """See `Screen.begin`; the lane itself is looked at."""
+
+    def step(self, action: int) -> tuple[list[Picture], float]:
+        """See `Screen.step`."""
+        _, rewards = self._lanes.outcome(np.full(self._lanes.lanes, action))
+        return [np.repeat(self._lanes.shown()[0, :, :, None], 3, axis=2)], float(rewards[0])
+
+    def close(self) -> None:
+        """See `Screen.close`; there is nothing to free."""
 
 
 def _draw_pictures(height: int, width: int) -> Frames:

@@ -75,7 +75,7 @@ class Agent:
         config = self._trained.config
         self._epsilon = config.evaluation.epsilon if epsilon is None else epsilon
         self._seed = seed
-        self.game = self._trained.game
+        self.game = self._trained.spec.name
         self.env_frames = self._trained.env_frames
         self.action_set = config.env.action_set
         shape = self._trained.agent.env

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -10,15 +11,13 @@ import torch
 from agents.agent import R2D2Agent
 from agents.exploration import epsilon_ladder
 from agents.interface import EnvShape
-from envs.atari import RESEED_STEPS, make_atari
-from envs.interface import VectorEnv
-from envs.protocol import PROTOCOLS
-from envs.toy import MemoryLanes
+from envs.atari import RESEED_STEPS
+from envs.interface import EnvSpec, VectorEnv
+from envs.registry import find_environment
 from relic_rl.config import Config
 from relic_rl.machine import devices
 from relic_rl.machine.capacity import cores
 from relic_rl.replay.buffer import ReplayBuffer
-from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn
 from relic_rl.runtime.engine import Engine
@@ -44,21 +43,27 @@ def make_env(
     threads: int = 0,
     reseed_steps: int = RESEED_STEPS,
 ) -> VectorEnv:
-    """The game's vector environment, under the run's protocol.
+    """The game's vector environment, as the run's options have it.
 
     `env.threads` beats `threads`, which are as many as there are cores if it is 0.
     """
-    if game == TOY_GAME:
-        return MemoryLanes(lanes, seed)
-    return make_atari(
-        game,
-        lanes,
-        seed,
-        PROTOCOLS[config.env.protocol],
-        action_set=config.env.action_set,
+    return find_environment(game).make(
+        config.env,
+        lanes=lanes,
+        seed=seed,
         threads=config.env.threads or threads or min(cores(), lanes),
         reseed_steps=reseed_steps,
     )
+
+
+def env_spec(config: Config, game: str) -> EnvSpec:
+    """What the game is, as the run's options have it.
+
+    Raises:
+      RomError: its ROM is missing or damaged.
+    """
+    with closing(make_env(config, game, lanes=1, seed=0)) as env:
+        return env.spec
 
 
 def make_evaluation_env(
@@ -72,10 +77,10 @@ def make_evaluation_env(
     return make_env(config, game, lanes=lanes, seed=seed, reseed_steps=0)
 
 
-def make_agent(config: Config, env: VectorEnv, *, seed: int, device: torch.device) -> R2D2Agent:
+def make_agent(config: Config, spec: EnvSpec, *, seed: int, device: torch.device) -> R2D2Agent:
     """The agent for an environment's frames and actions."""
     return R2D2Agent(
-        EnvShape(env.actions, env.frame_height, env.frame_width),
+        EnvShape(spec.actions, spec.frame_height, spec.frame_width),
         config.network,
         config.learner,
         config.representation,
@@ -206,7 +211,7 @@ def make_actor(
     with native_code():  # to load 256 emulators takes a minute
         env = make_env(config, game, lanes=lanes, seed=env_seed, threads=threads)
         frames = env.reset()
-    agent = agent or make_agent(config, env, seed=seed, device=torch.device("cpu"))
+    agent = agent or make_agent(config, env.spec, seed=seed, device=torch.device("cpu"))
     first = number * lanes
     player = Player(
         agent.policy(),

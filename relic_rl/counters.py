@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-FRAMES_PER_STEP = 4
-"""The frame skip of both protocols."""
-
 
 @dataclass(frozen=True)
 class Budget:
@@ -43,6 +40,8 @@ class Budget:
 class Progress:
     """The run's counters, over all its sessions; part of its checkpoints."""
 
+    frames_per_step: int = 4
+    """The environment's. Checkpoints from before it was kept were all counted by 4."""
     env_steps: int = 0
     updates: int = 0
     episodes: int = 0
@@ -62,5 +61,5 @@ class Progress:
 
     @property
     def env_frames(self) -> int:
-        """The x-axis of everything: agent steps times the frame skip."""
-        return self.env_steps * FRAMES_PER_STEP
+        """The x-axis of everything: environment frames, skipped ones included."""
+        return self.env_steps * self.frames_per_step

@@ -9,7 +9,7 @@
 """
 
 import logging
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,14 +60,16 @@ class Training:
         self.seed = seed
         self.console = console
         state = checkpoint.state if checkpoint is not None else None
-        self.progress = Progress(**state["progress"]) if state else Progress()
+        spec = build.env_spec(config, game)
+        self.progress = Progress(frames_per_step=spec.frames_per_step)
+        if state:
+            self.progress = Progress(**state["progress"])
         self.device = devices.learner_device(config)
         devices.set_threads(config)
         self.stopwatch = Stopwatch()
         self.clock = TrainingClock(self.progress.minutes)
         self.incarnation = resumed_incarnation(config.run.engine, state)
-        with closing(build.make_env(config, game, lanes=1, seed=seed)) as env:
-            self.agent = build.make_agent(config, env, seed=seed, device=self.device)
+        self.agent = build.make_agent(config, spec, seed=seed, device=self.device)
         self.replay = build.make_replay(config, seed=seed)
         self.batches = build.make_batches(config, self.replay, self.device)
         self.learner = Learner(
@@ -97,7 +99,7 @@ class Training:
         self.journal = Journal(  # last, for it cuts the tables, and what is above may refuse
             folder,
             config,
-            game,
+            spec,
             seed,
             progress=self.progress,
             console=console,

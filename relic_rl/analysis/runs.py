@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.games import find_game
+from envs.registry import find_environment
 from relic_rl.config import settings_of
 from relic_rl.records.metadata import METADATA_FILE
 from relic_rl.records.metrics import EPISODES_FILE, EVALUATIONS_FILE
@@ -41,7 +41,7 @@ class Run:
 
     folder: Path
     game: str
-    """As in `envs.games.ATARI57`."""
+    """As in `envs.registry.ENVIRONMENTS`."""
     seed: int
     preset: str
     """The name of the preset it began with; empty if unknown."""
@@ -94,7 +94,7 @@ def read_run(folder: Path) -> Run:
     """Reads one run folder.
 
     Raises:
-      ValueError: if it has no evaluation yet, is of a game outside the 57, or a file cannot be
+      ValueError: if it has no evaluation yet, is of a game that we do not know, or a file cannot be
         read or is damaged: no line is passed over in silence. The message names file and line.
     """
     config = _parsed(folder / CONFIG_FILE, tomllib.loads)
@@ -108,7 +108,7 @@ def read_run(folder: Path) -> Run:
     try:
         return Run(
             folder=folder,
-            game=find_game(str(metadata.get("game", config.get("game")))).name,
+            game=find_environment(str(metadata.get("game", config.get("game")))).name,
             seed=int(metadata.get("seed", config.get("seed", 0))),
             preset=str(config.get("preset", "")),
             unfinished=None if is_finished(settings, last) else why_unfinished(folder),

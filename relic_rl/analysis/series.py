@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from envs.registry import ENVIRONMENTS
 from relic_rl.analysis.runs import Run, read_run, shown
 from relic_rl.records.run_folder import CONFIG_FILE
 from relic_rl.records.sweep_folder import NO_GRID, SWEEP_FILE
@@ -185,7 +186,10 @@ def _read(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     runs, failed = [], []
     for folder in folders:
         try:
-            runs.append(read_run(folder))
+            run = read_run(folder)
+            if ENVIRONMENTS[run.game].reference is None:
+                raise ValueError(f"{run.game} has no human score to be held against")
+            runs.append(run)
         except ValueError as error:
             failed.append(f"{shown(folder.resolve().name)}: {error}")
     return runs, failed

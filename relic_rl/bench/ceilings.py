@@ -69,7 +69,7 @@ def environment_steps_per_second(laptop: Config) -> float:
     env = build.make_env(laptop, GAME, lanes=laptop.actor.lanes, seed=0)
     env.reset()
     rng = np.random.default_rng(0)
-    actions = rng.integers(env.actions, size=(64, env.lanes))
+    actions = rng.integers(env.spec.actions, size=(64, env.lanes))
     steps, started = 0, time.perf_counter()
     while time.perf_counter() - started < 3.0:
         env.step(actions[steps % 64])

@@ -124,9 +124,8 @@ def _rates(laptop: Config, results: Results) -> Rates:
     def median(name: str) -> float:
         return float(statistics.median(result[name] for result in of_ray))
 
-    env = build.make_env(laptop, GAME, lanes=1, seed=0)
-    agent = build.make_agent(laptop, env, seed=0, device=devices.learner_device(laptop))
-    env.close()
+    spec = build.env_spec(laptop, GAME)
+    agent = build.make_agent(laptop, spec, seed=0, device=devices.learner_device(laptop))
     parameter_bytes = sum(
         tensor.nbytes for part in agent.parameters_for_policy().values() for tensor in part.values()
     )
@@ -183,7 +182,7 @@ def _model(laptop: Config, rates: Rates, results: Results) -> Results:
         "sweep_57_hours": predict_sweep_hours(
             runs=_SWEEP_RUNS,
             places=_SWEEP_PLACES,
-            frames=laptop.run.frames,
+            env_steps=laptop.run.frames / build.env_spec(laptop, GAME).frames_per_step,
             steps_per_second=in_turn,
         ),
     }

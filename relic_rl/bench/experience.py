@@ -1,7 +1,7 @@
 """Experience of the real game, by an actor of random weights, for the parts to work on."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 
@@ -30,8 +30,7 @@ def random_actor(
     """An actor of random weights on the real game."""
     lanes = lanes or config.actor.lanes
     config = replace(config, actor=replace(config.actor, lanes=lanes, actors=1))
-    with closing(build.make_env(config, game, lanes=1, seed=0)) as env:
-        agent = build.make_agent(config, env, seed=0, device=device)
+    agent = build.make_agent(config, build.env_spec(config, game), seed=0, device=device)
     epsilons = build.make_epsilons(config)
     actor = build.make_actor(
         config, game, epsilons, agent, 0, Stopwatch(), seed=0, incarnation=0, threads=0
@@ -45,8 +44,7 @@ def random_actor(
 @contextmanager
 def random_engine(config: Config, device: torch.device) -> Iterator[tuple[Engine, R2D2Agent]]:
     """The engine that the configuration names, on the real game, and whose weights it acts with."""
-    with closing(build.make_env(config, GAME, lanes=1, seed=0)) as env:
-        agent = build.make_agent(config, env, seed=0, device=device)
+    agent = build.make_agent(config, build.env_spec(config, GAME), seed=0, device=device)
     engine = build.make_engine(
         config,
         GAME,

@@ -48,9 +48,7 @@ def learner(laptop: Config) -> Results:
 def _learner_results(config: Config, segments: Sequence[Segment], updates: int) -> Results:
     device = devices.learner_device(config)
     config = replace(config, learner=replace(config.learner, diagnostics_every_updates=0))
-    env = build.make_env(config, GAME, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=device)
-    env.close()
+    agent = build.make_agent(config, build.env_spec(config, GAME), seed=0, device=device)
     buffer: ReplayBuffer = build.make_replay(config, seed=0)
     for segment in segments:
         buffer.insert(segment)

@@ -7,8 +7,6 @@ the segments in beside it, and the network into that machine.
 import math
 from typing import NamedTuple
 
-from relic_rl.counters import FRAMES_PER_STEP
-
 
 class Rates(NamedTuple):
     """What one environment step costs, as measured."""
@@ -61,6 +59,8 @@ def predict_run(
     return Prediction(bounds[bound], bound)
 
 
-def predict_sweep_hours(*, runs: int, places: int, frames: float, steps_per_second: float) -> float:
+def predict_sweep_hours(
+    *, runs: int, places: int, env_steps: float, steps_per_second: float
+) -> float:
     """Hours until all runs are done, with so many at once and each at the same rate."""
-    return math.ceil(runs / places) * frames / FRAMES_PER_STEP / steps_per_second / 3600.0
+    return math.ceil(runs / places) * env_steps / steps_per_second / 3600.0

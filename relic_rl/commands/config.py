@@ -10,7 +10,7 @@ from relic_rl.commands import arguments
 from relic_rl.commands.arguments import shown
 from relic_rl.commands.printing import print_json, print_table, table_console
 from relic_rl.config import Resolved
-from relic_rl.run_game import game_name
+from relic_rl.records.identity import environment_of
 
 _MEANING_COLUMNS = 36
 """The least width that a sentence is read in; where there is less, it is left out."""
@@ -38,7 +38,7 @@ def run(
     """Prints the resolved configuration."""
     from relic_rl.machine import devices
 
-    name = game_name(game)
+    name = environment_of(game).name
     resolved = configuration.resolve(devices.chosen_preset(preset), settings)
     if as_json:
         print_json(_document(name, resolved))

@@ -12,11 +12,10 @@ from rich.table import Table
 
 from envs.corruptions import CORRUPTIONS, LEVELS
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import against_human, print_json, print_table
+from relic_rl.commands.printing import against_human, print_json, print_table, under_rules
 from relic_rl.console import counted
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.identity import check_seed
-from relic_rl.run_game import normalized_score
 from relic_rl.stop import StopRequest
 
 if TYPE_CHECKING:
@@ -79,14 +78,14 @@ def run(
         raise UsageError("--severity goes with --corruption")
     # ale-py greets on stdout, which belongs to the result.
     with redirect_stdout(sys.stderr), StopRequest().listening() as stop:
-        agent, config, game, env_frames, _ = load_trained(run_dir)
+        agent, config, spec, env_frames, _ = load_trained(run_dir)
         episodes = episodes or config.evaluation.episodes
-        scores = evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=stop)
+        scores = evaluate_agent(agent, config, spec.name, seed=seed, episodes=episodes, stop=stop)
         corrupted = []
         for one in evaluate_corrupted(
             agent,
             config,
-            game,
+            spec.name,
             scores,
             corruptions=_wanted(corruption, CORRUPTIONS),
             severities=[int(level) for level in _wanted(severity or [DEFAULT_SEVERITY], LEVELS)],
@@ -99,13 +98,13 @@ def run(
         raise UserError("stopped before all episodes were played")
     mean = fmean(scores)
     result = {
-        "game": game,
+        "game": spec.name,
         "env_frames": env_frames,
         "episodes": episodes,
         "scores": scores,
         "mean_score": mean,
-        "human_normalized_score": normalized_score(game, mean),
-        "protocol": config.env.protocol,
+        "human_normalized_score": spec.human_normalized(mean),
+        "protocol": spec.protocol and spec.protocol.name,
     }
     if corruption:
         result["corruptions"] = [{**asdict(one), "mean_score": one.mean_score} for one in corrupted]
@@ -113,10 +112,10 @@ def run(
     if as_json:
         print_json(result)
         return
-    print(f"{game} after {env_frames:,} frames, protocol {config.env.protocol}")
+    print(f"{spec.name} after {env_frames:,} frames{under_rules(spec)}")
     listed = ", ".join(f"{score:.0f}" for score in scores)
     print(f"scores of {counted(episodes, 'episode')}: {listed}")
-    print(f"mean score {mean:.1f}{against_human(game, mean)}")
+    print(f"mean score {mean:.1f}{against_human(spec.reference, mean)}")
     if corruption:
         print_table(_table(corrupted))
 

@@ -13,7 +13,7 @@ from relic_rl.machine.resources import is_out_of_memory
 from relic_rl.records import metadata, run_folder
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError
 from relic_rl.records.folders import write_whole
-from relic_rl.records.identity import RunIdentity
+from relic_rl.records.identity import RunIdentity, environment_of
 from relic_rl.records.metrics import Evaluation
 from relic_rl.records.run_log import log_to
 from relic_rl.stop import StoppedEarly, StopRequest
@@ -106,8 +106,9 @@ def _farewell(path: Path, game: str, evaluation: Evaluation | None) -> str:
             f"none in {evaluation.env_frames:,} frames; {command('resume', path)} with more "
             "--frames or --minutes continues it"
         )
-    score, curves = evaluation.mean_score, path / "curves.png"
+    score, reference = evaluation.mean_score, environment_of(game).reference
+    curves = path / "curves.png"
     return (
         f"finished: mean score {score:.1f} over {counted(evaluation.episodes, 'episode')}"
-        f"{against_human(game, score)}{f'; curves in {curves}' if curves.exists() else ''}"
+        f"{against_human(reference, score)}{f'; curves in {curves}' if curves.exists() else ''}"
     )

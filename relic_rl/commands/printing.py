@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from envs.games import find_game
-from relic_rl.run_game import normalized_score
+from envs.games import Game
+from envs.interface import EnvSpec
 
 FILE_WIDTH_COLUMNS = 160
 """Of a table that goes into a file or a pipe."""
@@ -35,13 +35,17 @@ def print_json(document: Mapping[str, Any]) -> None:
     print(json.dumps(document))
 
 
-def against_human(game: str, score: float) -> str:
-    """A score beside random play and a human's, in brackets; empty for a toy."""
-    normalized = normalized_score(game, score)
-    if normalized is None:
+def against_human(reference: Game | None, score: float) -> str:
+    """A score beside random play and a human's, in brackets; empty where nobody measured them."""
+    if reference is None:
         return ""
-    known = find_game(game)
     return (
-        f" (random play {known.random:,.1f}, human {known.human:,.1f}: "
-        f"{100 * normalized:.1f} % human-normalized)"
+        f" (random play {reference.random:,.1f}, human {reference.human:,.1f}: "
+        f"{100 * reference.human_normalized(score):.1f} % human-normalized)"
     )
+
+
+def under_rules(spec: EnvSpec) -> str:
+    """What was chosen of an environment, after a comma; empty where there is nothing to choose."""
+    protocol = f", protocol {spec.protocol.name}" if spec.protocol else ""
+    return protocol + (f", {spec.action_set} action set" if spec.action_set else "")

@@ -12,12 +12,11 @@ from relic_rl import config as configuration
 from relic_rl.commands import arguments
 from relic_rl.config import Config
 from relic_rl.console import end_in_words
-from relic_rl.counters import FRAMES_PER_STEP
+from relic_rl.counters import Progress
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records import metadata, run_folder
-from relic_rl.records.identity import RunIdentity, read_identity
+from relic_rl.records.identity import RunIdentity, environment_of, read_identity
 from relic_rl.records.run_status import is_finished, last_evaluation
-from relic_rl.run_game import game_rom_md5
 
 if TYPE_CHECKING:
     from relic_rl.records.checkpoint import Checkpoint
@@ -78,25 +77,25 @@ def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[st
             else:
                 _expect_unfinished(run_dir, checkpoint, identity.config)
                 plan += _changes(checkpoint, identity, allow_change)
-            metadata.expect_emulator(run_dir, game_rom_md5(identity.game))
+            metadata.expect_emulator(run_dir, environment_of(identity.game).find_rom_md5())
             foreground.train(run_dir, identity, plan, console, checkpoint, resumed=True)
 
 
 def _done(checkpoint: "Checkpoint | None") -> str:
     if checkpoint is None:
         return "it ended before its first checkpoint and starts again"
-    progress = checkpoint.state["progress"]
+    progress = Progress(**checkpoint.state["progress"])
     return (
-        f"{FRAMES_PER_STEP * progress['env_steps']:,} frames, {progress['updates']:,} updates and "
-        f"{progress['minutes']:.1f} minutes are done"
+        f"{progress.env_frames:,} frames, {progress.updates:,} updates and "
+        f"{progress.minutes:.1f} minutes are done"
     )
 
 
 def _expect_unfinished(run_dir: Path, checkpoint: "Checkpoint", config: Config) -> None:
     """Refuses a run whose budget is spent and whose last evaluation is done: nothing is left."""
-    done = checkpoint.state["progress"]
-    frames, minutes = FRAMES_PER_STEP * done["env_steps"], done["minutes"]
-    is_evaluated = done["evaluated_minutes"] >= minutes  # perhaps by an interim evaluation
+    done = Progress(**checkpoint.state["progress"])
+    frames, minutes = done.env_frames, done.minutes
+    is_evaluated = done.evaluated_minutes >= minutes  # perhaps by an interim evaluation
     settings = configuration.values(config)
     if not is_evaluated or not is_finished(settings, last_evaluation(run_dir)):
         return

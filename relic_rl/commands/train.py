@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from envs.protocol import PROTOCOLS
+from envs.games import slug_of
+from envs.interface import EnvSpec
 from relic_rl import config as configuration
 from relic_rl.commands import arguments
+from relic_rl.commands.printing import under_rules
 from relic_rl.console import count, end_in_words, size
 from relic_rl.errors import UsageError
 from relic_rl.records import metadata, run_folder
 from relic_rl.records.folders import write_whole
-from relic_rl.records.identity import RunIdentity, check_seed
-from relic_rl.run_game import game_name, game_rom_md5, game_slug
+from relic_rl.records.identity import RunIdentity, check_seed, environment_of
 
 SHORT = {
     "--frames": "run.frames",
@@ -66,28 +67,27 @@ def run(
     lanes_per_actor: int | None = None,
 ) -> Path:
     """Trains an agent from the start, in a new run folder, which is returned."""
+    from relic_rl import build
     from relic_rl.commands import foreground
     from relic_rl.machine import devices
     from relic_rl.machine.resources import check_resources
 
-    game = game_name(game)
+    game = environment_of(game).name
     if name is not None and (run_dir is not None or not name or "/" in name):
         raise UsageError(f"--name is {name!r}: give a word without '/', and without --run-dir")
     settings = _with_lanes(settings, lanes_per_actor)
     resolved = configuration.resolve(devices.chosen_preset(preset), settings)
     check_seed(seed)
-    path = run_dir or run_folder.default_path(game_slug(game), resolved.preset, seed, name)
+    spec = build.env_spec(resolved.config, game)
+    path = run_dir or run_folder.default_path(slug_of(game), resolved.preset, seed, name)
     check_resources(resolved.config, path)
     device = devices.learner_device(resolved.config)  # refused here, before the folder is taken
     with run_folder.new_run(path):
         identity = RunIdentity(resolved.config, game, seed, resolved.preset)
         metadata.write_metadata(
             path,
-            game=game,
-            rom_md5=game_rom_md5(game),
+            spec=spec,
             seed=seed,
-            protocol=PROTOCOLS[identity.config.env.protocol],
-            action_set=identity.config.env.action_set,
             preset=resolved.preset,
             learner_device=devices.device_name(device),
             learner_threads=devices.learner_threads(resolved.config),
@@ -95,7 +95,7 @@ def run(
         # Comes last and whole: a folder that has it can be resumed.
         write_whole(path / run_folder.CONFIG_FILE, identity.dump())
         with foreground.console_of(identity.config, path) as console:
-            foreground.train(path, identity, _plan(path, identity, device.type), console)
+            foreground.train(path, identity, _plan(path, identity, spec, device.type), console)
     return path
 
 
@@ -115,7 +115,7 @@ def _with_lanes(settings: Mapping[str, str], lanes_per_actor: int | None) -> Map
     return {**settings, "actor.lanes": str(int(actors) * lanes_per_actor)}
 
 
-def _plan(path: Path, run: RunIdentity, device: str) -> str:
+def _plan(path: Path, run: RunIdentity, spec: EnvSpec, device: str) -> str:
     """What a run is about to do, before it does it."""
     from relic_rl.machine.capacity import available_bytes
     from relic_rl.machine.resources import replay_bytes
@@ -125,8 +125,8 @@ def _plan(path: Path, run: RunIdentity, device: str) -> str:
         [
             f"training {run.game}, seed {run.seed}, preset {run.preset}, arm "
             f"{config.representation.arm} ({config.representation.encoder} encoder)",
-            f"  engine {config.run.engine}, learner on {device}, {config.actor.lanes} lanes, "
-            f"protocol {config.env.protocol}, {config.env.action_set} action set",
+            f"  engine {config.run.engine}, learner on {device}, {config.actor.lanes} lanes"
+            f"{under_rules(spec)}",
             f"  replay of {count(config.replay.capacity_steps)} steps, about "
             f"{size(replay_bytes(config))} when full, at most {size(config.replay.max_bytes)} "
             f"({size(available_bytes())} are free)",

@@ -7,7 +7,6 @@ from relic_rl.commands import arguments
 from relic_rl.errors import UsageError
 from relic_rl.records.identity import check_seed
 from relic_rl.records.tracking import TRACKERS, TrackerName
-from relic_rl.run_game import TOY_GAME
 
 
 def add_to(verbs: Any) -> None:
@@ -66,7 +65,7 @@ def run(
     """Films a run's last checkpoint.
 
     Raises:
-      UsageError: another suffix, a game that has no screen to film, or a run that was not tracked.
+      UsageError: another suffix, or a run that was not tracked.
       UserError: no sound checkpoint.
     """
     from relic_rl.evaluation.film import SUFFIXES, film
@@ -77,8 +76,6 @@ def run(
         raise UsageError(f"--video is {str(video)!r}: it must end with {' or '.join(SUFFIXES)}")
     check_seed(seed)
     trained = load_trained(run_dir)
-    if trained.game == TOY_GAME:
-        raise UsageError(f"{run_dir} is a run of {trained.game}, which has no screen to film")
     if track != "off" and trained.tracker_id is None:
         raise UsageError(f"{run_dir} was not tracked, so its film has no place at the tracker")
     made = film(
@@ -87,7 +84,7 @@ def run(
     scores = ", ".join(f"{score:.0f}" for score in made.scores)
     played = f"scores {scores}" if scores else f"score so far {made.score_so_far:.0f}"
     print(
-        f"{trained.game} after {trained.env_frames:,} frames of training: filmed "
+        f"{trained.spec.name} after {trained.env_frames:,} frames of training: filmed "
         f"{made.frames:,} frames, {played}, in {video}"
     )
     if track != "off" and trained.tracker_id is not None:

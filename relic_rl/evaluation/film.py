@@ -1,8 +1,8 @@
 """A film: a run's agent plays the real game, pictured at its native resolution.
 
 The agent acts in an ordinary lane, as in evaluation: `--episodes 1 --seed S` is the very episode
-that `relic-rl evaluate --episodes 1 --seed S` scores. Beside it a plain emulator goes through the
-same states (`envs.emulator`), frame by frame, and gives the pictures.
+that `relic-rl evaluate --episodes 1 --seed S` scores. Beside it the environment's screen goes
+through the same states, frame by frame, and gives the pictures (`envs.emulator`).
 
 An .mp4 shows every frame, 60 a second. A .gif, whose format is slower, shows one picture a step,
 15 a second: the maximum of the last two frames, as the agent sees it, so that nothing flickers.
@@ -17,15 +17,11 @@ import imageio
 import numpy as np
 
 from agents.value_rescaling import unrescale
-from envs.atari import AtariLanes
-from envs.emulator import make_emulator
-from envs.games import find_game
-from envs.protocol import PROTOCOLS
+from envs.interface import Picture, Screen, VectorEnv
 from relic_rl import build
-from relic_rl.counters import FRAMES_PER_STEP
 from relic_rl.errors import UserError
 from relic_rl.evaluation.evaluate import make_player
-from relic_rl.evaluation.overlay import Picture, Thought, draw, saliency
+from relic_rl.evaluation.overlay import Thought, draw, saliency
 from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.runtime.player import Player
 from relic_rl.stop import StopRequest
@@ -65,7 +61,7 @@ def film(
     """Films an agent at play; a signal ends the film early, and it is still written.
 
     Args:
-      trained: of a game that has a screen.
+      trained: who plays.
       video: a path that ends with one of `SUFFIXES`; replaced when the film is complete.
       overlay: draw action, value, score and saliency, three times as large.
       episodes: 1 or more, full ones.
@@ -74,7 +70,7 @@ def film(
     """
     scores: list[float] = []
     frames = 0
-    with StopRequest().listening() as stop, _writer(video) as write:
+    with StopRequest().listening() as stop, _writer(video, trained.spec.frames_per_step) as write:
         for step in _play(trained, seed, overlay=overlay):
             shot = step.pictures[: None if max_frames is None else max_frames - frames]
             frames += len(shot)
@@ -91,27 +87,22 @@ def film(
 
 def _play(trained: TrainedAgent, seed: int, *, overlay: bool) -> Iterator[_Step]:
     """Plays for ever, step by step."""
-    agent, config = trained.agent, trained.config
-    env = build.make_evaluation_env(config, trained.game, lanes=1, seed=seed, updates=agent.updates)
-    assert isinstance(env, AtariLanes)
-    emulator: Any = make_emulator(
-        find_game(trained.game), PROTOCOLS[config.env.protocol], config.env.action_set
-    )
+    agent, config, game = trained.agent, trained.config, trained.spec.name
+    env = build.make_evaluation_env(config, game, lanes=1, seed=seed, updates=agent.updates)
+    screen = env.screen()
     player = make_player(agent, config, env.reset(), seed=seed)
     try:
         while True:
-            yield from _play_episode(trained, env, emulator, player, overlay=overlay)
+            yield from _play_episode(trained, env, screen, player, overlay=overlay)
     finally:
-        emulator.close()
+        screen.close()
         env.close()
 
 
 def _play_episode(
-    trained: TrainedAgent, env: AtariLanes, emulator: Any, player: Player, *, overlay: bool
+    trained: TrainedAgent, env: VectorEnv, screen: Screen, player: Player, *, overlay: bool
 ) -> Iterator[_Step]:
-    emulator.reset(
-        seed=int(env.state()["seeds"][0]), options={"noop_frames": int(env.noop_frames[0])}
-    )
+    screen.begin()
     score, filmed_score, ended = 0.0, 0.0, False
     while not ended:
         seen, q, actions = player.act()
@@ -119,16 +110,11 @@ def _play_episode(
         if overlay:
             value = unrescale(q.max(), trained.config.learner.rescaling_epsilon).item()
             heat = saliency(player.policy, seen)
-            thought = Thought(env.action_meanings[actions[0]], value, score, heat)
+            thought = Thought(env.spec.action_meanings[actions[0]], value, score, heat)
+        pictures, points = screen.step(int(actions[0]))
         result = env.step(actions)
         player.observe(actions, result)
-        pictures = []
-        for _ in range(FRAMES_PER_STEP):
-            _, points, terminated, _, _ = emulator.step(int(actions[0]))
-            filmed_score += points
-            pictures.append(emulator.render())
-            if terminated:
-                break
+        filmed_score += points
         score += float(result.rewards[0])
         ended = bool(result.terminated[0] | result.truncated[0])
         if filmed_score != score:
@@ -140,12 +126,12 @@ def _play_episode(
 
 
 @contextmanager
-def _writer(video: Path) -> Iterator[Any]:
+def _writer(video: Path, frames_per_step: int) -> Iterator[Any]:
     """Takes pictures; the file has its name only when it is whole."""
     video.parent.mkdir(parents=True, exist_ok=True)
     partial = video.with_name(f".partial-{video.name}")
     if video.suffix.lower() == ".gif":
-        milliseconds = 1000 * FRAMES_PER_STEP / FRAMES_PER_SECOND
+        milliseconds = 1000 * frames_per_step / FRAMES_PER_SECOND
         options: dict[str, Any] = {"duration": milliseconds, "loop": 0}
     else:
         # Without the last one imageio would stretch the picture to multiples of 16.

@@ -9,11 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from agents.interface import PolicyInput
 from agents.policy import Policy
+from envs.interface import Picture
 
-Picture = NDArray[np.uint8]
-"""uint8[height, width, 3], RGB."""
-
-SCALE = 3
+WIDTH_PIXELS = 480
 BAR_PIXELS = 42
 _BLUR_PIXELS = 5
 _HEAT_COLOUR = np.array([255.0, 64.0, 32.0])
@@ -54,9 +52,10 @@ def saliency(policy: Policy, seen: PolicyInput) -> NDArray[np.float32]:
 
 
 def draw(picture: Picture, thought: Thought) -> Picture:
-    """The picture `SCALE` times as large, its salient places tinted, over a bar of text."""
-    height, width = SCALE * picture.shape[0], SCALE * picture.shape[1]
-    large = np.kron(picture, np.ones((SCALE, SCALE, 1), np.uint8)).astype(np.float32)
+    """The picture enlarged, a game's three times, its salient places tinted, over a bar."""
+    scale = max(1, WIDTH_PIXELS // picture.shape[1])
+    height, width = scale * picture.shape[0], scale * picture.shape[1]
+    large = np.kron(picture, np.ones((scale, scale, 1), np.uint8)).astype(np.float32)
     heat = Image.fromarray(thought.saliency).resize((width, height), Image.Resampling.BILINEAR)
     opacity = _HEAT_OPACITY * np.asarray(heat)[..., None]
     tinted = (large * (1.0 - opacity) + _HEAT_COLOUR * opacity).astype(np.uint8)

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agents.agent import R2D2Agent
+from envs.interface import EnvSpec
 from relic_rl import build
 from relic_rl.config import Config
-from relic_rl.counters import FRAMES_PER_STEP
+from relic_rl.counters import Progress
 from relic_rl.machine import devices
 from relic_rl.records import run_folder
 from relic_rl.records.checkpoint import CheckpointError, CheckpointStore
@@ -18,7 +19,8 @@ class TrainedAgent(NamedTuple):
 
     agent: R2D2Agent
     config: Config
-    game: str
+    spec: EnvSpec
+    """Of what it was trained on."""
     env_frames: int
     """That it was trained for."""
     tracker_id: str | None
@@ -38,16 +40,13 @@ def load_trained(run_dir: Path) -> TrainedAgent:
     trained, game, _, _ = read_identity(run_dir)
     config = devices.without_gpu_options(trained)
     checkpoint = CheckpointStore(run_dir).load(read_only=True)
-    progress = checkpoint.state["progress"]
+    progress = Progress(**checkpoint.state["progress"])
     devices.set_threads(config)
-    env = build.make_env(config, game, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=devices.learner_device(config))
-    env.close()
+    spec = build.env_spec(config, game)
+    agent = build.make_agent(config, spec, seed=0, device=devices.learner_device(config))
     learned = (checkpoint.model, checkpoint.optimizer)
     try:  # with its own generator, from which only learning draws
-        agent.load_state(*learned, agent.generator.get_state(), progress["updates"])
+        agent.load_state(*learned, agent.generator.get_state(), progress.updates)
     except ValueError as error:
         raise CheckpointError(f"checkpoint {checkpoint.path} does not fit: {error}") from error
-    return TrainedAgent(
-        agent, config, game, FRAMES_PER_STEP * progress["env_steps"], progress["tracker_id"]
-    )
+    return TrainedAgent(agent, config, spec, progress.env_frames, progress.tracker_id)

@@ -6,13 +6,13 @@ import importlib.metadata
 from pathlib import Path
 
 import relic_rl
-from relic_rl.run_game import game_rom_md5
+from envs.registry import ENVIRONMENTS
 
 _PACKAGES = ("agents", "envs", "relic_rl")
 
 
 def fingerprint(game: str) -> dict[str, str]:
-    """Versions and hashes here, for a run on a game (or a toy, which has no ROM).
+    """Versions and hashes here, for a run on a game.
 
     Two checkouts can share a version, so the project's own sources are hashed too.
 
@@ -21,7 +21,7 @@ def fingerprint(game: str) -> dict[str, str]:
     """
     found = {name: importlib.metadata.version(name) for name in ("relic-rl", "torch", "ale-py")}
     found["source of relic-rl"] = source_digest()
-    if md5 := game_rom_md5(game):
+    if md5 := ENVIRONMENTS[game].find_rom_md5():
         found["ROM md5"] = md5
     return found
 

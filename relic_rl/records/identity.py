@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from envs.games import UnknownGameError
+from envs.registry import Environment, find_environment
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.errors import UsageError
 from relic_rl.records import run_folder
-from relic_rl.run_game import game_name
 
 SEEDS = 2**31
 
@@ -40,7 +41,19 @@ def read_identity(run_dir: Path) -> RunIdentity:
     if unknown := top.keys() - configuration.RUN_KEYS:
         raise UsageError(f"unknown key {min(unknown)!r} in {path}")
     check_seed(top["seed"], name=f"seed in {path}")
-    return RunIdentity(config, game_name(top["game"]), top["seed"], top["preset"])
+    return RunIdentity(config, environment_of(top["game"]).name, top["seed"], top["preset"])
+
+
+def environment_of(game: str) -> Environment:
+    """What a user, or a run folder, calls `game`.
+
+    Raises:
+      UsageError: there is no such game.
+    """
+    try:
+        return find_environment(game)
+    except UnknownGameError as error:
+        raise UsageError(str(error)) from None
 
 
 def check_seed(seed: int, name: str = "--seed") -> None:

@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 import psutil
 
-from envs.interface import EpisodeRecord
+from envs.interface import EnvSpec, EpisodeRecord
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.console import Console, counted
-from relic_rl.counters import FRAMES_PER_STEP, Progress
+from relic_rl.counters import Progress
 from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
 from relic_rl.records.run_status import last_evaluation, last_metrics
 from relic_rl.records.sweep_folder import names_of
 from relic_rl.records.tracking import make_tracker
-from relic_rl.run_game import normalized_score
 
 RECENT_EPISODES = 20
 """Training episodes whose mean is `mean_score`."""
@@ -38,7 +37,7 @@ class Journal:
       folder: the run folder.
       config: says under which protocol and with which exploration evaluations are played, and
         which tracker is told.
-      game: a game's name, or a toy's.
+      spec: of what is played.
       seed: for the tracker, which shows it.
       progress: the run's counters; the caller counts steps, updates and minutes, the journal
         episodes and evaluations.
@@ -54,7 +53,7 @@ class Journal:
         self,
         folder: Path,
         config: Config,
-        game: str,
+        spec: EnvSpec,
         seed: int,
         *,
         progress: Progress,
@@ -63,7 +62,7 @@ class Journal:
         state: Mapping[str, Any] | None,
     ) -> None:
         self._config = config
-        self._game = game
+        self._spec = spec
         self._progress = progress
         self._console = console
         self._epsilons = epsilons
@@ -81,10 +80,10 @@ class Journal:
         self.tracker = make_tracker(
             config.run.track,
             folder,
-            configuration.identity(config, game, seed),
+            configuration.identity(config, spec.name, seed),
             name=name,
             group=sweep,
-            tags=(game, config.representation.arm),
+            tags=(spec.name, config.representation.arm),
             run_id=progress.tracker_id,
             resumed=state is not None,
         )
@@ -138,15 +137,15 @@ class Journal:
         Args:
           scores: of every episode, undiscounted raw returns.
         """
-        progress = self._progress
+        progress, protocol = self._progress, self._spec.protocol
         evaluation = self._tables.write_evaluation(
             env_frames=progress.env_frames,
             minutes=progress.minutes,
             updates=progress.updates,
             scores=scores,
-            human_normalized_score=normalized_score(self._game, float(np.mean(scores))),
+            human_normalized_score=self._spec.human_normalized(float(np.mean(scores))),
             epsilon=self._config.evaluation.epsilon,
-            protocol=self._config.env.protocol,
+            protocol=protocol.name if protocol else "none",
         )
         progress.evaluated(evaluation.mean_score)
         if evaluation.env_frames > self._mirrored_frames:
@@ -208,7 +207,7 @@ class Journal:
         self._updates_before = self._progress.updates
         return {
             "steps_per_second": env_steps / window_seconds,
-            "frames_per_second": env_steps * FRAMES_PER_STEP / window_seconds,
+            "frames_per_second": env_steps * self._progress.frames_per_step / window_seconds,
             "updates_per_second": updates / window_seconds,
         }
 

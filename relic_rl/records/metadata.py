@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import relic_rl
-from envs.protocol import Protocol
+from envs.interface import EnvSpec
 from relic_rl.records.folders import FolderError, write_whole
 
 METADATA_FILE = "metadata.json"
@@ -20,24 +20,23 @@ METADATA_FILE = "metadata.json"
 def write_metadata(
     path: Path,
     *,
-    game: str,
-    rom_md5: str | None,
+    spec: EnvSpec,
     seed: int,
-    protocol: Protocol,
-    action_set: str,
     preset: str,
     learner_device: str,
     learner_threads: int,
 ) -> None:
     """Records versions, ROM, protocol, commit and machine beside the configuration."""
+    protocol = asdict(spec.protocol) if spec.protocol else {}
     metadata: dict[str, Any] = {
-        "game": game,
+        "game": spec.name,
         "seed": seed,
         "preset": preset,
-        "protocol": protocol.name,
-        **{f"protocol_{name}": value for name, value in asdict(protocol).items() if name != "name"},
-        "action_set": action_set,
-        "rom_md5": rom_md5,
+        "protocol": spec.protocol and spec.protocol.name,
+        **{f"protocol_{name}": value for name, value in protocol.items() if name != "name"},
+        "action_set": spec.action_set,
+        "frames_per_step": spec.frames_per_step,
+        "rom_md5": spec.rom_md5,
         **_session(learner_device, learner_threads),
     }
     write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
@@ -75,7 +74,7 @@ def expect_emulator(path: Path, rom_md5: str | None) -> None:
 
     Args:
       path: the run folder; if its metadata.json is missing or damaged, nothing is refused.
-      rom_md5: of the game here; None for a toy.
+      rom_md5: of the game here; None without a ROM.
 
     Raises:
       FolderError: ale-py's version or the ROM is another one.

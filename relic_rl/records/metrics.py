@@ -134,7 +134,7 @@ class MetricsLog:
           scores: of every evaluation episode, undiscounted raw returns.
           human_normalized_score: of the mean score, as a fraction; None without human scores.
           epsilon: of the evaluation's policy.
-          protocol: "noop" or "machado".
+          protocol: "noop" or "machado"; "none" where none can be chosen.
 
         Raises:
           ValueError: if there are no scores.

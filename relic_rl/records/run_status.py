@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from envs.registry import ENVIRONMENTS
 from relic_rl import config as configuration
 from relic_rl.counters import Budget
 from relic_rl.records.metrics import EVALUATIONS_FILE, METRICS_FILE
 from relic_rl.records.run_folder import CONFIG_FILE
-from relic_rl.run_game import normalized_score
 
 _TAIL_BYTES = 65_536  # many lines of either table
 
@@ -57,9 +57,7 @@ def read_status(run_dir: Path) -> RunStatus:
         minutes=latest.get("minutes", 0.0),
         score=score,
         is_evaluated=bool(evaluation),
-        human_normalized_score=(
-            None if score is None else normalized_score(str(document.get("game")), score)
-        ),
+        human_normalized_score=_human_normalized(str(document.get("game")), score),
         seconds_left=seconds_left,
         finished=is_over and (not checkpoints or evaluation["env_frames"] in checkpoints),
     )
@@ -80,6 +78,13 @@ def is_finished(settings: Mapping[str, Any], evaluation: Mapping[str, float]) ->
         return False
     budget = Budget(settings["run.frames"], settings["run.minutes"])
     return budget.is_spent(evaluation["env_frames"], evaluation["minutes"])
+
+
+def _human_normalized(game: str, score: float | None) -> float | None:
+    environment = ENVIRONMENTS.get(game)
+    if score is None or environment is None or environment.reference is None:
+        return None
+    return environment.reference.human_normalized(score)
 
 
 def _checkpoints(run_dir: Path) -> list[int]:

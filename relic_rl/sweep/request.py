@@ -21,12 +21,11 @@ import pydantic
 import tomli_w
 
 from agents.bounds import PositiveInt
-from envs.games import ATARI57
+from envs.games import ATARI57, slug_of
 from relic_rl import config as configuration
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.folders import write_whole
 from relic_rl.records.sweep_folder import NO_GRID, SWEEP_FILE
-from relic_rl.run_game import game_slug
 
 PRESET_FILE = "preset.toml"
 
@@ -112,7 +111,7 @@ class SweepRequest:
             raise UsageError(f"{repeated[0]} is asked for twice")
         return [
             PlannedRun(
-                folder=f"{label}/{game_slug(game)}-s{seed}",
+                folder=f"{label}/{slug_of(game)}-s{seed}",
                 game=game,
                 seed=seed,
                 settings=settings,

@@ -21,10 +21,9 @@ from relic_rl.machine import devices
 from relic_rl.machine.capacity import available_bytes, cores
 from relic_rl.machine.resources import memory_bytes
 from relic_rl.records.folders import FolderLock, check_path
-from relic_rl.records.identity import check_seed
+from relic_rl.records.identity import check_seed, environment_of
 from relic_rl.records.run_folder import holds_run
 from relic_rl.records.sweep_folder import SWEEP_FILE
-from relic_rl.run_game import game_name
 from relic_rl.stop import StopRequest
 from relic_rl.sweep.local_backend import LocalBackend, share
 from relic_rl.sweep.request import Placement, PlannedRun, SweepRequest
@@ -134,8 +133,9 @@ def _request(
     for seed in seeds:
         check_seed(seed)
     everything = not games or any(name.lower() == "all" for name in games)
+    chosen = ATARI57 if everything else sorted({environment_of(game).name for game in games})
     return SweepRequest(
-        games=tuple(ATARI57) if everything else tuple(sorted({*map(game_name, games)})),
+        games=tuple(chosen),
         seeds=tuple(sorted({*seeds})) or (0,),
         preset=devices.chosen_preset(preset),
         settings={name: _values(name, text) for name, text in sorted(settings.items())},

@@ -17,7 +17,7 @@ def play(env, steps, frames=None, action_seed=0):
     """The frames to act on first, and the results of `steps` random actions in every lane."""
     rng = np.random.default_rng(action_seed)
     first = env.reset() if frames is None else frames
-    return first, [env.step(rng.integers(env.actions, size=env.lanes)) for _ in range(steps)]
+    return first, [env.step(rng.integers(env.spec.actions, size=env.lanes)) for _ in range(steps)]
 
 
 def assert_equal_play(one, other):
@@ -50,8 +50,8 @@ def test_every_game_starts_and_steps(game):
     assert frames.shape == (1, 84, 84)
     assert frames.dtype == np.uint8
     # ale-py offers no FIRE in Skiing.
-    assert env.actions == len(env.action_meanings) == (9 if game.name == "Skiing" else 18)
-    assert env.action_meanings[0] == "NOOP"
+    assert env.spec.actions == len(env.spec.action_meanings) == (9 if game.name == "Skiing" else 18)
+    assert env.spec.action_meanings[0] == "NOOP"
     assert 0 <= env.noop_frames[0] <= 30
     assert frames.any()
     assert results[-1].frames.any()
@@ -70,8 +70,8 @@ def test_every_game_starts_and_steps(game):
 def test_the_minimal_action_set_is_what_the_game_uses(game, meanings):
     env = make_atari(game, 1, 0, NOOP, action_set="minimal")
 
-    assert env.action_meanings == meanings
-    assert env.actions == len(meanings)
+    assert env.spec.action_meanings == meanings
+    assert env.spec.actions == len(meanings)
 
 
 def test_the_cap_truncates_and_does_not_terminate():
@@ -358,4 +358,4 @@ def test_frames_have_the_size_asked_for():
     env = make_atari("pong", 2, 0, NOOP, frame_height=36, frame_width=48)
 
     assert env.reset().shape == (2, 36, 48)
-    assert (env.frame_height, env.frame_width) == (36, 48)
+    assert (env.spec.frame_height, env.spec.frame_width) == (36, 48)

@@ -30,7 +30,7 @@ def play(env: VectorEnv, steps: int) -> Iterator[tuple[NDArray[np.uint8], StepRe
     rng = np.random.default_rng(0)
     yield env.reset(), None
     for _ in range(steps):
-        result = env.step(rng.integers(0, env.actions, env.lanes))
+        result = env.step(rng.integers(0, env.spec.actions, env.lanes))
         yield result.frames, result
     env.close()
 

@@ -50,7 +50,7 @@ def assert_lanes_equal_reference(game, protocol, episodes, reseed_steps, action_
         assert (frame == expected).all()
         score, ended, lives = 0.0, False, reference.unwrapped.ale.lives()
         while not ended:
-            action = int(rng.integers(lanes.actions))
+            action = int(rng.integers(lanes.spec.actions))
             result = lanes.step(np.array([action]))
             expected, reward, terminated, truncated, _ = reference.step(action)
             assert (result.final_frames[0] == expected).all()

@@ -2,12 +2,12 @@ import dataclasses
 
 import pytest
 
-from envs.protocol import PROTOCOLS, Protocol, find_protocol
+from envs.protocol import PROTOCOLS, EpisodeProtocol, find_protocol
 
 
 def test_the_faithful_protocol_is_30_no_ops_without_stickiness_for_30_minutes():
     # 30 minutes of 60 frames a second: 30 * 60 * 60 = 108,000 frames, 27,000 steps of 4.
-    assert find_protocol("noop") == Protocol("noop", 30, 0.0, 108_000, frame_skip=4)
+    assert find_protocol("noop") == EpisodeProtocol("noop", 30, 0.0, 108_000, frame_skip=4)
     assert find_protocol("noop").max_episode_steps == 27_000
 
 

@@ -21,7 +21,7 @@ def play(env, steps, frames=None, choose=None, action_seed=0):
     frames = env.reset() if frames is None else frames
     trace = [frames.tolist()]
     for _ in range(steps):
-        actions = choose(frames) if choose else rng.integers(env.actions, size=env.lanes)
+        actions = choose(frames) if choose else rng.integers(env.spec.actions, size=env.lanes)
         result = env.step(actions)
         frames = result.frames
         trace.append([part if isinstance(part, list) else part.tolist() for part in result])
@@ -31,8 +31,8 @@ def play(env, steps, frames=None, choose=None, action_seed=0):
 def test_it_is_a_vector_env():
     env: VectorEnv = MemoryLanes(2, seed=0)
 
-    assert env.reset().shape == (2, env.frame_height, env.frame_width) == (2, 36, 36)
-    assert len(env.action_meanings) == env.actions == 2
+    assert env.reset().shape == (2, env.spec.frame_height, env.spec.frame_width) == (2, 36, 36)
+    assert len(env.spec.action_meanings) == env.spec.actions == 2
     env.close()
 
 
@@ -119,7 +119,7 @@ def test_restore_continues_bit_for_bit(steps):
 
     frames = twin.restore(state)
 
-    assert (frames == env._frames()).all()
+    assert (frames == env.shown()).all()
     assert play(twin, 30, frames, action_seed=1) == play(env, 30, frames, action_seed=1)
 
 

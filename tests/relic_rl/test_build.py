@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from agents.agent import R2D2Agent
+from envs import registry
 from envs.atari import RESEED_STEPS
-from envs.protocol import PROTOCOLS
 from relic_rl import build
 from relic_rl.config import resolve
 from relic_rl.errors import UsageError
 from relic_rl.evaluation import evaluate
-from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.stop import StopRequest
 
@@ -22,8 +21,8 @@ from relic_rl.stop import StopRequest
 def make_agent(**representation: Any) -> R2D2Agent:
     overrides = {f"representation.{name}": value for name, value in representation.items()}
     config = resolve("smoke", overrides).config
-    env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
-    return build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    env = build.make_env(config, "toy_memory", lanes=1, seed=0)
+    return build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
 
 
 def test_the_acting_encoder_is_the_one_that_the_configuration_names() -> None:
@@ -46,7 +45,7 @@ def played(number: int, incarnation: int) -> tuple[bytes, bytes]:
     """Frames (on the toy they are the episodes' cues) and actions of an actor's first steps."""
     overrides = {"run.engine": "threads", "actor.actors": 2, "actor.lanes": 8, "run.threads": 1}
     config = resolve("smoke", overrides).config
-    actor = build.make_lone_actor(config, TOY_GAME, [1.0] * 8, 0, number, incarnation)
+    actor = build.make_lone_actor(config, "toy_memory", [1.0] * 8, 0, number, incarnation)
     segments = [segment for _ in range(60) for segment in actor.step().segments]
     actor.close()
     segments.sort(key=lambda segment: segment.name)
@@ -66,14 +65,14 @@ def test_no_two_actors_and_no_two_incarnations_play_the_same_episodes_or_explore
 
 def test_the_agent_is_given_its_options_and_its_environments_shape() -> None:
     config = resolve("smoke", {"replay.priority_mix": 0.73}).config
-    env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    env = build.make_env(config, "toy_memory", lanes=1, seed=0)
+    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
 
     assert agent.network == config.network
     assert agent.learner == config.learner
     assert agent.representation == config.representation
     assert agent._priority_mix == 0.73
-    assert agent.online.actions == env.actions
+    assert agent.online.actions == env.spec.actions
 
 
 def witnessed(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> dict[str, Any]:
@@ -91,20 +90,20 @@ def witnessed(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> dict[s
 def test_the_emulators_are_those_that_the_configuration_asks_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = witnessed(monkeypatch, build, "make_atari")
+    given = witnessed(monkeypatch, registry, "make_atari")
     for protocol, action_set in (("noop", "full"), ("machado", "minimal")):
         overrides = {"env.protocol": protocol, "env.action_set": action_set, "env.threads": 1}
         config = resolve("smoke", overrides).config
 
         build.make_env(config, "Breakout", lanes=3, seed=5).close()
-        asked = given["game"], given["lanes"], given["seed"], given["threads"]
+        asked = given["game"].name, given["lanes"], given["seed"], given["threads"]
         assert asked == ("Breakout", 3, 5, 1)
-        assert given["protocol"] == PROTOCOLS[protocol]
+        assert given["protocol"] == protocol
         assert given["action_set"] == action_set
         assert given["reseed_steps"] == RESEED_STEPS
 
         build.make_evaluation_env(config, "Breakout", lanes=2, seed=5, updates=7).close()
-        assert given["protocol"] == PROTOCOLS[protocol]
+        assert given["protocol"] == protocol
         assert given["action_set"] == action_set
         assert given["reseed_steps"] == 0
 
@@ -139,7 +138,7 @@ def test_every_value_of_the_configuration_arrives_at_replay_and_actor(
 
     build.make_replay(config, seed=0)
     build.make_actor(
-        config, TOY_GAME, epsilons, None, 1, Stopwatch(), seed=0, incarnation=4, threads=1
+        config, "toy_memory", epsilons, None, 1, Stopwatch(), seed=0, incarnation=4, threads=1
     )
 
     assert (replay["options"], replay["sequence"]) == (config.replay, config.learner)
@@ -156,12 +155,12 @@ def test_an_evaluation_explores_as_much_and_sees_as_many_frames_as_the_configura
 ) -> None:
     overrides = {"evaluation.epsilon": 0.23, "network.frame_stack": 3, "run.threads": 1}
     config = resolve("smoke", overrides).config
-    env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    env = build.make_env(config, "toy_memory", lanes=1, seed=0)
+    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
     given = witnessed(monkeypatch, evaluate, "Player")
 
     scores = evaluate.evaluate_agent(
-        agent, config, TOY_GAME, seed=0, episodes=3, stop=StopRequest()
+        agent, config, "toy_memory", seed=0, episodes=3, stop=StopRequest()
     )
 
     assert len(scores) == 3

@@ -15,7 +15,6 @@ from agents.networks import PIXEL_SCALE
 from agents.representation.byol import ByolHeads
 from relic_rl import build
 from relic_rl.config import field_docs, resolve, values
-from relic_rl.run_game import TOY_GAME
 
 TABLES = tomllib.loads(Path(__file__).with_name("papers_tables.toml").read_text())
 ENTRIES = [(table, name) for table, entries in TABLES.items() for name in entries]
@@ -26,8 +25,8 @@ UNPUBLISHED_SECTIONS = ("run", "evaluation")
 
 @pytest.fixture(scope="module")
 def agent() -> R2D2Agent:
-    env = build.make_env(PAPER, TOY_GAME, lanes=1, seed=0)
-    return build.make_agent(PAPER, env, seed=0, device=torch.device("cpu"))
+    env = build.make_env(PAPER, "toy_memory", lanes=1, seed=0)
+    return build.make_agent(PAPER, env.spec, seed=0, device=torch.device("cpu"))
 
 
 def derived(check: str, agent: R2D2Agent) -> Any:

@@ -30,7 +30,7 @@ from relic_rl.train import Training
 
 TINY = {
     "run.threads": 1,
-    "run.frames": 2_000,
+    "run.frames": 500,
     "run.metrics_every_updates": 3,
     "replay.min_steps": 64,
     "replay.replay_ratio": 3.0,
@@ -170,7 +170,9 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
 ) -> None:
     one, same, other = (runner(game=game) for _ in range(3))
     for run, seed in ((one, 3), (same, 3), (other, 4)):
-        run.train(seed=seed, until=lambda training: training.progress.env_steps >= 300)
+        run.train(
+            seed=seed, run__frames=2_000, until=lambda training: training.progress.env_steps >= 300
+        )
 
     assert len(one.metrics()) >= 2
     assert one.metrics() == same.metrics()
@@ -221,10 +223,10 @@ def test_a_run_resumed_after_its_end_is_the_longer_run_bit_for_bit(
     runner: Callable[..., Runner], encoder: str
 ) -> None:
     in_two, straight = runner(), runner()
-    in_two.train(run__frames=1_400, representation__encoder=encoder)
+    in_two.train(run__frames=352, representation__encoder=encoder)
     half = in_two.metrics()
-    in_two.train(run__frames=2_800, representation__encoder=encoder, resume=True)
-    straight.train(run__frames=2_800, representation__encoder=encoder)
+    in_two.train(run__frames=704, representation__encoder=encoder, resume=True)
+    straight.train(run__frames=704, representation__encoder=encoder)
 
     assert differences(in_two, straight) == set()
     assert in_two.metrics()[: len(half)] == half
@@ -250,6 +252,7 @@ def test_a_games_run_that_was_stopped_and_resumed_is_the_run_that_never_was(
     runner: Callable[..., Runner], game: str, settings: dict[str, Any]
 ) -> None:
     in_two, straight = runner(game=game), runner(game=game)
+    settings = {**settings, "run__frames": 2_000}
     in_two.train(until=lambda training: training.progress.env_steps >= 200, **settings)
     in_two.train(until=lambda training: training.progress.env_steps >= 400, resume=True, **settings)
     straight.train(until=lambda training: training.progress.env_steps >= 400, **settings)
@@ -266,7 +269,7 @@ def test_a_stop_at_any_moment_leaves_no_trace_after_a_resume(
     # first moment the mean picture is not measured yet, at the others it is.
     short = {
         "replay__replay_ratio": 45.0,
-        "run__frames": 560,
+        "run__frames": 140,
         "network__centred_input": centred,
     }
     straight = runner()
@@ -279,7 +282,7 @@ def test_a_stop_at_any_moment_leaves_no_trace_after_a_resume(
         first = stopped.checkpoint().state
         stopped.train(resume=True, **short)
 
-        assert 4 * first["progress"]["env_steps"] < 560
+        assert first["progress"]["env_steps"] < 140
         assert differences(stopped, straight) == set()
         assert stopped.metrics() == straight.metrics()
         assert stopped.episodes() == straight.episodes()
@@ -291,7 +294,7 @@ def test_a_stop_during_the_last_evaluation_leaves_it_to_the_resume(
     run = runner()
     looks = iter(range(4))  # of the evaluation's eight steps
     run.train(
-        until=lambda t: t.progress.env_frames >= 2_000 and next(looks, None) is None,
+        until=lambda t: t.progress.env_frames >= 500 and next(looks, None) is None,
     )
     stopped = run.evaluations()
     run.train(resume=True)
@@ -355,7 +358,7 @@ def test_a_resumed_run_keeps_no_segment_that_its_replay_has_evicted(
     checkpoint = run.checkpoint()  # held to the end, as `relic-rl resume` does
     names = {segment.name for segment in checkpoint.segments}
     assert len(names) >= 10
-    training = run.start(checkpoint=checkpoint, run__frames=5_000, **small)
+    training = run.start(checkpoint=checkpoint, run__frames=1_248, **small)
     training.train(StopRequest())
     training.close()
     gc.collect()
@@ -402,7 +405,7 @@ def test_skipped_updates_are_still_counted_after_a_resume(runner: Callable[..., 
 
 
 def test_the_replay_ratio_is_held(runner: Callable[..., Runner]) -> None:
-    training = runner().train(run__frames=4_000, replay__replay_ratio=2.0)
+    training = runner().train(run__frames=1_000, replay__replay_ratio=2.0)
 
     # One update trains 4 x 20 steps; at most one that is allowed was not made yet.
     learned_steps = 80 * training.progress.updates
@@ -415,7 +418,7 @@ def test_a_stop_among_owed_updates_leaves_the_rest_to_the_resumed_run(
     runner: Callable[..., Runner],
 ) -> None:
     # One step of the lanes owes several updates at this ratio.
-    flags = {"replay__replay_ratio": 60.0, "run__frames": 1_200}
+    flags = {"replay__replay_ratio": 60.0, "run__frames": 300}
     straight, broken = runner(), runner()
     whole = straight.train(**flags)
     stopped = broken.train(until=lambda t: t.progress.updates == 11, **flags)
@@ -492,11 +495,11 @@ def test_learning_that_has_begun_goes_on_where_bytes_run_out_below_min_steps(
     run = runner()
     begun = run.train(until=lambda t: t.progress.updates >= 2, replay__min_steps=400)
     training = run.train(
-        resume=True, run__frames=4_000, replay__min_steps=400, replay__max_bytes=20_000
+        resume=True, run__frames=1_000, replay__min_steps=400, replay__max_bytes=20_000
     )
 
     assert training.replay.steps < 400
-    assert training.progress.env_frames == 4_000
+    assert training.progress.env_frames == 1_000
     learned_steps = 80 * (training.progress.updates - begun.progress.updates)
     acted = training.progress.env_steps - begun.progress.env_steps
     assert learned_steps == pytest.approx(3.0 * acted, abs=2 * 80)
@@ -546,7 +549,7 @@ def test_a_checkpoint_that_cannot_be_written_warns_once_and_the_run_goes_on(
         training.run(StopRequest())
     training.close()
 
-    assert training.progress.env_frames == 2_000
+    assert training.progress.env_frames == 500
     assert len(run.evaluations()) == 1
     assert said.getvalue().count("warning: cannot write checkpoint") == 1
 
@@ -563,9 +566,7 @@ def test_every_arm_trains_with_either_encoder(
     before = run.start(representation__arm=arm, representation__encoder=encoder)
     initial = copy.deepcopy(before.agent.model_state())
     before.close()
-    training = run.train(
-        run__frames=1_200, representation__arm=arm, representation__encoder=encoder
-    )
+    training = run.train(run__frames=300, representation__arm=arm, representation__encoder=encoder)
 
     rows = run.metrics()
     assert training.progress.updates >= 5
@@ -582,7 +583,7 @@ def test_every_preset_trains(runner: Callable[..., Runner], preset: str) -> None
     run = runner(preset=preset)
     training = run.train(
         run__engine="inline",
-        run__frames=1_600,
+        run__frames=400,
         run__metrics_every_updates=1,
         actor__lanes=4,
         learner__batch_sequences=2,
@@ -611,8 +612,8 @@ def test_the_workstation_preset_trains_and_goes_on_with_the_engine_that_it_names
 ) -> None:
     few = {"actor__lanes": 8, "learner__batch_sequences": 2, "run__device": device}
     run = runner(preset="workstation")
-    first = run.train(run__frames=1_600, **few)
-    more = run.train(resume=True, run__frames=3_200, **few)
+    first = run.train(run__frames=400, **few)
+    more = run.train(resume=True, run__frames=800, **few)
 
     assert first.config.run.engine == "threads"
     assert first.device.type == device
@@ -648,7 +649,7 @@ MEMORY_TASK = {
     "actor__lanes": 8,
     "actor__publish_every_updates": 4,
     "evaluation__episodes": 64,
-    "run__frames": 20_000,
+    "run__frames": 5_000,
     "run__metrics_every_updates": 20,
 }
 

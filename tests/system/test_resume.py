@@ -12,7 +12,7 @@ from relic_rl import cli
 from relic_rl.records.checkpoint import CheckpointStore
 
 TOY = (
-    *("train", "toy_memory", "--preset", "smoke", "--frames", "2000", "--run.threads", "1"),
+    *("train", "toy_memory", "--preset", "smoke", "--frames", "500", "--run.threads", "1"),
     *("--replay.min_steps", "64", "--run.metrics_every_updates", "2"),
 )
 LEARNING_RATE = "learner.learning_rate"
@@ -36,7 +36,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 def resume(run: Path, capsys: pytest.CaptureFixture[str]) -> RunHere:
     """Resumes it with these arguments: status, and all that was said."""
 
-    def resume(*arguments: str, frames: str = "2400") -> tuple[int, str]:
+    def resume(*arguments: str, frames: str = "600") -> tuple[int, str]:
         capsys.readouterr()
         status = cli.main(["resume", str(run), "--frames", frames, *arguments])
         return status, "".join(capsys.readouterr())
@@ -106,8 +106,8 @@ def test_shapes_that_the_checkpoint_does_not_have_are_refused_in_one_line(
 @pytest.mark.parametrize(
     ("frames", "minutes", "words"),
     [
-        ("2000", "0", "run.frames is 2,000, and 2,000 are done: give more --frames"),
-        ("2400", "1e-9", "run.minutes is 1e-09, and 0.0 are done: give more --minutes, or 0"),
+        ("500", "0", "run.frames is 500, and 500 are done: give more --frames"),
+        ("600", "1e-9", "run.minutes is 1e-09, and 0.0 are done: give more --minutes, or 0"),
     ],
 )
 def test_a_finished_run_whose_budget_is_not_raised_is_left_as_it_is(
@@ -125,12 +125,12 @@ def test_a_run_without_its_evaluation_at_the_end_is_not_finished_whatever_was_ev
 ) -> None:
     # Its budget is spent, and its last evaluation, of one episode, is at its last frame.
     more = ("--evaluation.episodes", "2", "--allow-change", "evaluation.episodes")
-    status, said = resume(*more, frames="2000")
+    status, said = resume(*more, frames="500")
 
     assert (status, "finished: mean score" in said) == (0, True)
     *_, last = (run / "evaluations.csv").read_text().splitlines()
-    assert last.split(",")[0] == "2000"
-    assert resume(frames="2000")[0] == 2
+    assert last.split(",")[0] == "500"
+    assert resume(frames="500")[0] == 2
 
 
 def test_a_run_goes_on_only_with_the_emulator_it_was_begun_on(run: Path, resume: RunHere) -> None:
@@ -196,7 +196,7 @@ def test_a_run_that_ended_before_its_first_checkpoint_starts_again(
     )
 
     assert (status, "ended before its first checkpoint and starts again" in said) == (0, True)
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["000000002400"]
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["000000000600"]
     assert len(before) >= 2
     assert rows[: len(before)] == before  # none of the broken session's
     assert rows == sorted(set(rows))

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from envs.games import ATARI57, Game
+from envs.registry import ENVIRONMENTS
 from relic_rl.analysis.plots.style import (
     BELOW_HUMAN,
     COLOURS,
@@ -53,7 +54,7 @@ _LABEL_PLACE: dict[str, Any] = {
 def learning_curve(run: Run) -> Figure:
     """One run: scores of evaluations and training episodes, against frames and minutes."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
-    game = ATARI57[run.game]
+    reference = ENVIRONMENTS[run.game].reference
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, unit in ((left, "frames"), (right, "minutes")):
         x = getattr(run.episodes, unit)
@@ -84,8 +85,9 @@ def learning_curve(run: Run) -> Figure:
         )
         axis.set_xlim(left=0)
     scores = np.concatenate([run.episodes.scores, run.evaluations.scores])
-    for axis in (left, right):
-        _reference_lines(axis, game, scores, labels=axis is right)
+    if reference is not None:
+        for axis in (left, right):
+            _reference_lines(axis, reference, scores, labels=axis is right)
     left.xaxis.set_major_formatter(FuncFormatter(short))
     left.yaxis.set_major_formatter(FuncFormatter(short))
     right.xaxis.set_major_locator(MaxNLocator(5))  # long numbers: a run may take seconds

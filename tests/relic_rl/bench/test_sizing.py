@@ -37,6 +37,6 @@ def test_shared_cores_also_carry_the_ingest() -> None:
 
 
 def test_a_sweep_goes_in_waves() -> None:
-    hours = predict_sweep_hours(runs=57, places=20, frames=4 * 3.6e6, steps_per_second=1000.0)
+    hours = predict_sweep_hours(runs=57, places=20, env_steps=3.6e6, steps_per_second=1000.0)
 
     assert hours == pytest.approx(3 * 1.0)

@@ -23,7 +23,6 @@ from relic_rl.evaluation.evaluate import (
     evaluation_lanes,
     play_episodes,
 )
-from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.player import Player
 from relic_rl.stop import StopRequest
 
@@ -37,7 +36,7 @@ class Witness:
         with torch.random.fork_rng():
             torch.manual_seed(weights)
             network = RecurrentQNetwork(
-                EnvShape(env.actions, env.frame_height, env.frame_width),
+                EnvShape(env.spec.actions, env.spec.frame_height, env.spec.frame_width),
                 NetworkOptions(frame_stack=STACK, channels=(2, 2, 2), features=4, lstm=5, hidden=4),
             )
         self.env = env
@@ -213,13 +212,13 @@ def scores_of(*, averaged: int, newest: int) -> list[float]:
     """Scores on the toy of an agent whose averaged and newest parameters insist on one action."""
     overrides = {"learner.average_decay": 0.9, "evaluation.epsilon": 0.0, "run.threads": 1}
     config = resolve("smoke", overrides).config
-    env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    env = build.make_env(config, "toy_memory", lanes=1, seed=0)
+    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
     assert agent.average is not None
     for network, action in ((agent.average["online"], averaged), (agent.online, newest)):
         with torch.no_grad():
             network.head.advantage[-1].bias[action] += 100.0
-    return evaluate_agent(agent, config, TOY_GAME, seed=0, episodes=12, stop=StopRequest())
+    return evaluate_agent(agent, config, "toy_memory", seed=0, episodes=12, stop=StopRequest())
 
 
 def test_the_averaged_parameters_are_what_is_judged() -> None:

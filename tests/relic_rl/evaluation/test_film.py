@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 
 from agents.interface import PolicyInput
 from relic_rl import cli
-from relic_rl.evaluation.overlay import BAR_PIXELS, SCALE, Thought, draw, saliency
+from relic_rl.evaluation.overlay import BAR_PIXELS, Thought, draw, saliency
 from relic_rl.evaluation.trained import TrainedAgent, load_trained
 from relic_rl.runtime.player import Player
 
@@ -56,8 +56,8 @@ def test_an_overlay_is_three_times_as_large_with_a_bar_of_text(run: Path, tmp_pa
     film = pictures(tmp_path / "o.mp4")
 
     assert len(film) == 40
-    assert {picture.shape for picture in film} == {(SCALE * 210 + BAR_PIXELS, SCALE * 160, 3)}
-    assert film[-1][SCALE * 210 :].max() > 200  # letters
+    assert {picture.shape for picture in film} == {(3 * 210 + BAR_PIXELS, 3 * 160, 3)}
+    assert film[-1][3 * 210 :].max() > 200  # letters
 
 
 def test_a_gif_shows_a_picture_a_step_and_loops(run: Path, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from envs.interface import EpisodeRecord
+from envs.games import ATARI57
+from envs.interface import EnvSpec, EpisodeRecord
+from envs.protocol import PROTOCOLS
 from relic_rl.config import Config, resolve
 from relic_rl.console import Console
 from relic_rl.counters import Progress
@@ -18,6 +20,16 @@ from relic_rl.records.journal import RECENT_EPISODES, Journal
 from relic_rl.records.metrics import EVALUATIONS_FILE, METRICS_FILE
 from relic_rl.records.tracking import Tracker
 
+PONG = EnvSpec(
+    name="Pong",
+    frames_per_step=4,
+    action_meanings=("NOOP", "FIRE"),
+    frame_height=84,
+    frame_width=84,
+    protocol=PROTOCOLS["noop"],
+    action_set="full",
+    reference=ATARI57["Pong"],
+)
 Begin = Callable[..., Journal]
 
 
@@ -37,7 +49,7 @@ def begin(tmp_path: Path, config: Config) -> Iterator[Begin]:
             journal = Journal(
                 tmp_path,
                 config,
-                "Pong",
+                PONG,
                 seed=0,
                 progress=progress,
                 console=Console(stream=said or io.StringIO()),

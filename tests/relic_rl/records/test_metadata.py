@@ -2,22 +2,25 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from envs.interface import EnvSpec
 from envs.protocol import PROTOCOLS
+from envs.toy import SPEC as TOY
 from relic_rl.records.metadata import METADATA_FILE, record_resume, write_metadata
+
+MD5 = "60e0ea3cbe0913d39803477945e9e5ec"
+PONG = EnvSpec("Pong", 4, ("NOOP", "FIRE"), 84, 84, PROTOCOLS["noop"], "full")
 
 
 def test_metadata_names_versions_rom_commit_machine_and_protocol(tmp_path: Path) -> None:
     write_metadata(
         tmp_path,
-        game="Pong",
-        rom_md5="60e0ea3cbe0913d39803477945e9e5ec",
+        spec=replace(PONG, protocol=PROTOCOLS["machado"], rom_md5=MD5),
         seed=3,
-        protocol=PROTOCOLS["machado"],
-        action_set="full",
         preset="smoke",
         learner_device="AMD EPYC (AVX2)",
         learner_threads=2,
@@ -28,7 +31,7 @@ def test_metadata_names_versions_rom_commit_machine_and_protocol(tmp_path: Path)
     assert (metadata["protocol"], metadata["action_set"]) == ("machado", "full")
     assert metadata["protocol_sticky_probability"] == 0.25
     assert metadata["protocol_max_episode_frames"] == 108_000
-    assert metadata["rom_md5"] == "60e0ea3cbe0913d39803477945e9e5ec"
+    assert (metadata["rom_md5"], metadata["frames_per_step"]) == (MD5, 4)
     for name in ("relic_rl", "torch", "numpy", "gymnasium", "ale_py", "python", "machine"):
         assert metadata[name]
     assert metadata["learner_device"] == "AMD EPYC (AVX2)"
@@ -50,6 +53,19 @@ def test_the_commit_is_ours_also_where_git_is_told_of_another_repository(
     assert commit_recorded_in(tmp_path) == ours
 
 
+def test_an_environment_without_choices_has_no_protocol_and_its_own_frames_a_step(
+    tmp_path: Path,
+) -> None:
+    write_metadata(
+        tmp_path, spec=TOY, seed=3, preset="smoke", learner_device="x", learner_threads=2
+    )
+    metadata = json.loads((tmp_path / METADATA_FILE).read_text())
+
+    assert (metadata["game"], metadata["frames_per_step"]) == ("toy_memory", 1)
+    assert (metadata["protocol"], metadata["action_set"], metadata["rom_md5"]) == (None,) * 3
+    assert not any(name.startswith("protocol_") for name in metadata)
+
+
 def test_a_machine_without_git_records_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,11 +77,8 @@ def test_a_machine_without_git_records_no_commit(
 def commit_recorded_in(folder: Path) -> str | None:
     write_metadata(
         folder,
-        game="Pong",
-        rom_md5=None,
+        spec=PONG,
         seed=3,
-        protocol=PROTOCOLS["noop"],
-        action_set="full",
         preset="smoke",
         learner_device="AMD EPYC (AVX2)",
         learner_threads=2,

@@ -27,7 +27,7 @@ def main(address: str) -> None:
     }
     config = configuration.resolve("smoke", overrides).config
     env = build.make_env(config, GAME, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
     env.close()
     epsilons = torch.ones(config.actor.lanes)
     engine = build.make_engine(

@@ -175,7 +175,7 @@ class Scene:
             options = NetworkOptions(
                 frame_stack=STACK, channels=(2, 2, 2), features=4, lstm=lstm, hidden=4
             )
-            shape = EnvShape(env.actions, env.frame_height, env.frame_width)
+            shape = EnvShape(env.spec.actions, env.spec.frame_height, env.spec.frame_width)
             network = RecurrentQNetwork(shape, options)
         self.env = WitnessEnv(env)
         self.policy = WitnessPolicy(Policy(network, None))
@@ -223,7 +223,7 @@ class Scene:
             for step, result in enumerate(self.env.results):
                 episode.frames.append(frame)
                 episode.stacks.append(self.policy.stacks[step][lane])
-                episode.actions.append(int(self.env.actions[step][lane]))
+                episode.actions.append(int(self.env.spec.actions[step][lane]))
                 episode.rewards.append(float(result.rewards[lane]))
                 episode.previous.append(
                     (
@@ -512,12 +512,12 @@ def test_the_same_seed_acts_the_same_and_another_seed_does_not() -> None:
     one, same, other = (played(toy(), 50, seed=seed) for seed in (1, 1, 2))
 
     assert [s.data for s in one.segments] == [s.data for s in same.segments]
-    assert not np.array_equal(one.env.actions, other.env.actions)
+    assert not np.array_equal(one.env.spec.actions, other.env.spec.actions)
 
 
 def test_each_lane_explores_at_its_own_rate() -> None:
     scene = played(toy(3), 600, epsilons=(0.0, 1.0, 0.3))
-    actions = np.stack(scene.env.actions)
+    actions = np.stack(scene.env.spec.actions)
     greedy = np.stack(scene.policy.q).argmax(axis=-1)
     is_greedy = (actions == greedy).mean(axis=0)
 
@@ -539,7 +539,7 @@ def test_all_57_games_construct_step_and_produce_segments() -> None:
         episode = scene.told()[(0, 0)]
         segment = scene.segments[0]
 
-        assert env.actions == (9 if game.name == "Skiing" else 18), game.name
+        assert env.spec.actions == (9 if game.name == "Skiing" else 18), game.name
         assert segment.steps == SEGMENT_STEPS, game.name
         assert segment.actions.tolist() == episode.actions[:SEGMENT_STEPS], game.name
         assert segment.rewards.tolist() == episode.rewards[:SEGMENT_STEPS], game.name

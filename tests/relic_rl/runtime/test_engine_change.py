@@ -13,7 +13,6 @@ from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.console import Console
 from relic_rl.records.checkpoint import Checkpoint, CheckpointStore
-from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.engine import resumed_incarnation
 from relic_rl.runtime.engines import ENGINES
 from relic_rl.stop import StopRequest
@@ -38,7 +37,7 @@ def make_config(engine: str, frames: int) -> Config:
 def train(folder: Path, engine: str, frames: int, checkpoint: Checkpoint | None = None) -> Training:
     """A session, up to a checkpoint at its end."""
     config, console = make_config(engine, frames), Console(stream=io.StringIO())
-    training = Training(folder, config, TOY_GAME, 0, console, checkpoint)
+    training = Training(folder, config, "toy_memory", 0, console, checkpoint)
     try:
         training.train(StopRequest())
         training.save()

@@ -19,14 +19,13 @@ from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.replay.segment import Segment
-from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.engine import Engine
 from relic_rl.runtime.engines import ENGINES
 from relic_rl.runtime.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them
 
-GAME = TOY_GAME
+GAME = "toy_memory"
 EPISODE_STEPS = 8
 EPSILONS = (0.0, 1.0, 0.0, 0.6)  # of two actors, each has a greedy lane
 STEPS = 3_000
@@ -62,7 +61,7 @@ def make_config(engine: str) -> Config:
 
 def make_agent(config: Config) -> R2D2Agent:
     env = build.make_env(config, GAME, lanes=1, seed=0)
-    return build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    return build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
 
 
 def make_engine(config: Config, agent: R2D2Agent) -> Engine:

@@ -10,7 +10,6 @@ from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl.config import resolve
 from relic_rl.replay.segment import SegmentName, encode_segment
-from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.batches import Batch, BatchesInTurn
 from relic_rl.runtime.learner import (
     MAX_SKIPPED_UPDATES,
@@ -87,21 +86,21 @@ def parts(request: pytest.FixtureRequest) -> Iterator[tuple[Learner, R2D2Agent, 
     """A learner of the smoke preset on the toy, with some random episodes in the replay."""
     settings = getattr(request, "param", {})
     config = resolve("smoke", {"learner.diagnostics_every_updates": 2, **settings}).config
-    env = build.make_env(config, TOY_GAME, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    env = build.make_env(config, "toy_memory", lanes=1, seed=0)
+    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
     replay = build.make_replay(config, seed=0)
     rng = np.random.default_rng(0)
     steps, history = config.learner.segment_steps, config.network.frame_stack - 1
     for episode in range(6):
         for index in range(4):
             ended = index == 3
-            size = (history + steps + ended, env.frame_height, env.frame_width)
+            size = (history + steps + ended, env.spec.frame_height, env.spec.frame_width)
             replay.insert(
                 encode_segment(
                     name=SegmentName(0, 0, 0, episode, index),
                     frames=rng.integers(0, 256, size, np.uint8),
                     history_frames=history,
-                    actions=rng.integers(0, env.actions, steps),
+                    actions=rng.integers(0, env.spec.actions, steps),
                     rewards=rng.normal(size=steps).astype(np.float32),
                     terminated=ended,
                     truncated=False,

@@ -19,14 +19,13 @@ from relic_rl import config as configuration
 from relic_rl.cli import main
 from relic_rl.machine.versions import difference, fingerprint, source_digest
 from relic_rl.replay.segment import Segment
-from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime import ray_cluster
 from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.runtime.ray_engine import RayEngine, StalledError
 from relic_rl.runtime.stopwatch import Stopwatch
 
-GAME = TOY_GAME
+GAME = "toy_memory"
 
 
 pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them
@@ -53,7 +52,7 @@ def engine(local_ray: Cluster) -> Iterator[RayEngine]:
     engine = build.make_engine(
         config,
         GAME,
-        build.make_agent(config, env, seed=0, device=torch.device("cpu")),
+        build.make_agent(config, env.spec, seed=0, device=torch.device("cpu")),
         torch.full((4,), 0.5),
         seed=0,
         incarnation=0,

@@ -14,13 +14,12 @@ from relic_rl.cli import main
 from relic_rl.config import Config
 from relic_rl.console import Console
 from relic_rl.records.checkpoint import CheckpointStore
-from relic_rl.run_game import TOY_GAME
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.runtime.threads import ThreadsEngine
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
-GAME = TOY_GAME
+GAME = "toy_memory"
 
 
 def make_config(**changes: object) -> Config:
@@ -30,7 +29,7 @@ def make_config(**changes: object) -> Config:
 
 def make_engine(config: Config) -> ThreadsEngine:
     env = build.make_env(config, GAME, lanes=1, seed=0)
-    agent = build.make_agent(config, env, seed=0, device=torch.device("cpu"))
+    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
     engine = build.make_engine(
         config,
         GAME,

@@ -423,7 +423,9 @@ def test_a_report_names_the_runs_that_have_no_score(failed: tuple[Path, str, str
 
     assert series.label == "four"
     assert [(run.game, run.seed) for run in series.runs] == [("Pong", 0), ("Pong", 1)]
-    assert any(line.startswith("toy_memory-s0: unknown game") for line in series.failed)
+    assert any(
+        line.startswith("toy_memory-s0: toy_memory has no human score") for line in series.failed
+    )
     assert any("toy_memory-s1: failed, cannot make" in line for line in series.failed)
 
 
@@ -511,7 +513,7 @@ def test_a_sweep_keeps_the_preset_it_was_begun_with_wherever_and_whenever_it_goe
 
 # --- a sweep that is killed -----------------------------------------------------------------------
 
-LONG = ("--games", "toy_memory", "--seeds", "0", "1", "--frames", "16000")
+LONG = ("--games", "toy_memory", "--seeds", "0", "1", "--frames", "4000")
 
 
 @pytest.fixture
@@ -596,7 +598,7 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     for run in folder.glob("runs/*"):
         rows = (run / "metrics.jsonl").read_text().splitlines()
         updates = [json.loads(row)["updates"] for row in rows]
-        assert evaluated_frames(run) == [16_000]
+        assert evaluated_frames(run) == [4_000]
         assert updates == list(range(5, 5 * len(updates) + 1, 5))
     assert not list(folder.glob("runs/*/checkpoints/damaged-*"))
 
@@ -646,7 +648,7 @@ def test_a_run_that_somebody_else_stops_is_named_and_is_no_success(
     assert (process.returncode, err.count("\n")) == (1, 1)
     assert "1 of 2 runs are not done, first runs/toy_memory-s" in err
     assert "1 of 2 runs are done" in out
-    assert "each run ends after 16.0k frames" in out
+    assert "each run ends after 4.0k frames" in out
 
 
 @pytest.mark.slow

@@ -1,0 +1,93 @@
+"""Every environment by name: the 57 games, and the toy. A new one is an entry in `ENVIRONMENTS`.
+
+An entry says what is known of an environment before lanes of it are made. The lanes say the rest
+themselves: `envs.interface.EnvSpec`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from envs import toy
+from envs.atari import RESEED_STEPS, make_atari, rom_md5
+from envs.games import ATARI57, Game, find_game
+from envs.interface import VectorEnv
+from envs.options import EnvOptions
+
+
+class MakeLanes(Protocol):
+    """Makes lanes of one environment."""
+
+    def __call__(
+        self,
+        options: EnvOptions,
+        *,
+        lanes: int,
+        seed: int,
+        threads: int,
+        reseed_steps: int = RESEED_STEPS,
+    ) -> VectorEnv:
+        """See `envs.atari.make_atari`; an environment leaves out of account what it has not."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What is known of an environment by its name."""
+
+    name: str
+    """`MsPacman`, as in the papers' tables; a toy's as it likes."""
+    make: MakeLanes
+    find_rom_md5: Callable[[], str | None] = lambda: None
+    """The MD5 of its cartridge image here, or None if it has none; raises RomError."""
+    reference: Game | None = None
+    """With a human's and random play's scores; None where nobody has measured them."""
+
+
+def find_environment(text: str) -> Environment:
+    """Returns the environment called `text`: a toy's name, or any that `find_game` knows.
+
+    Raises:
+      UnknownGameError: there is none; the message is one line.
+    """
+    return ENVIRONMENTS.get(text) or ENVIRONMENTS[find_game(text).name]
+
+
+def _make_game(
+    game: Game,
+    options: EnvOptions,
+    *,
+    lanes: int,
+    seed: int,
+    threads: int,
+    reseed_steps: int = RESEED_STEPS,
+) -> VectorEnv:
+    return make_atari(
+        game,
+        lanes,
+        seed,
+        options.protocol,
+        action_set=options.action_set,
+        threads=threads,
+        reseed_steps=reseed_steps,
+    )
+
+
+def _make_memory(
+    options: EnvOptions,
+    *,
+    lanes: int,
+    seed: int,
+    threads: int,
+    reseed_steps: int = RESEED_STEPS,
+) -> VectorEnv:
+    return toy.MemoryLanes(lanes, seed)
+
+
+ENVIRONMENTS: dict[str, Environment] = {
+    **{
+        name: Environment(name, partial(_make_game, game), partial(rom_md5, game), game)
+        for name, game in ATARI57.items()
+    },
+    toy.SPEC.name: Environment(toy.SPEC.name, _make_memory),
+}
