@@ -16,9 +16,9 @@ Where this differs from ale-py's own defaults, and why:
 - `full` means the 18 joystick actions in all games but Skiing: its 9 without FIRE, all that ale-py
   offers there.
 
-Randomness. A lane's emulator is seeded once with (seed, lane, episode), and goes on from its own
+Randomness. A lane's emulator is seeded once with (seed, lane, episode), and continues from its own
 random state at the episodes after that, until one ends with `reseed_steps` or more actions since:
-the next is seeded afresh. Seeding loads the cartridge anew, 80 ms against 4 ms for a plain reset
+the next is seeded afresh. Seeding reloads the cartridge, 80 ms against 4 ms for a plain reset
 (ale-py 0.12.1), hence not at every episode. `reseed_steps=0` does seed each one, for evaluation:
 an episode is then reproducible from (`EpisodeRecord.seed`, its actions) alone, elsewhere too. A
 plain reset is no clean start: in 8 of the 57 games (Berzerk, Solaris, ...) memory outlives it.
@@ -299,7 +299,7 @@ class AtariLanes:
             self._seeds[lane] = episode_seed(self._seed, int(lane), episode)
             self._seeded_episodes[lane] = episode
             self._history_steps[lane] = 0
-        # To ale-py, -1 means "go on from the present random state".
+        # To ale-py, -1 means "continue from the present random state".
         observations, info = self._emulators.reset(
             seed=np.where(seeded, self._seeds, -1)[lanes], options={"reset_mask": lanes}
         )

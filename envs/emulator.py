@@ -35,7 +35,7 @@ class SeededStart(gymnasium.Wrapper[NDArray[np.uint8], Any, NDArray[np.uint8], A
         """Loads the game with `seed` and lets `options["noop_frames"]` (default 0) frames pass.
 
         Args:
-          seed: the emulator's, in [0, 2**31); None goes on from its present random state.
+          seed: the emulator's, in [0, 2**31); None continues from its present random state.
           options: see above.
         """
         emulator: Any = self.unwrapped

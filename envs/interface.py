@@ -84,9 +84,9 @@ class StepResult(NamedTuple):
     terminated: NDArray[np.bool_]
     """bool[N], the game ended: nothing follows that state, its value is 0."""
     truncated: NDArray[np.bool_]
-    """bool[N], the cap ended the episode: the value of `final_frames` goes on. Never both."""
+    """bool[N], the cap ended the episode: learning bootstraps from `final_frames`. Never both."""
     life_lost: NDArray[np.bool_]
-    """bool[N], a life was lost, and the episode goes on."""
+    """bool[N], a life was lost, and the episode continues."""
     final_frames: Frames
     """uint8[N, H, W], the last frame of the episode that ended; elsewhere the same as `frames`."""
     episodes: list[EpisodeRecord]
@@ -105,7 +105,7 @@ class VectorEnv(Protocol):
         """What each lane is."""
 
     def reset(self) -> Frames:
-        """Starts anew: the same frames, uint8[N, H, W], as after the first `reset`."""
+        """Restarts: the same frames, uint8[N, H, W], as after the first `reset`."""
 
     def step(self, actions: NDArray[np.integer[Any]]) -> StepResult:
         """Takes one action in every lane.
@@ -119,7 +119,7 @@ class VectorEnv(Protocol):
         """
 
     def state(self) -> State:
-        """Everything needed to go on from here: numpy arrays by name, for `np.savez`."""
+        """Everything needed to continue from here: numpy arrays by name, for `np.savez`."""
 
     def restore(self, state: State) -> Frames:
         """Continues from `state`, bit for bit, and returns the frames to act on.

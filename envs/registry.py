@@ -28,7 +28,7 @@ class MakeLanes(Protocol):
         threads: int,
         reseed_steps: int = RESEED_STEPS,
     ) -> VectorEnv:
-        """See `envs.atari.make_atari`; an environment leaves out of account what it has not."""
+        """See `envs.atari.make_atari`; an environment ignores what it does not have."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Environment:
     """What is known of an environment by its name."""
 
     name: str
-    """`MsPacman`, as in the papers' tables; a toy's as it likes."""
+    """`MsPacman`, as in the papers' tables; a toy's is its own."""
     make: MakeLanes
     find_rom_md5: Callable[[], str | None] = lambda: None
     """The MD5 of its cartridge image here, or None if it has none; raises RomError."""

@@ -12,7 +12,7 @@ class Budget:
     """0: no limit."""
 
     def is_spent(self, frames: float, minutes: float) -> bool:
-        """Whether a run that has come so far is over."""
+        """Whether a run with this progress is over."""
         return frames >= self.frames or 0.0 < self.minutes <= minutes
 
     def fraction(self, frames: float, minutes: float) -> float:
@@ -20,7 +20,7 @@ class Budget:
         return min(1.0, max(frames / self.frames, self._of_minutes(minutes)))
 
     def is_led_by_minutes(self, frames: float, minutes: float) -> bool:
-        """Whether it is the minutes that `fraction` is of."""
+        """Whether `fraction` is of the minutes."""
         return self.minutes > 0.0 and self._of_minutes(minutes) >= frames / self.frames
 
     def _of_minutes(self, minutes: float) -> float:

@@ -154,7 +154,7 @@ class Training:
 
     @property
     def _holds_enough(self) -> bool:
-        """Whether the replay may be learned from; once it was, `max_bytes` may leave less."""
+        """Whether the replay holds enough to learn from; later `max_bytes` may leave less."""
         enough = self.progress.updates > 0 or self.replay.steps >= self.config.replay.min_steps
         return enough and len(self.replay) > 0
 
@@ -281,7 +281,7 @@ class Training:
             part.clear()
 
     def close(self) -> None:
-        """Ends the sampling, the engine and the records, whichever of them fails to."""
+        """Ends the sampling, the engine and the records, even if one of them fails to."""
         with ExitStack() as stack:
             for part in (self.console, self.journal, self.engine, self.batches):
                 stack.callback(part.close)

@@ -13,7 +13,7 @@ from relic_rl.config import Resolved
 from relic_rl.records.identity import environment_of
 
 _MEANING_COLUMNS = 36
-"""The least width that a sentence is read in; where there is less, it is left out."""
+"""The least width for a column of sentences; with less, it is left out."""
 _SOURCE_COLUMNS = 24
 
 
@@ -47,7 +47,7 @@ def run(
 
 
 def _table(game: str, resolved: Resolved, width: int) -> Table:
-    """Settings to copy: names and values are never folded; what has no room is left out."""
+    """Names and values are never folded, to be copied; columns without room are left out."""
     docs = configuration.field_docs()
     rows = [
         (field, shown(value), resolved.origins[field], *docs[field])

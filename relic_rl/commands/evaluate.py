@@ -121,7 +121,7 @@ def run(
 
 
 def _wanted(given: Sequence[str], known: Iterable[Any]) -> list[str]:
-    """What is asked for, once each, in the order of what there is; `all` is all of it."""
+    """Those asked for, each once, in the order of the known ones; `all` is every one."""
     return [str(name) for name in known if ALL in given or str(name) in given]
 
 

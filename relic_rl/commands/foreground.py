@@ -1,4 +1,4 @@
-"""Training in the foreground, for `train` and `resume`: signals, out of memory, the last words."""
+"""Training in the foreground, for `train` and `resume`: signals, out of memory, the last line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -92,7 +92,7 @@ def _done(checkpoint: "Checkpoint | None") -> str:
 
 
 def _expect_unfinished(run_dir: Path, checkpoint: "Checkpoint", config: Config) -> None:
-    """Refuses a run whose budget is spent and whose last evaluation is done: nothing is left."""
+    """Refuses a run whose budget is spent and whose last evaluation is done."""
     done = Progress(**checkpoint.state["progress"])
     frames, minutes = done.env_frames, done.minutes
     is_evaluated = done.evaluated_minutes >= minutes  # perhaps by an interim evaluation
@@ -121,7 +121,7 @@ def _expect_no_results(run_dir: Path, recorded: Config) -> None:
 
 
 def _changes(checkpoint: "Checkpoint", run: RunIdentity, allowed: Sequence[str]) -> str:
-    """What differs from what the checkpoint was trained with, a line each, if it may."""
+    """A line for each setting that differs from the checkpoint's, if it may."""
     # Through JSON, because the checkpoint's settings were.
     now = json.loads(json.dumps(configuration.identity(run.config, run.game, run.seed)))
     found = configuration.differences(checkpoint.state["settings"], now)

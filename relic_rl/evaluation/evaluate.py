@@ -76,7 +76,7 @@ def play_episodes(
 
     Args:
       env: freshly made; its lanes divide the episodes.
-      start: the first frames of every lane, uint8[N, H, W], to who plays on from them.
+      start: uint8[N, H, W], the first frames of every lane.
       episodes: how many.
       stop: looked at before each step.
 

@@ -54,7 +54,7 @@ class Placement:
     ray_address: str | None = None
     """Of the cluster; None: local."""
     max_parallel: PositiveInt | None = None
-    """None: as many as cores, memory and GPUs carry."""
+    """None: as many as cores, memory and GPUs allow."""
 
     def changed(self, **given: Any) -> "Placement":
         """The same, except what is given and not None.
@@ -123,7 +123,7 @@ class SweepRequest:
         ]
 
     def _label(self, settings: Mapping[str, str], varied: list[str]) -> str:
-        """The folder of a combination: `arm=relic,encoder=shared`; `runs` if there is but one."""
+        """The folder of a combination: `arm=relic,encoder=shared`; `runs` if there is only one."""
         values = configuration.values(configuration.resolve(self.preset, settings).config)
         parts = [
             f"{short}={_UNFIT.sub('-', str(values[name]))}"

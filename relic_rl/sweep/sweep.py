@@ -114,7 +114,7 @@ def _on_ray(
 
 
 def carried(configs: Sequence[Config]) -> int:
-    """How many of the runs the machine carries at once: one a GPU, else one a core."""
+    """How many runs the machine can hold at once: one a GPU, else one a core."""
     by_memory = available_bytes() // max(map(memory_bytes, configs))
     by_processors = torch.cuda.device_count() if any(map(devices.uses_gpu, configs)) else cores()
     return max(1, min(by_processors, by_memory))
@@ -127,7 +127,7 @@ def _request(
     preset: str | None,
     settings: Mapping[str, str],
 ) -> SweepRequest:
-    """What was asked, in one form however it was put; what the folder asks if nothing was."""
+    """What was asked, in a normal form; what the folder holds if nothing was asked."""
     if not (games or seeds or preset or settings) and (path / SWEEP_FILE).exists():
         return SweepRequest.read(path)
     for seed in seeds:
