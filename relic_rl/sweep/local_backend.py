@@ -47,7 +47,7 @@ def share(parallel: int, *, uses_gpu: bool) -> list[Slot]:
     gpus: list[str | None] = [None]
     if uses_gpu:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        gpus = [*(visible.split(",") if visible else map(str, range(torch.cuda.device_count())))]
+        gpus = list(visible.split(",") if visible else map(str, range(torch.cuda.device_count())))
     slots = []
     for number in range(parallel):
         own = frozenset(ids[number % len(ids) :: parallel])

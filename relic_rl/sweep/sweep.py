@@ -136,7 +136,7 @@ def _request(
     chosen = ATARI57 if everything else sorted({environment_of(game).name for game in games})
     return SweepRequest(
         games=tuple(chosen),
-        seeds=tuple(sorted({*seeds})) or (0,),
+        seeds=tuple(sorted(set(seeds))) or (0,),
         preset=devices.chosen_preset(preset),
         settings={name: _values(name, text) for name, text in sorted(settings.items())},
     )
