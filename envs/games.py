@@ -21,6 +21,10 @@ REFERENCE_SOURCE = (
 """Of the human and random scores, in words."""
 
 
+NEAR = 0.7
+"""The least likeness of a name that is suggested: `pnog` is like Pong, `all` like none."""
+
+
 class UnknownGameError(ValueError):
     """A name that is none of the 57; the message is one line and names the nearest."""
 
@@ -127,21 +131,25 @@ ATARI57: dict[str, Game] = {
 def find_game(text: str) -> Game:
     """Returns the game called `text`: `pong`, `Pong`, `ms_pacman`, `ms-pacman`, `ALE/Pong-v5`.
 
-    Of Gymnasium's ids only those of version 5 exist, and only they are taken.
+    Gymnasium's older ids (`PongNoFrameskip-v4`) name the game, too. None of its ids says under
+    which protocol it is played: that is a setting.
 
     Raises:
-      UnknownGameError: none of the 57 is called so; the message holds the nearest name.
+      UnknownGameError: none of the 57 is called so; the message holds the nearest name, if one is
+        near.
     """
     by_key = {name.lower(): game for name, game in ATARI57.items()}
     name = text.strip().lower()
-    gymnasium_id = re.fullmatch(r"ale/([a-z]+)-v5", name)
-    key = gymnasium_id[1] if gymnasium_id else re.sub(r"[-_ ]", "", name)
+    gymnasium_id = re.fullmatch(
+        r"ale/([a-z]+)-v5|([a-z]+?)(?:noframeskip|deterministic)?-v[04]", name
+    )
+    key = gymnasium_id[1] or gymnasium_id[2] if gymnasium_id else re.sub(r"[-_ ]", "", name)
     if key in by_key:
         return by_key[key]
     bare = re.sub(r"^.*/|-v\d+$|[-_ ]", "", name)
-    (nearest,) = difflib.get_close_matches(bare, by_key, n=1, cutoff=0.0)
-    known = by_key[nearest]
-    hint = known.env_id if re.search(r"/|-v\d+$", name) else known.name
-    raise UnknownGameError(
-        f"unknown game {text!r}: nearest is {hint!r}; relic-rl games lists all 57"
-    )
+    hint = ""
+    for nearest in difflib.get_close_matches(bare, by_key, n=1, cutoff=NEAR):
+        known = by_key[nearest]
+        shown = known.env_id if re.search(r"/|-v\d+$", name) else known.name
+        hint = f": nearest is {shown!r}"
+    raise UnknownGameError(f"unknown game {text!r}{hint}; relic-rl games lists all 57")

@@ -8,12 +8,14 @@ An .mp4 shows every frame, 60 a second. A .gif, whose format is slower, shows on
 15 a second: the maximum of the last two frames, as the agent sees it, so that nothing flickers.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import imageio
+import imageio_ffmpeg
 import numpy as np
 
 from agents.value_rescaling import unrescale
@@ -67,6 +69,9 @@ def film(
       episodes: 1 or more, full ones.
       seed: of the episodes, as in `relic-rl evaluate`.
       max_frames: of the whole film, for a short one; None for no limit.
+
+    Raises:
+      UserError: the film cannot be written; there is no file then, or the one from before.
     """
     scores: list[float] = []
     frames = 0
@@ -126,22 +131,69 @@ def _play_episode(
 
 
 @contextmanager
-def _writer(video: Path, frames_per_step: int) -> Iterator[Any]:
-    """Takes pictures; the file has its name only when it is whole."""
-    video.parent.mkdir(parents=True, exist_ok=True)
+def _writer(video: Path, frames_per_step: int) -> Iterator[Callable[[Picture], None]]:
+    """Takes pictures; the file has its name only when it is whole.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     partial = video.with_name(f".partial-{video.name}")
-    if video.suffix.lower() == ".gif":
+    is_gif = video.suffix.lower() == ".gif"
+    in_memory = io.BytesIO()  # a .gif, which Pillow writes at its end: else it would try once more
+    if is_gif:
         milliseconds = 1000 * frames_per_step / FRAMES_PER_SECOND
-        options: dict[str, Any] = {"duration": milliseconds, "loop": 0}
+        options: dict[str, Any] = {"duration": milliseconds, "loop": 0, "format": ".gif"}
     else:
         # Without the last one imageio would stretch the picture to multiples of 16.
         options = {"fps": FRAMES_PER_SECOND, "quality": 8, "macro_block_size": 1}
-    writer = imageio.get_writer(partial, mode="I", **options)
-    try:
+    with ExitStack() as stack:
+        with _failure_named(video):
+            video.parent.mkdir(parents=True, exist_ok=True)
+            stack.callback(partial.unlink, missing_ok=True)
+            writer = imageio.get_writer(in_memory if is_gif else partial, mode="I", **options)
+        pictures = 0
+
+        def write(picture: Picture) -> None:
+            nonlocal pictures
+            with _failure_named(video):
+                writer.append_data(picture)
+            pictures += 1
+
         try:
-            yield writer.append_data
-        finally:
+            yield write
+        except BaseException:
+            with suppress(Exception):  # the first failure is the one to tell
+                writer.close()
+            raise
+        with _failure_named(video):
             writer.close()
-        partial.replace(video)
-    finally:
-        partial.unlink(missing_ok=True)
+            if is_gif:
+                partial.write_bytes(in_memory.getvalue())
+            else:
+                _expect_whole(partial, pictures)
+            partial.replace(video)
+
+
+def _expect_whole(video: Path, pictures: int) -> None:
+    """Raises OSError unless so many can be read: imageio does not look at how ffmpeg ended."""
+    try:
+        found, _ = imageio_ffmpeg.count_frames_and_secs(str(video))
+    except (RuntimeError, LookupError):
+        found = 0
+    if found != pictures:
+        raise OSError(f"ffmpeg wrote {found} of {pictures} pictures")
+
+
+@contextmanager
+def _failure_named(video: Path) -> Iterator[None]:
+    """A failure to write is a user's to mend: a full disk, an ffmpeg that does not work."""
+    try:
+        yield
+    except Exception as error:  # of many kinds, where imageio reads what a broken ffmpeg says
+        # It quotes all that ffmpeg said; the last line is its reason.
+        lines = (getattr(error, "strerror", None) or str(error)).split("\n")
+        reason = next((line.strip() for line in reversed(lines) if line.strip()), "unknown reason")
+        raise UserError(
+            f"cannot write the film {video}: {reason}; make room on its disk, or try a .gif, which "
+            "needs no ffmpeg"
+        ) from error

@@ -65,7 +65,16 @@ def test_an_id_that_gymnasium_does_not_have_is_refused_with_the_right_one(text):
         find_game(text)
 
 
-@pytest.mark.parametrize("text", ["", "ALE/Tetris-v5"])
-def test_a_name_that_resembles_none_is_an_error_too(text):
-    with pytest.raises(UnknownGameError, match="nearest is"):
+@pytest.mark.parametrize(
+    "text", ["PongNoFrameskip-v4", "PongDeterministic-v0", "Pong-v0", "Pong-v4", "ALE/Pong-v5"]
+)
+def test_every_id_that_gymnasium_has_of_a_game_names_it(text):
+    assert find_game(text) is ATARI57["Pong"]
+
+
+@pytest.mark.parametrize("text", ["", "all", "ALE/Tetris-v5", "x"])
+def test_a_name_that_resembles_none_is_an_error_that_suggests_none(text):
+    with pytest.raises(UnknownGameError) as error:
         find_game(text)
+
+    assert str(error.value) == f"unknown game {text!r}; relic-rl games lists all 57"

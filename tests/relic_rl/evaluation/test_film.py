@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import imageio
@@ -109,6 +111,55 @@ def test_a_mistake_gives_one_line_and_no_file(
     assert (found, out, err.count("\n")) == (status, "", 1)
     assert all(word in err for word in words)
     assert list(tmp_path.iterdir()) == []
+
+
+LIMITED = """
+import resource, sys
+from relic_rl import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.gif"])
+def test_a_full_disk_ends_a_film_with_one_line_and_leaves_the_one_before(
+    run: Path, tmp_path: Path, name: str
+) -> None:
+    video = tmp_path / name
+    video.write_bytes(b"the film before")
+    command = [sys.executable, "-c", LIMITED, "watch", str(run), "--video", str(video)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1), result.stderr
+    assert f"cannot write the film {video}: " in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert video.read_bytes() == b"the film before"
+
+
+def test_an_ffmpeg_that_fails_gives_one_line_and_no_film(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+    capsys.readouterr()
+    status = watch(run, tmp_path / "film.mp4", "--max-frames", "40")
+    err = capsys.readouterr().err
+
+    assert (status, err.count("\n")) == (1, 1), err
+    assert "cannot write the film" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_toy_is_filmed_as_it_is_seen(tmp_path: Path) -> None:
+    folder, video = str(tmp_path / "run"), tmp_path / "film.mp4"
+    smoke = ("train", "toy_memory", "--preset", "smoke", "--frames", "200", "--run.threads", "1")
+    assert cli.main([*smoke, "--run-dir", folder]) == 0
+    assert watch(tmp_path / "run", video, "--overlay") == 0
+
+    assert len(pictures(video)) == 8
+    assert (tmp_path / "run" / "curves.png").is_file()
 
 
 # --- the overlay ----------------------------------------------------------------------------------
