@@ -63,7 +63,7 @@ class LocalBackend:
 
     Args:
       path: the sweep's folder.
-      preset: the sweep's.
+      preset: a shipped one's name, or the sweep's copy of a file.
       slots: one for each of the runs at once.
     """
 

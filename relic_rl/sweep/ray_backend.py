@@ -58,7 +58,7 @@ class RayBackend:
     Args:
       cluster: joined; closed with the backend.
       path: the sweep's folder, the same on every node.
-      preset: the sweep's.
+      preset: a shipped one's name, or the sweep's copy of a file.
       needs: of each run.
       max_parallel: runs at once; None: as many as the nodes hold.
 

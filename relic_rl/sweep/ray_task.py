@@ -28,7 +28,7 @@ def run_to_its_end(
     Args:
       path: the sweep's folder.
       run: which of its runs.
-      preset: the sweep's.
+      preset: a shipped one's name, or the sweep's copy of a file.
       settings: for this node, beside the run's.
       expected: the sweep's `relic_rl.machine.versions.fingerprint`.
 

@@ -23,7 +23,7 @@ class RunProcess:
     Args:
       path: the sweep's folder.
       run: which of its runs.
-      preset: the sweep's.
+      preset: a shipped one's name, or the sweep's copy of a file.
       settings: beside the run's own, for this place: `section.field` to value.
       environment: beside this process's own.
       prepare: called in the new process before it becomes the run.

@@ -67,7 +67,7 @@ class SweepRuns:
 
     Args:
       path: the sweep's folder, locked by the caller.
-      preset: the sweep's.
+      preset: a shipped one's name, or the sweep's copy of a file.
       runs: that follow from what was asked.
       backend: where they run.
       console: says what happens.
