@@ -648,7 +648,7 @@ def test_a_run_that_somebody_else_stops_is_named_and_is_no_success(
     assert (process.returncode, err.count("\n")) == (1, 1)
     assert "1 of 2 runs are not done, first runs/toy_memory-s" in err
     assert "1 of 2 runs are done" in out
-    assert "each run ends after 4.0k frames" in out
+    assert "each run ends after 4,000 frames" in out
 
 
 @pytest.mark.slow
