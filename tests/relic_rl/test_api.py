@@ -46,7 +46,7 @@ def test_an_agent_that_is_given_frame_by_frame_plays_the_evaluations_episode(run
     agent = api.load(run)
     trained = load_trained(run)
     env = build.make_evaluation_env(
-        trained.config, trained.game, lanes=1, seed=0, updates=trained.agent.updates
+        trained.config, trained.spec.name, lanes=1, seed=0, updates=trained.agent.updates
     )
     frame, reward, score = env.reset()[0], 0.0, None
     while score is None:
