@@ -223,7 +223,7 @@ class Scene:
             for step, result in enumerate(self.env.results):
                 episode.frames.append(frame)
                 episode.stacks.append(self.policy.stacks[step][lane])
-                episode.actions.append(int(self.env.spec.actions[step][lane]))
+                episode.actions.append(int(self.env.actions[step][lane]))
                 episode.rewards.append(float(result.rewards[lane]))
                 episode.previous.append(
                     (
@@ -512,12 +512,12 @@ def test_the_same_seed_acts_the_same_and_another_seed_does_not() -> None:
     one, same, other = (played(toy(), 50, seed=seed) for seed in (1, 1, 2))
 
     assert [s.data for s in one.segments] == [s.data for s in same.segments]
-    assert not np.array_equal(one.env.spec.actions, other.env.spec.actions)
+    assert not np.array_equal(one.env.actions, other.env.actions)
 
 
 def test_each_lane_explores_at_its_own_rate() -> None:
     scene = played(toy(3), 600, epsilons=(0.0, 1.0, 0.3))
-    actions = np.stack(scene.env.spec.actions)
+    actions = np.stack(scene.env.actions)
     greedy = np.stack(scene.policy.q).argmax(axis=-1)
     is_greedy = (actions == greedy).mean(axis=0)
 
