@@ -33,6 +33,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow  # half a minute a page
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_the_page_tells_works(page: Path, copy: Path) -> None:
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))

@@ -85,7 +85,7 @@ def test_an_error_in_an_actor_ends_the_run_with_that_error():
 
 
 def test_the_replay_ratio_is_held(tmp_path: Path):
-    config = make_config(**{"run.frames": 16_000})
+    config = make_config(**{"run.frames": 4_000})
     training = Training(tmp_path, config, GAME, 0, Console())
 
     training.train(StopRequest())
@@ -98,12 +98,12 @@ def test_a_resumed_run_starts_its_episodes_anew_and_stores_nothing_twice(tmp_pat
     run = str(tmp_path / "run")
     flags = ["--engine", "threads", "--actor.actors", "2", "--replay.min_steps", "100"]
     assert (
-        main(["train", GAME, "--preset", "smoke", "--run-dir", run, "--frames", "4000", *flags])
+        main(["train", GAME, "--preset", "smoke", "--run-dir", run, "--frames", "1000", *flags])
         == 0
     )
     first = CheckpointStore(tmp_path / "run").load(read_only=True).state
 
-    assert main(["resume", run, "--frames", "8000"]) == 0
+    assert main(["resume", run, "--frames", "2000"]) == 0
 
     second = CheckpointStore(tmp_path / "run").load(read_only=True).state
     assert (first["incarnation"], second["incarnation"]) == (0, 1)

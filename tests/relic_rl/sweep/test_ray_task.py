@@ -10,7 +10,7 @@ TOY = PlannedRun(
     folder="runs/toy-s0",
     game="toy_memory",
     seed=0,
-    settings={"run.frames": "800", "replay.min_steps": "64"},
+    settings={"run.frames": "200", "replay.min_steps": "64"},
     varied={},
 )
 

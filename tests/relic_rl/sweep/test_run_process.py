@@ -24,7 +24,7 @@ TOY = PlannedRun(
     game="toy_memory",
     seed=0,
     settings={
-        **{"run.frames": "1600", "replay.min_steps": "64", "evaluation.episodes": "1"},
+        **{"run.frames": "400", "replay.min_steps": "64", "evaluation.episodes": "1"},
         **{"run.threads": "1", "run.metrics_every_updates": "2"},
     },
     varied={},
@@ -118,13 +118,13 @@ def test_a_run_that_died_between_the_two_renames_of_a_checkpoint_goes_on_from_it
         shutil.rmtree(path)
     last.rename(last.with_name(f".replaced-{last.name}"))
     settings = (run / "config.toml").read_text()
-    assert "frames = 1600\n" in settings
-    (run / "config.toml").write_text(settings.replace("frames = 1600\n", "frames = 2000\n"))
+    assert "frames = 400\n" in settings
+    (run / "config.toml").write_text(settings.replace("frames = 400\n", "frames = 500\n"))
     process = start(tmp_path)
 
     assert (process.wait(), process.resumes) == (0, True)
     assert "resuming toy_memory, seed 0" in said(process)
-    assert "1,600 frames" in said(process)
+    assert "400 frames" in said(process)
     assert metrics(run)[: len(before)] == before
     assert read_status(run).finished
 
