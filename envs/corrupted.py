@@ -44,7 +44,7 @@ class CorruptedEnv:
         )
 
     def state(self) -> State:
-        """Not kept: it is made to judge, not to train."""
+        """Raises NotImplementedError: an evaluation is played anew, never resumed."""
         raise NotImplementedError
 
     def restore(self, state: State) -> Frames:

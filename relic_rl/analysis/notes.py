@@ -84,7 +84,11 @@ def facts(series: Sequence[Series]) -> list[tuple[str, str]]:
     epsilons = _distinct(f"{run.epsilon:g}" for run in runs)
     facts = [
         ("Protocol", _distinct(_PROTOCOLS.get(run.protocol, run.protocol) for run in runs)),
-        ("Evaluation", f"{episodes} full episodes, epsilon {epsilons}; the last one, not the best"),
+        (
+            "Evaluation",
+            f"{episodes} full episode{'s' * (episodes != '1')}, epsilon {epsilons}; "
+            "the last evaluation, not the best",
+        ),
     ]
     for one in series:
         seeds = _distinct(str(seed) for seed in sorted({run.seed for run in one.runs}))

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,17 @@ def test_the_report_says_what_a_run_went_on_with_as_well(tmp_path, write_run):
     facts = dict(notes.facts(find_series([tmp_path / "runs"]).series))
 
     assert (facts["Commit"], facts["PyTorch"]) == ("abc123, def456", "2.13")
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"), [((1.0,), "1 full episode,"), ((1.0, 2.0), "2 full episodes,")]
+)
+def test_one_episode_is_no_episodes(tmp_path, write_run, scores, words):
+    write_run(tmp_path / "runs/pong-1")
+    (series,) = find_series([tmp_path / "runs"]).series
+    short = replace(series, runs=[replace(run, last_scores=scores) for run in series.runs])
+
+    assert dict(notes.facts([short]))["Evaluation"].startswith(words)
 
 
 def test_a_run_that_is_the_working_directory_has_a_name(tmp_path, write_run, monkeypatch):
