@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.corruptions import Corruption, Scene
-from envs.interface import Frames, Screen, State, StepResult, VectorEnv
+from envs.interface import Frames, Lanes, StepResult
 
 
 class CorruptedEnv:
-    """A vector environment whose frames are corrupted before they are seen.
+    """Lanes whose frames are corrupted before they are seen.
 
     The same seed and actions show the same frames.
 
@@ -21,7 +21,7 @@ class CorruptedEnv:
       seed: of what is drawn.
     """
 
-    def __init__(self, env: VectorEnv, corruption: Corruption, level: int, *, seed: int) -> None:
+    def __init__(self, env: Lanes, corruption: Corruption, level: int, *, seed: int) -> None:
         self._env = env
         self._corruption = corruption
         self._level = level
@@ -42,18 +42,6 @@ class CorruptedEnv:
         return result._replace(
             frames=self._seen(result.frames, result.terminated | result.truncated)
         )
-
-    def state(self) -> State:
-        """Raises NotImplementedError: an evaluation is played anew, never resumed."""
-        raise NotImplementedError
-
-    def restore(self, state: State) -> Frames:
-        """See `state`."""
-        raise NotImplementedError
-
-    def screen(self) -> Screen:
-        """The game's own: what is played is not corrupted."""
-        return self._env.screen()
 
     def close(self) -> None:
         """Closes what is played."""

@@ -93,8 +93,8 @@ class StepResult(NamedTuple):
     """The episodes that ended in this step, by lane."""
 
 
-class VectorEnv(Protocol):
-    """N environments that act in step; the arrays that it returns are the caller's to keep."""
+class Lanes(Protocol):
+    """N environments that act in step; the arrays that they return are the caller's to keep."""
 
     @property
     def lanes(self) -> int:
@@ -118,6 +118,13 @@ class VectorEnv(Protocol):
           RuntimeError: there was no `reset` or `restore` before.
         """
 
+    def close(self) -> None:
+        """Frees threads and memory; they are of no use afterwards."""
+
+
+class VectorEnv(Lanes, Protocol):
+    """Lanes that can also be left and continued, and filmed."""
+
     def state(self) -> State:
         """Everything needed to continue from here: numpy arrays by name, for `np.savez`."""
 
@@ -133,9 +140,6 @@ class VectorEnv(Protocol):
 
     def screen(self) -> "Screen":
         """What a film of lane 0 shows."""
-
-    def close(self) -> None:
-        """Frees threads and memory; the environment is of no use afterwards."""
 
 
 class Screen(Protocol):
@@ -155,11 +159,11 @@ class Screen(Protocol):
         """Frees what it holds."""
 
 
-def check_actions(actions: NDArray[np.integer[Any]], env: VectorEnv) -> NDArray[np.int64]:
+def check_actions(actions: NDArray[np.integer[Any]], env: Lanes) -> NDArray[np.int64]:
     """Returns `actions` as int64[N].
 
     Raises:
-      ValueError: see `VectorEnv.step`.
+      ValueError: see `Lanes.step`.
     """
     array = np.asarray(actions)
     if array.dtype.kind not in "iu" or array.shape != (env.lanes,):

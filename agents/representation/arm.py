@@ -9,6 +9,7 @@ option of `RepresentationOptions`.
 
 import copy
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
@@ -76,7 +77,7 @@ class Arm(nn.Module):
         """Called after each step of f's optimizer."""
 
 
-class MomentumArm(Arm):
+class MomentumArm(Arm, ABC):
     """Two augmentations of each stack of a contrast set, through f and through h.
 
     h begins as f and follows it: h <- m h + (1 - m) f, as do the heads in `followers`.
@@ -108,22 +109,9 @@ class MomentumArm(Arm):
         )
         return stacks_at(batch, first + rows, lanes)
 
+    @abstractmethod
     def compare(self, encoder: ConvEncoder, view_1: Tensor, view_2: Tensor) -> RepresentationLoss:
-        """The loss of two views of the same stacks, float32[M, S, H, W] each.
-
-        Both go through f and through h; an arm that needs less overrides this.
-        """
-        views = torch.cat([view_1, view_2])
-        online_1, online_2 = encoder(views).chunk(2)
-        with torch.no_grad():
-            target_1, target_2 = self.momentum_encoder(views).chunk(2)
-        return self.loss_of(online_1, online_2, target_1, target_2)
-
-    def loss_of(
-        self, online_1: Tensor, online_2: Tensor, target_1: Tensor, target_2: Tensor
-    ) -> RepresentationLoss:
-        """The loss of embeddings float[M, F], by f and by h of each view."""
-        raise NotImplementedError
+        """The loss of two views of the same stacks, float32[M, S, H, W] each."""
 
     def followers(self) -> list[tuple[nn.Module, nn.Module]]:
         """Pairs of a head of h, and the head of f that it follows."""
@@ -133,6 +121,24 @@ class MomentumArm(Arm):
         """Moves h, and its heads, towards f and its."""
         for mean, newest in ((self.momentum_encoder, encoder), *self.followers()):
             move_towards(mean.parameters(), newest.parameters(), self.options.momentum)
+
+
+class TwoWayArm(MomentumArm):
+    """Both views go through f and through h: view 1 is held against view 2, and 2 against 1."""
+
+    def compare(self, encoder: ConvEncoder, view_1: Tensor, view_2: Tensor) -> RepresentationLoss:
+        """The loss of the views' embeddings."""
+        views = torch.cat([view_1, view_2])
+        online_1, online_2 = encoder(views).chunk(2)
+        with torch.no_grad():
+            target_1, target_2 = self.momentum_encoder(views).chunk(2)
+        return self.loss_of(online_1, online_2, target_1, target_2)
+
+    @abstractmethod
+    def loss_of(
+        self, online_1: Tensor, online_2: Tensor, target_1: Tensor, target_2: Tensor
+    ) -> RepresentationLoss:
+        """The loss of embeddings float[M, F], by f and by h of each view."""
 
 
 def embedding_metrics(*pairs: tuple[Tensor, Tensor], normalize: bool) -> dict[str, Tensor]:

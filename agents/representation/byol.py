@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agents.networks import ConvEncoder
-from agents.representation.arm import MomentumArm, RepresentationLoss, embedding_metrics
+from agents.representation.arm import RepresentationLoss, TwoWayArm, embedding_metrics
 from agents.representation.contrastive import check_embeddings, full_precision
 from agents.representation.options import RepresentationOptions
 from agents.sequences import SequenceOptions
@@ -92,7 +92,7 @@ def _perceptron(inputs: int, hidden_units: int, outputs: int) -> nn.Sequential:
     )
 
 
-class Byol(MomentumArm):
+class Byol(TwoWayArm):
     """Predicts h's projection of the other view; projector and predictor are its heads."""
 
     def __init__(

@@ -19,7 +19,7 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from agents.representation.arm import MomentumArm, RepresentationLoss, embedding_metrics
+from agents.representation.arm import RepresentationLoss, TwoWayArm, embedding_metrics
 from agents.representation.contrastive import instance_cross_entropy, two_view_log_probabilities
 from agents.representation.options import KlDirection, KlStopGradient
 
@@ -102,7 +102,7 @@ def _check_options(alpha: float, kl_direction: str, kl_stop_gradient: str) -> No
         )
 
 
-class Relic(MomentumArm):
+class Relic(TwoWayArm):
     """The paper's arm."""
 
     def loss_of(

@@ -11,7 +11,7 @@ other-view negatives (M - 1, not 2 M - 2).
 
 from torch import Tensor
 
-from agents.representation.arm import MomentumArm, RepresentationLoss, embedding_metrics
+from agents.representation.arm import RepresentationLoss, TwoWayArm, embedding_metrics
 from agents.representation.contrastive import (
     instance_cross_entropy,
     two_view_log_probabilities,
@@ -46,7 +46,7 @@ def simclr_loss(
     return instance_cross_entropy(log_p12) + instance_cross_entropy(log_p21)
 
 
-class SimClr(MomentumArm):
+class SimClr(TwoWayArm):
     """ReLIC's arm without its regulariser."""
 
     def loss_of(

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from agents.agent import R2D2Agent
-from envs.interface import Frames, VectorEnv
+from envs.interface import Frames, Lanes
 from relic_rl import build
 from relic_rl.config import Config
 from relic_rl.runtime.player import Player
@@ -34,7 +34,7 @@ def evaluate_agent(
     seed: int,
     episodes: int,
     stop: StopRequest,
-    see: Callable[[VectorEnv], VectorEnv] = lambda env: env,
+    see: Callable[[Lanes], Lanes] = lambda env: env,
 ) -> list[float]:
     """Scores of full episodes with an agent's `evaluation_policy`; none if stopped.
 
@@ -70,7 +70,7 @@ def make_player(agent: R2D2Agent, config: Config, frames: Frames, *, seed: int) 
 
 
 def play_episodes(
-    env: VectorEnv, start: Callable[[Frames], Player], *, episodes: int, stop: StopRequest
+    env: Lanes, start: Callable[[Frames], Player], *, episodes: int, stop: StopRequest
 ) -> list[float]:
     """Scores of full episodes, in order of lane and then of time; none if stopped before the end.
 

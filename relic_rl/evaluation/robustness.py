@@ -9,7 +9,7 @@ from agents.agent import R2D2Agent
 from envs.corrupted import CorruptedEnv
 from envs.corruptions import CORRUPTIONS
 from envs.games import ATARI57
-from envs.interface import VectorEnv
+from envs.interface import Lanes
 from relic_rl import build
 from relic_rl.config import Config
 from relic_rl.evaluation.evaluate import evaluate_agent
@@ -85,6 +85,6 @@ def kept_share(game: str, clean_scores: Sequence[float], scores: Sequence[float]
     return (fmean(scores) - random) / earned if earned > 0 else None
 
 
-def _seen(env: VectorEnv, *, corruption: str, severity: int, seed: int) -> VectorEnv:
+def _seen(env: Lanes, *, corruption: str, severity: int, seed: int) -> Lanes:
     drawn = build.named_seed(seed, f"corruption {corruption} {severity}")
     return CorruptedEnv(env, CORRUPTIONS[corruption], severity, seed=drawn)

@@ -8,6 +8,7 @@ no network, a full disk) costs one warning.
 import logging
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ QUEUE_ITEMS = 4096
 _log = logging.getLogger(__name__)
 
 
-class BackgroundTracker(Tracker):
+class BackgroundTracker(Tracker, ABC):
     """A mirror whose library is called in the background; subclasses say how it opens and closes.
 
     Args:
@@ -48,13 +49,13 @@ class BackgroundTracker(Tracker):
                 self.dropped_items,
             )
 
+    @abstractmethod
     def _open(self) -> Any:
         """Returns the library's run, and says in `mode` what it came to; None if that is "off"."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _finish(self, mirror: Any) -> None:
         """Ends the library's run."""
-        raise NotImplementedError
 
     def _put(self, call: Callable[[Any], None]) -> None:
         """Queues a call with the library's run."""

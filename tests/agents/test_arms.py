@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agents.augmentation import random_shift_and_intensity
-from agents.representation.arm import Arm, RepresentationLoss, arm_class
+from agents.representation.arm import Arm, RepresentationLoss, TwoWayArm, arm_class
 from agents.representation.arms import ARMS
 from agents.representation.byol import byol_loss
 from agents.representation.curl import curl_loss
@@ -176,3 +176,10 @@ def test_every_name_stands_for_an_arm_that_says_whether_it_has_a_loss(
     assert issubclass(arm_class(name), Arm)
     loss = agent.arm.loss(agent.join.encoder, make_batch(), agent.generator)
     assert (loss is not None) == agent.arm.has_loss
+
+
+def test_an_arm_that_lacks_its_loss_cannot_be_made(make_agent: Any) -> None:
+    arm = make_agent(arm="relic").arm
+
+    with pytest.raises(TypeError, match="loss_of"):
+        TwoWayArm(arm.options, arm.sequence, arm.momentum_encoder)
