@@ -30,7 +30,7 @@ PARTS: dict[str, Part] = {
     "end_to_end": end_to_end,
     "bytes_per_game": bytes_per_game,
 }
-RAY_PARTS: dict[str, Part] = {"cluster": cluster}
+CLUSTER_PARTS: dict[str, Part] = {"cluster": cluster}
 
 
 def measure(config: Config, parts: Mapping[str, Part]) -> Iterator[tuple[str, float, Results]]:

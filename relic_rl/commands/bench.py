@@ -6,7 +6,7 @@ Settings change the laptop preset that is measured.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +14,7 @@ from rich.table import Table
 from relic_rl import config as configuration
 from relic_rl.commands import arguments
 from relic_rl.errors import UsageError
-from relic_rl.runtime.engines import ENGINES
+from relic_rl.runtime.engines import ENGINES, EngineName
 
 
 def add_to(verbs: Any) -> None:
@@ -34,7 +34,7 @@ def add_to(verbs: Any) -> None:
     )
     parser.add_argument(
         "--engine",
-        choices=("ray",),
+        choices=[name for name, kind in ENGINES.items() if kind.needs_cluster],
         help="Instead of these, actors on Ray against threads, and what they predict at size",
     )
     arguments.add_settings(parser)
@@ -45,23 +45,23 @@ def run(
     settings: Mapping[str, str],
     json_file: Path | None = None,
     parts: Sequence[str] = (),
-    engine: Literal["ray"] | None = None,
+    engine: EngineName | None = None,
 ) -> None:
     """Measures the parts, prints a table of each and writes the JSON.
 
     Raises:
       UsageError: a part is unknown, or the file cannot be written.
     """
-    from relic_rl.bench.run import PARTS, RAY_PARTS, measure
+    from relic_rl.bench.run import CLUSTER_PARTS, PARTS, measure
 
-    known = RAY_PARTS if engine == "ray" else PARTS
+    known = PARTS if engine is None else CLUSTER_PARTS
     if unknown := sorted(set(parts) - known.keys()):
         raise UsageError(f"unknown part {unknown[0]!r}: there are {', '.join(known)}")
     if json_file is not None:
         _expect_writable(json_file)
     laptop = configuration.resolve("laptop", settings).config
-    if ENGINES[laptop.run.engine].needs_cluster:
-        raise UsageError("run.engine is ray: use --engine ray, which measures what concerns Ray")
+    if ENGINES[asked := laptop.run.engine].needs_cluster:
+        raise UsageError(f"run.engine is {asked}: use --engine {asked}, which measures a cluster")
     console = Console(highlight=False, soft_wrap=True)
     for name, seconds, results in measure(laptop, {name: known[name] for name in parts or known}):
         console.print(_table(name, results[name], seconds))

@@ -5,10 +5,11 @@ A setting with several values (--representation.arm relic none) makes a grid.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from envs.games import ATARI57
 from relic_rl.commands import arguments
+from relic_rl.sweep.backends import BACKENDS, BackendName
 
 SHORT = {
     "--frames": "run.frames",
@@ -46,7 +47,7 @@ def add_to(verbs: Any) -> None:
     arguments.add_preset(parser)
     parser.add_argument(
         "--backend",
-        choices=("local", "ray"),
+        choices=list(BACKENDS),
         help="Processes here, or of a Ray cluster that shares the folder; by default as the sweep "
         "began, at first local",
     )
@@ -74,7 +75,7 @@ def run(
     games: Sequence[str] = (),
     seeds: Sequence[int] = (),
     preset: str | None = None,
-    backend: Literal["local", "ray"] | None = None,
+    backend: BackendName | None = None,
     ray_address: str | None = None,
     max_parallel: int | None = None,
     retry_failed: bool = False,

@@ -14,6 +14,9 @@ from relic_rl.counters import Budget
 from relic_rl.records.tracking import TrackerName
 from relic_rl.runtime.engines import EngineName
 
+LOCAL = "local"
+"""An address: no cluster's, but of a Ray that is started on this machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class ActorOptions:
@@ -53,7 +56,7 @@ class RunOptions:
     """Minutes to train for, whichever ends first; 0: no limit. [ours]"""
     engine: EngineName = "inline"
     """Where actors act: in turn with the learner, in threads beside it, or on Ray. [ours]"""
-    ray_address: str = "local"
+    ray_address: str = LOCAL
     """Ray engine: local, auto, HOST:PORT or ray://HOST:PORT; see docs/cluster.md. [ours]"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the learner computes. [ours]"""

@@ -20,8 +20,8 @@ from typing import Any
 
 import relic_rl
 from relic_rl.errors import UserError
+from relic_rl.runtime.options import LOCAL
 
-LOCAL = "local"
 OBJECT_STORE_BYTES = 200 << 20
 """Of a local Ray: a few versions of the parameters, and results on their way."""
 _ANSWER_SECONDS = 10.0

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import torch
 
-from relic_rl.machine.capacity import core_ids, cores
+from relic_rl.config import Config
+from relic_rl.machine.capacity import available_bytes, core_ids, cores
+from relic_rl.machine.devices import uses_gpu
+from relic_rl.machine.resources import memory_bytes
 from relic_rl.sweep.request import PlannedRun
 from relic_rl.sweep.run_process import RunProcess
 
@@ -39,6 +42,13 @@ class Slot:
         """What tells a process its share."""
         gpu = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
         return {"OMP_NUM_THREADS": str(self.threads), **gpu}
+
+
+def carried(configs: Sequence[Config]) -> int:
+    """How many runs the machine can hold at once: one a GPU, else one a core."""
+    by_memory = available_bytes() // max(map(memory_bytes, configs))
+    by_processors = torch.cuda.device_count() if any(map(uses_gpu, configs)) else cores()
+    return max(1, min(by_processors, by_memory))
 
 
 def share(parallel: int, *, uses_gpu: bool) -> list[Slot]:

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 import tomli_w
@@ -26,6 +26,7 @@ from relic_rl import config as configuration
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.folders import write_whole
 from relic_rl.records.sweep_folder import NO_GRID, SWEEP_FILE
+from relic_rl.sweep.backends import BACKENDS, BackendName
 
 PRESET_FILE = "preset.toml"
 
@@ -50,9 +51,9 @@ class PlannedRun:
 class Placement:
     """Where a sweep's runs run, and how many at once: as it began, unless a command differs."""
 
-    backend: Literal["local", "ray"] = "local"
+    backend: BackendName = "local"
     ray_address: str | None = None
-    """Of the cluster; None: local."""
+    """Of the cluster; None: one on this machine."""
     max_parallel: PositiveInt | None = None
     """None: as many as cores, memory and GPUs allow."""
 
@@ -63,10 +64,11 @@ class Placement:
           UsageError: an address of Ray for another backend.
         """
         given = {name: value for name, value in given.items() if value is not None}
-        if given.get("backend") == "local":
+        joins_cluster = BACKENDS[given.get("backend", self.backend)].joins_cluster
+        if "backend" in given and not joins_cluster:
             given.setdefault("ray_address", None)
         placement = replace(self, **given)
-        if placement.ray_address is not None and placement.backend != "ray":
+        if placement.ray_address is not None and not joins_cluster:
             raise UsageError("--ray-address goes with --backend ray")
         return placement
 

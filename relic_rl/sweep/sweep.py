@@ -10,24 +10,19 @@ and the same command continues with it.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from envs.games import ATARI57
 from relic_rl import config as configuration
-from relic_rl.config import Config
 from relic_rl.console import Console, end_in_words
 from relic_rl.errors import UsageError, UserError, command
 from relic_rl.machine import devices
-from relic_rl.machine.capacity import available_bytes, cores
-from relic_rl.machine.resources import memory_bytes
 from relic_rl.records.folders import FolderLock, check_path
 from relic_rl.records.identity import check_seed, environment_of
 from relic_rl.records.run_folder import holds_run
 from relic_rl.records.sweep_folder import SWEEP_FILE
 from relic_rl.stop import StopRequest
-from relic_rl.sweep.local_backend import LocalBackend, share
+from relic_rl.sweep.backends import BACKENDS, Order
 from relic_rl.sweep.request import Placement, PlannedRun, SweepRequest
-from relic_rl.sweep.runs import Backend, SweepRuns
+from relic_rl.sweep.runs import SweepRuns
 
 
 def sweep(
@@ -67,7 +62,8 @@ def sweep(
     _expect_mine(path, request, runs)
     begun = Placement.read(path) if (path / SWEEP_FILE).exists() else Placement()
     placement = begun.changed(backend=backend, ray_address=ray_address, max_parallel=max_parallel)
-    if placement.backend == "local":
+    kind = BACKENDS[placement.backend]
+    if not kind.joins_cluster:
         for config in configs:
             devices.learner_device(config)  # refused here, before the folder is taken
     check_path(path.absolute(), "sweep folder")
@@ -83,8 +79,7 @@ def sweep(
         budgets = {config.run.budget for config in configs}
         ends = sorted(map(end_in_words, budgets))
         console.say(f"each run ends after {', or '.join(ends)}")
-        make_backend = _on_ray if placement.backend == "ray" else _local
-        where = make_backend(path, preset, configs, placement, len(runs))
+        where = kind.make(Order(path, preset, configs, placement, len(runs)))
         try:
             work = SweepRuns(path, preset, runs, where, console, retry_failed=retry_failed)
             with StopRequest().listening() as stop:
@@ -92,32 +87,6 @@ def sweep(
         finally:
             where.close()
         work.say_end(stop)
-
-
-def _local(
-    path: Path, preset: str, configs: Sequence[Config], placement: Placement, runs: int
-) -> Backend:
-    parallel = placement.max_parallel or carried(configs)
-    slots = share(min(parallel, runs), uses_gpu=any(map(devices.uses_gpu, configs)))
-    return LocalBackend(path, preset, slots)
-
-
-def _on_ray(
-    path: Path, preset: str, configs: Sequence[Config], placement: Placement, runs: int
-) -> Backend:
-    from relic_rl.runtime import ray_cluster  # what is not asked for is not imported
-    from relic_rl.sweep.ray_backend import Needs, RayBackend
-
-    cluster = ray_cluster.join(placement.ray_address or "local", cpus=cores())
-    parallel = min(placement.max_parallel or runs, runs)
-    return RayBackend(cluster, path, preset, Needs.of(configs, cluster), parallel)
-
-
-def carried(configs: Sequence[Config]) -> int:
-    """How many runs the machine can hold at once: one a GPU, else one a core."""
-    by_memory = available_bytes() // max(map(memory_bytes, configs))
-    by_processors = torch.cuda.device_count() if any(map(devices.uses_gpu, configs)) else cores()
-    return max(1, min(by_processors, by_memory))
 
 
 def _request(

@@ -27,12 +27,11 @@ from relic_rl.records.folders import is_in_use
 from relic_rl.records.run_folder import existing_run
 from relic_rl.records.run_status import RunStatus, read_status
 from relic_rl.records.sweep_folder import names_of
-from relic_rl.sweep.local_backend import share
+from relic_rl.sweep.local_backend import carried, share
 from relic_rl.sweep.manifest import Entry, Manifest, read_states
 from relic_rl.sweep.ray_backend import Needs
 from relic_rl.sweep.request import Placement, SweepRequest
 from relic_rl.sweep.status import RunInSweep, State, SweepStatus
-from relic_rl.sweep.sweep import carried
 
 COMMAND = [sys.executable, "-m", "relic_rl.cli", "sweep"]
 TINY = (
