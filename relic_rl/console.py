@@ -45,6 +45,7 @@ class Console:
         self._out = _Terminal(file=stream or sys.stdout, highlight=False)
         self._is_terminal = can_redraw(self._out)
         self._interval_seconds = _LIVE_SECONDS if self._is_terminal else plain_seconds
+        self._subject = "status"
         self._next_status = 0.0
         self._live: Live | None = None
 
@@ -55,25 +56,27 @@ class Console:
             self._out.print(Text(text), soft_wrap=not self._is_terminal)
 
     def status(self, row: Mapping[str, object]) -> None:
-        """Shows how the run stands; called often, it writes rarely.
+        """Shows how the run stands; called often, it writes rarely, as does `playing`.
 
         Args:
           row: any of the keys of `_FIELDS`, and `env_frames`, `minutes`; what is absent or None
             is not shown.
         """
-        now = time.monotonic()
-        if now < self._next_status:
-            return
-        self._next_status = now + self._interval_seconds
-        head, parts = self._head(row), _parts(row)
-        with suppress(OSError, ValueError):
-            if not self._is_terminal:
-                self._out.print(Text("  ".join([head, *parts])), soft_wrap=True)
-                return
-            if self._live is None:
-                self._live = Live(console=self._out, auto_refresh=False)
-                self._live.start()
-            self._live.update(self._panel(head, parts, row), refresh=True)
+        if self._is_due("status"):
+            self._show(self._head(row), _parts(row), self._fraction(row))
+
+    def playing(self, what: str, finished: int, episodes: int, steps: int) -> None:
+        """Shows how far an evaluation or a film is, in the place of the status.
+
+        Args:
+          what: is done with the episodes, as in `evaluating`.
+          finished: episodes.
+          episodes: how many there will be.
+          steps: of the agent so far, over all episodes.
+        """
+        if self._is_due(what):
+            head = f"{what}: {finished} of {counted(episodes, 'episode')}"
+            self._show(head, [f"{count(steps)} steps"], finished / episodes)
 
     def close(self) -> None:
         """Leaves the last status on the screen and restores the terminal."""
@@ -81,6 +84,24 @@ class Console:
             if self._live is not None:
                 self._live.stop()
         self._live = None
+
+    def _is_due(self, what: str) -> bool:
+        """Whether to show it now. What is new a terminal gets at once, a file if it lasts."""
+        now, is_new = time.monotonic(), what != self._subject
+        if not is_new and now < self._next_status:
+            return False
+        self._subject, self._next_status = what, now + self._interval_seconds
+        return self._is_terminal or not is_new
+
+    def _show(self, head: str, parts: list[str], fraction: float | None) -> None:
+        with suppress(OSError, ValueError):
+            if not self._is_terminal:
+                self._out.print(Text("  ".join([head, *parts])), soft_wrap=True)
+                return
+            if self._live is None:
+                self._live = Live(console=self._out, auto_refresh=False)
+                self._live.start()
+            self._live.update(_panel(head, parts, fraction), refresh=True)
 
     def _head(self, row: Mapping[str, object]) -> str:
         """The counters; the one that the bar shows stands beside its limit."""
@@ -113,25 +134,6 @@ class Console:
         if self._budget is None or frames is None or minutes is None:
             return None
         return self._budget.fraction(frames, minutes)
-
-    def _panel(self, head: str, parts: list[str], row: Mapping[str, object]) -> Table:
-        fraction = self._fraction(row)
-        first = Table.grid(padding=(0, 2))
-        if fraction is None:
-            first.add_row(Text(head, style="bold"))
-        else:
-            bar = ProgressBar(
-                total=1.0,
-                completed=fraction,
-                width=24,
-                complete_style="cyan",
-                finished_style="cyan",
-            )
-            first.add_row(bar, Text(f"{fraction:4.0%}"), Text(head, style="bold"))
-        panel = Table.grid()
-        panel.add_row(first)
-        panel.add_row(Text("  ".join(parts), style="dim"))
-        return panel
 
 
 def can_redraw(console: rich.console.Console) -> bool:
@@ -196,6 +198,25 @@ _FIELDS: tuple[tuple[str, Callable[[float], str]], ...] = (
     ("rl_loss", lambda value: f"rl {value:.4g}"),
     ("representation_loss", lambda value: f"representation {value:.4g}"),
 )
+
+
+def _panel(head: str, parts: list[str], fraction: float | None) -> Table:
+    first = Table.grid(padding=(0, 2))
+    if fraction is None:
+        first.add_row(Text(head, style="bold"))
+    else:
+        bar = ProgressBar(
+            total=1.0,
+            completed=fraction,
+            width=24,
+            complete_style="cyan",
+            finished_style="cyan",
+        )
+        first.add_row(bar, Text(f"{fraction:4.0%}"), Text(head, style="bold"))
+    panel = Table.grid()
+    panel.add_row(first)
+    panel.add_row(Text("  ".join(parts), style="dim"))
+    return panel
 
 
 def _parts(row: Mapping[str, object]) -> list[str]:

@@ -11,6 +11,7 @@
 import logging
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,9 @@ class Training:
 
     def _tick(self) -> None:
         self.progress.minutes = self.clock.minutes()
+        self._show_status()
+
+    def _show_status(self) -> None:
         self.journal.show_status(replay_steps=self.replay.steps, replay_bytes=self.replay.bytes)
 
     def _budget_spent(self) -> bool:
@@ -204,9 +208,17 @@ class Training:
         self.console.say(f"evaluating: {counted(episodes, 'episode')}")
         with self.stopwatch.time("evaluation"):
             scores = evaluate_agent(
-                self.agent, self.config, self.game, seed=self.seed, episodes=episodes, stop=stop
+                self.agent,
+                self.config,
+                self.game,
+                seed=self.seed,
+                episodes=episodes,
+                stop=stop,
+                tell=partial(self.console.playing, "evaluating"),
             )
-        return self.journal.write_evaluation(scores) if scores else None
+        evaluation = self.journal.write_evaluation(scores) if scores else None
+        self._show_status()
+        return evaluation
 
     def _draw_curves(self) -> None:
         try:

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from rich.table import Table
 from envs.corruptions import CORRUPTIONS, LEVELS
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import against_human, print_json, print_table, under_rules
-from relic_rl.console import counted
+from relic_rl.console import Console, counted
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.identity import check_seed
 from relic_rl.stop import StopRequest
@@ -76,11 +77,24 @@ def run(
     check_seed(seed)
     if severity and not corruption:
         raise UsageError("--severity goes with --corruption")
-    # ale-py greets on stdout, which belongs to the result.
-    with redirect_stdout(sys.stderr), StopRequest().listening() as stop:
+    # stdout belongs to the result: how far it is goes to stderr, as does ale-py's greeting.
+    console = Console(stream=sys.stderr)
+    with (
+        redirect_stdout(sys.stderr),
+        closing(console),
+        StopRequest().listening() as stop,
+    ):
         agent, config, spec, env_frames, _ = load_trained(run_dir)
         episodes = episodes or config.evaluation.episodes
-        scores = evaluate_agent(agent, config, spec.name, seed=seed, episodes=episodes, stop=stop)
+        scores = evaluate_agent(
+            agent,
+            config,
+            spec.name,
+            seed=seed,
+            episodes=episodes,
+            stop=stop,
+            tell=partial(console.playing, "evaluating"),
+        )
         corrupted = []
         for one in evaluate_corrupted(
             agent,
@@ -91,9 +105,10 @@ def run(
             severities=[int(level) for level in _wanted(severity or [DEFAULT_SEVERITY], LEVELS)],
             seed=seed,
             stop=stop,
+            tell=console.playing,
         ):
             corrupted.append(one)
-            print(f"{one.corruption} {one.severity}: mean score {one.mean_score:.1f}")
+            console.say(f"{one.corruption} {one.severity}: mean score {one.mean_score:.1f}")
     if stop.requested:
         raise UserError("stopped before all episodes were played")
     mean = fmean(scores)

@@ -1,9 +1,13 @@
 """Film a run's agent at play, with its last checkpoint."""
 
+import sys
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from relic_rl.commands import arguments
+from relic_rl.console import Console
 from relic_rl.errors import UsageError
 from relic_rl.records.identity import check_seed
 from relic_rl.records.tracking import TRACKERS, TrackerName
@@ -78,9 +82,16 @@ def run(
     trained = load_trained(run_dir)
     if track != "off" and trained.tracker_id is None:
         raise UsageError(f"{run_dir} was not tracked, so its film has no place at the tracker")
-    made = film(
-        trained, video, overlay=overlay, episodes=episodes, seed=seed, max_frames=max_frames
-    )
+    with closing(Console(stream=sys.stderr)) as console:
+        made = film(
+            trained,
+            video,
+            overlay=overlay,
+            episodes=episodes,
+            seed=seed,
+            max_frames=max_frames,
+            tell=partial(console.playing, "filming"),
+        )
     scores = ", ".join(f"{score:.0f}" for score in made.scores)
     played = f"scores {scores}" if scores else f"score so far {made.score_so_far:.0f}"
     print(

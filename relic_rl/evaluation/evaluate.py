@@ -20,6 +20,13 @@ from relic_rl.stop import StopRequest
 
 MAX_LANES = 16
 
+Tell = Callable[[int, int, int], None]
+"""Told before every step: the episodes that are finished, of how many, and all steps so far."""
+
+
+def nobody(finished: int, episodes: int, steps: int) -> None:
+    """Where nobody waits: see `Tell`."""
+
 
 def evaluation_lanes(episodes: int) -> int:
     """The largest number of lanes, at most 16, that divides the episodes evenly."""
@@ -34,6 +41,7 @@ def evaluate_agent(
     seed: int,
     episodes: int,
     stop: StopRequest,
+    tell: Tell = nobody,
     see: Callable[[Lanes], Lanes] = lambda env: env,
 ) -> list[float]:
     """Scores of full episodes with an agent's `evaluation_policy`; none if stopped.
@@ -45,7 +53,7 @@ def evaluate_agent(
     )
     try:
         start = partial(make_player, agent, config, seed=seed)
-        return play_episodes(see(env), start, episodes=episodes, stop=stop)
+        return play_episodes(see(env), start, episodes=episodes, stop=stop, tell=tell)
     finally:
         env.close()
 
@@ -70,7 +78,12 @@ def make_player(agent: R2D2Agent, config: Config, frames: Frames, *, seed: int) 
 
 
 def play_episodes(
-    env: Lanes, start: Callable[[Frames], Player], *, episodes: int, stop: StopRequest
+    env: Lanes,
+    start: Callable[[Frames], Player],
+    *,
+    episodes: int,
+    stop: StopRequest,
+    tell: Tell = nobody,
 ) -> list[float]:
     """Scores of full episodes, in order of lane and then of time; none if stopped before the end.
 
@@ -79,6 +92,7 @@ def play_episodes(
       start: uint8[N, H, W], the first frames of every lane.
       episodes: how many.
       stop: looked at before each step.
+      tell: how far they are.
 
     Raises:
       ValueError: the episodes do not divide by the lanes.
@@ -87,6 +101,7 @@ def play_episodes(
         raise ValueError(f"episodes is {episodes}, must be a multiple of {env.lanes} lanes")
     wanted = episodes // env.lanes
     scores: list[list[float]] = [[] for _ in range(env.lanes)]
+    steps = 0
     with closing(Watchdog()) as watchdog:
         with watchdog.watching("the start of the evaluation's emulators"):
             frames = env.reset()
@@ -94,10 +109,12 @@ def play_episodes(
         while min(map(len, scores)) < wanted:
             if stop.requested:
                 return []
+            tell(sum(min(len(lane), wanted) for lane in scores), episodes, steps)
             actions = player.act().actions
             with watchdog.watching("a step of the evaluation's emulators"):
                 result = env.step(actions)
             for record in result.episodes:
                 scores[record.lane].append(record.score)
             player.observe(actions, result)
+            steps += env.lanes
     return [score for lane in scores for score in lane[:wanted]]

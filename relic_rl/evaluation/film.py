@@ -22,7 +22,7 @@ from agents.value_rescaling import unrescale
 from envs.interface import Picture, Screen, VectorEnv
 from relic_rl import build
 from relic_rl.errors import UserError
-from relic_rl.evaluation.evaluate import make_player
+from relic_rl.evaluation.evaluate import Tell, make_player, nobody
 from relic_rl.evaluation.overlay import Thought, draw, saliency
 from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.runtime.player import Player
@@ -59,6 +59,7 @@ def film(
     episodes: int,
     seed: int,
     max_frames: int | None,
+    tell: Tell = nobody,
 ) -> Film:
     """Films an agent at play; a signal ends the film early, and it is still written.
 
@@ -69,6 +70,7 @@ def film(
       episodes: 1 or more, full ones.
       seed: of the episodes, as in `relic-rl evaluate`.
       max_frames: of the whole film, for a short one; None for no limit.
+      tell: how far it is.
 
     Raises:
       UserError: the film cannot be written; there is no file then, or the one from before.
@@ -76,7 +78,8 @@ def film(
     scores: list[float] = []
     frames = 0
     with StopRequest().listening() as stop, _writer(video, trained.spec.frames_per_step) as write:
-        for step in _play(trained, seed, overlay=overlay):
+        for steps, step in enumerate(_play(trained, seed, overlay=overlay)):
+            tell(len(scores), episodes, steps)
             shot = step.pictures[: None if max_frames is None else max_frames - frames]
             frames += len(shot)
             if video.suffix.lower() == ".gif":

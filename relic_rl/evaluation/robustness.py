@@ -1,6 +1,6 @@
 """How much of its score an agent keeps when what it sees is corrupted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
@@ -43,6 +43,7 @@ def evaluate_corrupted(
     severities: Sequence[int],
     seed: int,
     stop: StopRequest,
+    tell: Callable[[str, int, int, int], None],
 ) -> Iterator[CorruptedScores]:
     """Plays the episodes of the clean scores again, under each corruption at each severity.
 
@@ -57,6 +58,7 @@ def evaluate_corrupted(
       severities: 1 to 5.
       seed: of the episodes.
       stop: looked at before each step.
+      tell: which corruption is played, and how far its episodes are, as `evaluate_agent` tells.
     """
     for corruption in corruptions:
         for severity in severities:
@@ -68,6 +70,7 @@ def evaluate_corrupted(
                 seed=seed,
                 episodes=len(clean_scores),
                 stop=stop,
+                tell=partial(tell, f"{corruption} {severity}"),
                 see=see,
             )
             if not scores:

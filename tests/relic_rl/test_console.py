@@ -1,5 +1,6 @@
 import io
 import re
+import time
 
 import pytest
 
@@ -143,6 +144,42 @@ def test_without_an_end_no_time_is_promised():
     Console(stream=stream).status(ROW)
 
     assert "left" not in stream.getvalue()
+
+
+def test_a_pipe_gets_a_line_per_interval_of_an_evaluation_that_takes_longer():
+    stream = io.StringIO()
+    console = Console(stream=stream, plain_seconds=0.05)
+
+    console.playing("evaluating", 0, 3, 0)
+    assert stream.getvalue() == ""
+    time.sleep(0.06)
+    for _ in range(3):
+        console.playing("evaluating", 1, 3, 16_000)
+
+    assert stream.getvalue() == "evaluating: 1 of 3 episodes  16.0k steps\n"
+
+
+def test_a_terminal_turns_to_an_evaluation_and_back_at_once(a_terminal):
+    console = Console(stream=a_terminal)
+
+    for _ in range(2):
+        console.status(ROW)
+        console.playing("evaluating", 0, 3, 0)
+        console.status(ROW)
+    console.close()
+
+    assert a_terminal.getvalue().count("evaluating: 0 of 3 episodes") == 2
+
+
+def test_a_terminal_shows_a_bar_of_the_episodes(a_terminal):
+    console = Console(stream=a_terminal)
+
+    console.playing("filming", 1, 4, 300)
+    console.close()
+
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", a_terminal.getvalue())
+    assert " 25%  filming: 1 of 4 episodes" in shown
+    assert "300 steps" in shown
 
 
 def test_a_reader_who_is_gone_does_not_stop_the_run():

@@ -113,6 +113,22 @@ def test_lanes_divide_the_episodes(episodes: int, lanes: int) -> None:
     assert evaluation_lanes(episodes) == lanes <= MAX_LANES
 
 
+def test_an_evaluation_tells_how_far_it_is_before_every_step() -> None:
+    told: list[tuple[int, int, int]] = []
+    witness = Witness(MemoryLanes(3, 1))
+    start = partial(witness.at_play, epsilon=0.2, seed=0)
+    play_episodes(
+        witness,  # type: ignore[arg-type]
+        start,
+        episodes=6,
+        stop=StopRequest(),
+        tell=lambda *numbers: told.append(numbers),
+    )
+
+    finished = np.cumsum([0, *np.sum(witness.ended, axis=1)])
+    assert told == [(finished[step], 6, 3 * step) for step in range(len(witness.ended))]
+
+
 def test_each_lane_plays_the_same_number_of_episodes_however_fast_it_is() -> None:
     witness = Witness(UnevenLanes(3, 1))
     scores = witness.play(12)
