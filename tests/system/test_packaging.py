@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -9,6 +11,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.parametrize(
+    ("target", "packages"), [("install", ["."]), ("train", ["."]), ("test", [".", ".[dev]"])]
+)
+def test_who_only_trains_gets_no_development_extras(
+    target: str, packages: list[str], tmp_path: Path
+) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    steps = subprocess.run(
+        ["make", "--dry-run", target], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+
+    assert re.findall(r"-c constraints\.txt -e '?([^'\n]+)", steps) == packages
 
 
 @pytest.mark.parametrize("package", ["relic_rl", "agents", "envs"])
