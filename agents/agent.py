@@ -9,7 +9,7 @@ The arm (`agents.representation.arm`) says what the representation loss is, the 
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +30,18 @@ from agents.policy import Policy
 from agents.r2d2_loss import R2D2Loss, r2d2_loss
 from agents.representation.arm import RepresentationLoss, arm_class
 from agents.representation.options import RepresentationOptions
-from agents.sequence_values import SequenceValues
+from agents.sequence_values import Features, SequenceValues
 
 DIAGNOSED_STACKS = 256
 """At most so many, evenly spaced over the batch, give the effective rank."""
+
+
+class Losses(NamedTuple):
+    """Of a batch; both with a gradient."""
+
+    rl: R2D2Loss
+    rep: RepresentationLoss | None
+    """None: the arm has none."""
 
 
 class R2D2Agent:
@@ -79,7 +87,7 @@ class R2D2Agent:
             "online": self.online,
             "target": self.target,
             "separate_encoder": self.join.apart,
-            "objective": self.arm if self.arm.has_loss else None,
+            "objective": self.arm if self.arm.state_dict() else None,
             "average": self.average,
         }
         self._modules = {name: module for name, module in parts.items() if module is not None}
@@ -134,10 +142,8 @@ class R2D2Agent:
 
     def update(self, batch: TrainingBatch) -> UpdateReport:
         """One optimizer step on the batch; skipped when loss or gradient is not finite."""
-        # First: a GPU waits for the choice of the contrast set.
-        rep = self.arm.loss(self.join.encoder, batch, self.generator)
         stacks = self._q_stacks(batch)
-        rl = self.reinforcement_loss(batch, stacks)
+        rl, rep = self.losses(batch, stacks)
         metrics = {"rl_loss": rl.loss.detach()}
         if rep is not None:
             metrics |= {"representation_loss": rep.loss.detach(), **rep.metrics}
@@ -170,30 +176,32 @@ class R2D2Agent:
         for module in self._modules.values():
             yield from (part for part in module.modules() if isinstance(part, FrameCentring))
 
-    def reinforcement_loss(self, batch: TrainingBatch, stacks: Tensor) -> R2D2Loss:
-        """The R2D2 loss over `stacks` [L * B, S, H, W], which the arm may have augmented."""
+    def losses(self, batch: TrainingBatch, stacks: Tensor) -> Losses:
+        """R2D2's loss over `stacks` [L * B, S, H, W], and the arm's."""
         o = self.learner
         # Without the cache: of weights cast in the burn-in, without gradient, none would learn.
         with torch.autocast(self.device.type, torch.bfloat16, o.bfloat16, cache_enabled=False):
             values = self._values(batch, stacks)
-            online_q, bootstrap_q = values.online(self.online)
-            target_q = values.target(self.target)
-        rows = slice(self.learner.burn_in_steps, None)
-        return r2d2_loss(
-            online_q=online_q,
+            online, bootstrap_q = values.online(self.online)
+            target = values.target(self.target)
+        rows = slice(o.burn_in_steps, None)
+        rl = r2d2_loss(
+            online_q=online.q,
             bootstrap_online_q=bootstrap_q,
-            target_q=target_q,
+            target_q=target.q,
             actions=batch.actions[rows],
             rewards=batch.rewards[rows],
             terminated=batch.terminated[rows],
             is_step=batch.is_step[rows],
             weights=batch.weights,
             discount=o.discount,
-            n_steps=self.learner.n_steps,
+            n_steps=o.n_steps,
             trace_lambda=o.trace_lambda,
             rescaling_epsilon=o.rescaling_epsilon,
             priority_mix=self._priority_mix,
         )
+        seen = Features(online.features.detach(), target.features[: o.unroll_steps])
+        return Losses(rl, self.arm.loss(self.join.encoder, batch, seen, self.generator))
 
     def _q_stacks(self, batch: TrainingBatch) -> Tensor:
         """float32[L * B, S, H, W]: seen, cast once for all passes, and what the arm makes of it."""
@@ -241,7 +249,7 @@ class R2D2Agent:
         values = self._values(batch, stacks)
         first = slice(burn_in, burn_in + 1)
         q, stored_q = (
-            values.unrolled(self.online, first, state)[0][0]
+            values.unrolled(self.online, first, state).q[0]
             for state in (values.burned_in(self.online), batch.unroll_state)
         )
         return delta_q(q, stored_q, batch.has_burn_in)

@@ -65,6 +65,44 @@ def random_shift_and_intensity(
     return _shift(stacks, shifts).float().mul_(intensity[:, None, None, None])
 
 
+def random_disturbance(
+    stacks: Tensor,
+    *,
+    generator: torch.Generator,
+    pad_pixels: int = 4,
+    brightness: float = 0.3,
+    noise_deviation: float = 15.0,
+) -> Tensor:
+    """Returns the stacks as a disturbed camera shows them: moved, lighter or darker, noisy.
+
+    out = clamp(b_i shifted(stacks)[i] + σ_i N(0, 1), 0, 255), each pixel with noise of its own;
+    b_i uniform in 1 ± brightness, σ_i uniform in [0, noise_deviation]. A black frame stays black:
+    it stands for one that is not there, before an episode's first.
+
+    [ours] ReLIC's own augmentation (`random_shift_and_intensity`) has the shift, a narrower
+    intensity and no noise.
+
+    Args:
+      stacks: uint8[N, C, H, W], of the game's frames as they are.
+      generator: the only source of randomness.
+      pad_pixels: largest shift, >= 0; border pixels are repeated.
+      brightness: largest change of it, as a share.
+      noise_deviation: largest, in grey levels.
+
+    Returns:
+      float32[N, C, H, W] in [0, 255], in the memory layout of the input.
+    """
+    device = generator.device
+    out = random_shift_and_intensity(
+        stacks, generator=generator, pad_pixels=pad_pixels, intensity_scale=0.0
+    )
+    is_picture = out.amax(dim=(-2, -1), keepdim=True) > 0
+    drawn = torch.rand(2, len(stacks), 1, 1, 1, generator=generator, device=device).to(out.device)
+    noise = torch.empty_like(out, device=device).normal_(generator=generator).to(out.device)
+    out.mul_(1 + brightness * (2 * drawn[0] - 1)).addcmul_(noise, noise_deviation * drawn[1])
+    return out.clamp_(0, 255).mul_(is_picture)
+
+
 def _shift(stacks: Tensor, shifts: Tensor) -> Tensor:
     """A copy: each stack read at rows and columns moved by its shift, int64[2, N], clamped."""
     N, C, H, W = stacks.shape

@@ -1,6 +1,7 @@
 """How an encoder that a representation loss trains joins the Q-network.
 
-    shared    one encoder; loss = RL + weight x representation loss; one optimizer.
+    shared    one encoder; loss = RL + weight x representation loss; one optimizer. Or, where the
+              arm says so, each loss moves it with an optimizer of its own.
     separate  a second encoder of the same shape, trained by the representation loss alone with an
               optimizer of its own; its features enter the Q-network beside the first encoder's.
 
@@ -80,6 +81,32 @@ class SharedEncoder:
     def backward(self, rl_loss: Tensor, representation_loss: Tensor, weight: float) -> None:
         """In one pass, of the weighted sum."""
         (rl_loss + weight * representation_loss).backward()
+
+
+class SharedEncoderStepwise(SharedEncoder):
+    """The Q-network's own encoder, moved by each loss with an Adam of its own; no weight.
+
+    Adam's step has the same size whatever its gradient's, so how much a loss moves the encoder is
+    its learning rate. In one Adam for both, a representation loss as large as the RL loss also
+    enters the mean square that divides RL's steps: they shrink.
+    """
+
+    def optimizers(
+        self, arm: "Arm", learner: LearnerOptions, options: RepresentationOptions
+    ) -> Optimizers:
+        """One for each loss; the second one's parameters share memory with the encoder's."""
+        self._moved = [nn.Parameter(p.data) for p in self.encoder.parameters()]
+        return {
+            "main": _adam(self._online.parameters(), learner),
+            "representation": _adam((*self._moved, *trainable(arm)), options),
+        }
+
+    def backward(self, rl_loss: Tensor, representation_loss: Tensor, weight: float) -> None:
+        """Each into gradients of its own."""
+        representation_loss.backward()
+        for moved, parameter in zip(self._moved, self.encoder.parameters(), strict=True):
+            moved.grad, parameter.grad = parameter.grad, None
+        rl_loss.backward()
 
 
 class TwoEncoders(SharedEncoder):

@@ -1,6 +1,7 @@
 """Q-values over a batch of sequences: burn-in without gradient, trained rows, bootstrap rows."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,6 +9,26 @@ from torch import Tensor
 from agents.interface import RecurrentState, TrainingBatch
 from agents.networks import RecurrentQNetwork
 from agents.sequences import SequenceOptions
+
+
+class Features(NamedTuple):
+    """What the Q-networks' encoders yield for the trained rows, without gradient."""
+
+    online: Tensor
+    """float32[T, B, F]."""
+    target: Tensor
+    """float32[T, B, F]."""
+
+
+class Unrolled(NamedTuple):
+    """A network over some rows."""
+
+    q: Tensor
+    """float32[rows, B, A]."""
+    state: RecurrentState
+    """After the last row."""
+    features: Tensor
+    """float32[rows, B, F]: what it was read from."""
 
 
 @dataclass(frozen=True)
@@ -21,21 +42,21 @@ class SequenceValues:
     """float32[L, B, G], features of a separate encoder."""
     sequence: SequenceOptions
 
-    def online(self, network: RecurrentQNetwork) -> tuple[Tensor, Tensor]:
-        """Q-values float32[T, B, A] with gradient, and of those rows and the n after without."""
+    def online(self, network: RecurrentQNetwork) -> tuple[Unrolled, Tensor]:
+        """The trained rows, with gradient, and Q-values [T + n, B, A] after burn-in, without."""
         trained, after = self.sequence.trained, slice(self.sequence.trained.stop, None)
         with torch.no_grad():
             state = self.burned_in(network)
-        q, state = self.unrolled(network, trained, state)
+        unrolled = self.unrolled(network, trained, state)
         with torch.no_grad():
-            q_after, _ = self.unrolled(network, after, state.detach())
-        return q, torch.cat([q.detach(), q_after])
+            q_after = self.unrolled(network, after, unrolled.state.detach()).q
+        return unrolled, torch.cat([unrolled.q.detach(), q_after])
 
     @torch.no_grad()
-    def target(self, network: RecurrentQNetwork) -> Tensor:
-        """Q-values float32[T + n, B, A] after the network's own burn-in, without gradient."""
+    def target(self, network: RecurrentQNetwork) -> Unrolled:
+        """All T + n rows after the network's own burn-in, without gradient."""
         state = self.burned_in(network)
-        return self.unrolled(network, slice(self.sequence.burn_in_steps, None), state)[0]
+        return self.unrolled(network, slice(self.sequence.burn_in_steps, None), state)
 
     def burned_in(self, network: RecurrentQNetwork) -> RecurrentState:
         """State before the first trained row; the stored one where there is no burn-in."""
@@ -45,11 +66,11 @@ class SequenceValues:
         _, state = network.advance(*self._inputs(network, rows), self.batch.state)
         return RecurrentState.where(self.batch.has_burn_in, state, self.batch.state)
 
-    def unrolled(
-        self, network: RecurrentQNetwork, rows: slice, state: RecurrentState
-    ) -> tuple[Tensor, RecurrentState]:
-        """Q-values of some rows, float32[rows, B, A], and the state after them."""
-        return network.unroll(*self._inputs(network, rows), state)
+    def unrolled(self, network: RecurrentQNetwork, rows: slice, state: RecurrentState) -> Unrolled:
+        """A network over some rows, from a state."""
+        features, actions, rewards = self._inputs(network, rows)
+        q, state = network.unroll(features, actions, rewards, state)
+        return Unrolled(q, state, features)
 
     def _inputs(self, network: RecurrentQNetwork, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Features, previous actions and previous rewards of some rows."""

@@ -24,6 +24,7 @@ from agents.representation.arms import ARMS
 from agents.representation.contrast_set import choose_contrast_set
 from agents.representation.contrastive import contrastive_accuracy
 from agents.representation.options import RepresentationOptions
+from agents.sequence_values import Features
 from agents.sequences import SequenceOptions
 
 
@@ -62,13 +63,18 @@ class Arm(nn.Module):
         return stacks.float()
 
     def loss(
-        self, encoder: ConvEncoder, batch: TrainingBatch, generator: torch.Generator
+        self,
+        encoder: ConvEncoder,
+        batch: TrainingBatch,
+        seen: Features,
+        generator: torch.Generator,
     ) -> RepresentationLoss | None:
         """The arm's loss on a batch; None if it has none.
 
         Args:
           encoder: f.
           batch: of sequences; with time and actions, for losses that need them.
+          seen: features that the Q-networks have of it anyway.
           generator: the only source of randomness.
         """
         return None
@@ -93,7 +99,11 @@ class MomentumArm(Arm, ABC):
         self.momentum_encoder = copy.deepcopy(encoder).requires_grad_(False)
 
     def loss(
-        self, encoder: ConvEncoder, batch: TrainingBatch, generator: torch.Generator
+        self,
+        encoder: ConvEncoder,
+        batch: TrainingBatch,
+        seen: Features,
+        generator: torch.Generator,
     ) -> RepresentationLoss:
         """The loss over M stacks of the batch."""
         stacks = encoder.see(self.contrast_set(batch, generator))

@@ -11,10 +11,13 @@ ARMS = {
     "simclr": "simclr.SimClr",
     "curl": "curl.Curl",
     "byol": "byol.Byol",
+    "disturbed_relic": "disturbed_relic.DisturbedRelic",
     "augmentation": "augmented.Augmented",
     "none": "arm.Arm",
 }
-"""The five of the paper's table 4, and plain R2D2: module in this folder, and class."""
+"""The five of the paper's table 4, ours, and plain R2D2: module in this folder, and class."""
+SHARED_ONLY = {"disturbed_relic"}
+"""Arms that need the Q-network's own features: their encoder is not separate."""
 LEAST_STACKS = {"byol": 2}
 """Stacks that an arm's loss needs, if more than one: batch normalization does."""
 

@@ -63,9 +63,13 @@ def contrastive_accuracy(online: Tensor, target: Tensor, *, normalize: bool = Fa
       ValueError: on shapes that disagree.
     """
     check_embeddings(online=online, target=target)
-    nearest = similarities(online, target, normalize=normalize).argmax(-1)
-    hits = nearest == torch.arange(len(nearest), device=nearest.device)
-    return hits.float().mean()
+    return accuracy_of(similarities(online, target, normalize=normalize))
+
+
+def accuracy_of(logits: Tensor) -> Tensor:
+    """Returns the fraction of rows of float[M, M] whose largest entry is the diagonal's."""
+    nearest = logits.argmax(-1)
+    return (nearest == torch.arange(len(nearest), device=nearest.device)).float().mean()
 
 
 def full_precision(embedding: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents.bounds import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
-from agents.representation.arms import ArmName
+from agents.representation.arms import SHARED_ONLY, ArmName
 
 KlDirection = Literal["forward", "reverse", "symmetric"]
 """forward: KL(p12 || p21); reverse: KL(p21 || p12); symmetric: the mean of both."""
@@ -26,13 +26,14 @@ class RepresentationOptions:
     """The representation loss and how it joins the RL loss."""
 
     arm: ArmName = "relic"
-    """What learns the representation: an arm of the paper's table 4, or `none`. [ReLIC table 4]"""
+    """What learns the representation: an arm of the paper's table 4, `disturbed_relic` (ours: ReLIC
+    between a frame and a disturbed view of it), or `none`. [ReLIC table 4]"""
     encoder: Literal["shared", "separate"] = "shared"
     """One encoder trained by both losses, or a second one for this loss. [separate: ReLIC E.6]"""
     weight: NonNegativeFloat = 1.0
-    """Weight of the loss beside the RL loss, with a shared encoder. [ours]"""
+    """Weight of the loss beside the RL loss, where one optimizer learns from both. [ours]"""
     temperature: PositiveFloat = 1.0
-    """τ; of relic and simclr only. [ReLIC table 8]"""
+    """τ; not of curl and byol. [ReLIC table 8]"""
     alpha: NonNegativeFloat = 1.0
     """Weight of the invariance term. [ReLIC eq. 3; value not stated]"""
     normalize: bool = False
@@ -50,13 +51,16 @@ class RepresentationOptions:
     use_burn_in: bool = False
     """The contrast set may hold stacks of the burn-in too. [ReLIC: not stated]"""
     learning_rate: PositiveFloat = 5e-4
-    """Learning rate of Adam, for a separate encoder. [ReLIC table 8]"""
+    """Learning rate of the loss's own Adam: a separate encoder's, or disturbed_relic's. [ReLIC
+    table 8]"""
     adam_epsilon: PositiveFloat = 0.01
-    """Epsilon of Adam, for a separate encoder. [ReLIC table 8]"""
+    """Epsilon of that Adam. [ReLIC table 8]"""
     clip_norm: PositiveFloat = 40.0
-    """Gradients of a separate encoder are scaled down to this global norm. [ReLIC E.6]"""
+    """Its gradients are scaled down to this global norm. [ReLIC E.6]"""
 
     def __post_init__(self) -> None:
-        """Only a separate encoder hands its features over, and so its momentum encoder's."""
+        """Only a separate encoder hands its features over, and not every arm has one."""
+        if self.encoder == "separate" and self.arm in SHARED_ONLY:
+            raise ValueError(f"encoder is separate: arm {self.arm} needs encoder shared")
         if self.acting_encoder == "momentum" and self.encoder == "shared":
             raise ValueError("acting_encoder is momentum: use it with encoder separate")

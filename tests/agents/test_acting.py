@@ -36,7 +36,7 @@ def test_the_policy_step_by_step_equals_the_learners_unroll(
     L, B = batch.actions.shape
     policy, state, values = agent.policy(), batch.unroll_state, []
 
-    rl = agent.reinforcement_loss(batch, stacks(batch))
+    rl = agent.losses(batch, stacks(batch)).rl
     for row in range(BURN_IN, BURN_IN + UNROLL):
         seen = PolicyInput(
             stacks(batch).unflatten(0, (L, B))[row],
@@ -52,7 +52,7 @@ def test_the_policy_step_by_step_equals_the_learners_unroll(
     silent = batch._replace(
         rewards=torch.zeros_like(batch.rewards), terminated=torch.ones_like(batch.terminated)
     )
-    errors = agent.reinforcement_loss(silent, stacks(batch)).td_errors
+    errors = agent.losses(silent, stacks(batch)).rl.td_errors
     actions = batch.actions[BURN_IN : BURN_IN + UNROLL]
     chosen = torch.stack(values).gather(-1, actions[..., None]).squeeze(-1)
     torch.testing.assert_close(-errors[rl.mask], chosen[rl.mask], rtol=1e-5, atol=1e-6)
@@ -80,7 +80,7 @@ def test_acting_and_learning_use_the_encoder_that_the_option_names_and_no_other(
     (other,) = encoders.values()
 
     def values() -> tuple[Tensor, Tensor]:
-        return acted(agent, batch), agent.reinforcement_loss(batch, stacks(batch)).td_errors
+        return acted(agent, batch), agent.losses(batch, stacks(batch)).rl.td_errors
 
     def shift(encoder: Any) -> None:
         with torch.no_grad():

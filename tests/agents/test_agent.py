@@ -12,11 +12,16 @@ from agents.agent import R2D2Agent
 from agents.augmentation import random_shift_and_intensity
 from agents.interface import TrainingBatch
 from agents.networks import stacks_from_frames
+from agents.representation.arms import SHARED_ONLY
 
 BURN_IN, UNROLL = 4, 8
-ARMS = ("relic", "simclr", "curl", "byol", "augmentation", "none")
-LOSS_ARMS = ARMS[:4]
+MOMENTUM_ARMS = ("relic", "simclr", "curl", "byol")
+LOSS_ARMS = (*MOMENTUM_ARMS, "disturbed_relic")
+ARMS = (*LOSS_ARMS, "augmentation", "none")
 JOINS = ("shared", "separate")
+CASES = [
+    (arm, join) for arm in ARMS for join in JOINS if join == "shared" or arm not in SHARED_ONLY
+]
 
 
 def parameters(agent: R2D2Agent) -> dict[str, Tensor]:
@@ -44,8 +49,7 @@ def stacks(batch: TrainingBatch) -> Tensor:
 # Arms and encoders
 
 
-@pytest.mark.parametrize("encoder", JOINS)
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize(("arm", "encoder"), CASES)
 def test_every_arm_builds_and_learns_on_either_encoder(
     make_agent: Any, make_batch: Any, arm: str, encoder: str
 ) -> None:
@@ -60,7 +64,8 @@ def test_every_arm_builds_and_learns_on_either_encoder(
     assert all(torch.isfinite(value) for value in reports[1].metrics.values())
     assert ("representation_loss" in reports[1].metrics) == (arm in LOSS_ARMS)
     assert (agent.join.apart is not None) == (encoder == "separate" and arm in LOSS_ARMS)
-    assert len(agent.optimizers) == (2 if agent.join.apart is not None else 1)
+    own_optimizer = agent.join.apart is not None or arm == "disturbed_relic"
+    assert len(agent.optimizers) == 1 + own_optimizer
     after = agent.online.state_dict()
     assert not any(torch.equal(before[name], after[name]) for name in before)
     after = agent.join.encoder.state_dict()
@@ -72,7 +77,7 @@ def test_the_separate_augmentation_arm_has_two_encoders_trained_end_to_end(
 ) -> None:
     agent, batch = make_agent(arm="augmentation", encoder="separate"), make_batch()
 
-    agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
+    agent.losses(batch, stacks(batch)).rl.loss.backward()
 
     assert [gradient_size(encoder) > 0 for encoder in agent.online.encoders] == [True, True]
 
@@ -98,17 +103,17 @@ def test_the_augmentation_arm_draws_anew_for_every_stack_of_the_whole_sequence(
 
     loss = agent.update(batch).metrics["rl_loss"]
 
-    assert torch.equal(loss, twin.reinforcement_loss(batch, augmented).loss)
+    assert torch.equal(loss, twin.losses(batch, augmented).rl.loss)
 
 
-@pytest.mark.parametrize("arm", LOSS_ARMS)
+@pytest.mark.parametrize("arm", MOMENTUM_ARMS)
 def test_both_losses_reach_the_shared_encoder(make_agent: Any, make_batch: Any, arm: str) -> None:
     agent, batch = make_agent(arm=arm), make_batch()
 
-    agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
+    agent.losses(batch, stacks(batch)).rl.loss.backward()
     of_reinforcement = gradient_size(agent.online.encoder)
     agent.online.zero_grad()
-    agent.arm.loss(agent.join.encoder, batch, agent.generator).loss.backward()
+    agent.losses(batch, stacks(batch)).rep.loss.backward()
 
     assert of_reinforcement > 0
     assert gradient_size(agent.online.encoder) > 0
@@ -116,7 +121,7 @@ def test_both_losses_reach_the_shared_encoder(make_agent: Any, make_batch: Any, 
     assert gradient_size(agent.arm.momentum_encoder) == 0
 
 
-@pytest.mark.parametrize("arm", LOSS_ARMS)
+@pytest.mark.parametrize("arm", MOMENTUM_ARMS)
 @pytest.mark.parametrize("acting_encoder", ["online", "momentum"])
 def test_with_a_separate_encoder_each_loss_keeps_to_its_own(
     make_agent: Any, make_batch: Any, arm: str, acting_encoder: str
@@ -124,11 +129,11 @@ def test_with_a_separate_encoder_each_loss_keeps_to_its_own(
     agent = make_agent(arm=arm, encoder="separate", acting_encoder=acting_encoder)
     batch = make_batch()
 
-    agent.reinforcement_loss(batch, stacks(batch)).loss.backward()
+    agent.losses(batch, stacks(batch)).rl.loss.backward()
     into_separate = gradient_size(agent.join.apart) + gradient_size(agent.arm)
     into_online = gradient_size(agent.online)
     agent.online.zero_grad()
-    agent.arm.loss(agent.join.encoder, batch, agent.generator).loss.backward()
+    agent.losses(batch, stacks(batch)).rep.loss.backward()
 
     assert into_separate == 0
     assert into_online > 0
@@ -220,8 +225,7 @@ def test_the_average_is_learned_from_nothing(make_agent: Any, make_batch: Any) -
     )
 
 
-@pytest.mark.parametrize("encoder", JOINS)
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize(("arm", "encoder"), CASES)
 def test_diagnostics_change_nothing_that_is_learned(
     make_agent: Any, make_batch: Any, arm: str, encoder: str
 ) -> None:
@@ -370,8 +374,7 @@ def test_a_centred_agent_is_restored_with_its_mean_picture_and_learns_on_alike(
     assert same(parameters(agent), parameters(other))
 
 
-@pytest.mark.parametrize("encoder", JOINS)
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize(("arm", "encoder"), CASES)
 def test_state_round_trip_is_bit_equal_and_so_is_the_next_update(
     make_agent: Any, make_batch: Any, arm: str, encoder: str
 ) -> None:
@@ -470,8 +473,8 @@ def test_bfloat16_changes_the_loss_by_its_rounding_and_nothing_else(
     batch = make_batch()
     exact, rounded = make_agent(), make_agent(bfloat16=True)
 
-    loss = exact.reinforcement_loss(batch, stacks(batch).float())
-    rounded_loss = rounded.reinforcement_loss(batch, stacks(batch).float())
+    loss = exact.losses(batch, stacks(batch).float()).rl
+    rounded_loss = rounded.losses(batch, stacks(batch).float()).rl
     report = rounded.update(batch)
 
     # 8 bits of mantissa: a relative error of 2^-9 an operation, some operations deep.
@@ -489,7 +492,7 @@ def test_bfloat16_gives_every_parameter_the_exact_gradients_direction(
     batch = make_batch()  # with a burn-in, in which the weights are used without gradient
     gradients = []
     for agent in (make_agent(), make_agent(bfloat16=True)):
-        agent.reinforcement_loss(batch, stacks(batch).float()).loss.backward()
+        agent.losses(batch, stacks(batch).float()).rl.loss.backward()
         gradients.append({name: p.grad for name, p in agent.online.named_parameters()})
 
     for name, exact in gradients[0].items():
@@ -531,8 +534,8 @@ def test_compiled_encoders_learn_the_same_and_keep_their_names(
     plain = make_agent(arm="relic", diagnostics_every_updates=1)
     compiled = make_agent(arm="relic", diagnostics_every_updates=1, compile_encoders=True)
 
-    loss = plain.reinforcement_loss(batch, stacks(batch).float()).loss
-    compiled_loss = compiled.reinforcement_loss(batch, stacks(batch).float()).loss
+    loss = plain.losses(batch, stacks(batch).float()).rl.loss
+    compiled_loss = compiled.losses(batch, stacks(batch).float()).rl.loss
 
     torch.testing.assert_close(compiled_loss, loss)
     assert parameters(compiled).keys() == parameters(plain).keys()

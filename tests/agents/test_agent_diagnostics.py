@@ -36,10 +36,7 @@ def test_the_diagnosed_cosine_is_that_of_separately_computed_gradients(
     agent, batch = make_agent(arm="relic", diagnostics_every_updates=1), make_batch()
     twin = make_agent(arm="relic")
     gradients = []
-    for loss in (
-        twin.reinforcement_loss(batch, stacks(batch)),
-        twin.arm.loss(twin.join.encoder, batch, twin.generator),
-    ):
+    for loss in twin.losses(batch, stacks(batch)):
         twin.online.zero_grad()
         loss.loss.backward()
         encoder = twin.online.encoder.parameters()

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from agents.augmentation import random_shift_and_intensity
+from agents.interface import TrainingBatch
+from agents.networks import stacks_from_frames
 from agents.representation.arm import Arm, RepresentationLoss, TwoWayArm, arm_class
 from agents.representation.arms import ARMS
 from agents.representation.byol import byol_loss
@@ -19,6 +21,12 @@ EMBEDDINGS = torch.tensor([[1.0, 0.0], [10.0, 10.0]])
 
 def accuracy(loss: RepresentationLoss) -> float:
     return loss.metrics["contrastive_accuracy"].item()
+
+
+def compared(agent: Any, batch: TrainingBatch) -> Any:
+    """The agent's representation loss of a batch."""
+    stacks = stacks_from_frames(agent.join.encoder.see(batch.frames), 4)
+    return agent.losses(batch, stacks).rep
 
 
 def by_hand(agent: Any, views: list[torch.Tensor]) -> torch.Tensor:
@@ -56,13 +64,12 @@ def test_the_loss_compares_two_augmentations_of_the_same_stacks_through_f_and_h(
         for name, parameter in agent.arm.named_parameters():
             if name.startswith("momentum"):
                 parameter += 0.3 * parameter.std() * torch.randn_like(parameter)
-    generator, same = (torch.Generator() for _ in range(2))
-    generator.manual_seed(7)
-    same.manual_seed(7)
+    same = torch.Generator()
+    same.set_state(agent.generator.get_state())
     stacks = agent.join.encoder.see(agent.arm.contrast_set(batch, same))  # centred, then augmented
     one, other = (random_shift_and_intensity(stacks, generator=same) for _ in range(2))
 
-    loss = agent.arm.loss(agent.join.encoder, batch, generator).loss
+    loss = compared(agent, batch).loss
 
     torch.testing.assert_close(loss, by_hand(agent, [one, other]))
     plain = stacks.float()
@@ -113,9 +120,7 @@ def test_normalize_and_temperature_are_of_relic_and_simclr_only(
 ) -> None:
     agents = [make_agent(arm=arm), make_agent(arm=arm, **change)]
 
-    one, other = (
-        agent.arm.loss(agent.join.encoder, make_batch(), agent.generator) for agent in agents
-    )
+    one, other = (compared(agent, make_batch()) for agent in agents)
 
     assert torch.equal(one.loss, other.loss) != takes_them
     if not takes_them:
@@ -136,7 +141,7 @@ def test_an_arm_reports_the_parts_that_its_loss_has(
 ) -> None:
     agent = make_agent(arm=arm)
 
-    metrics = agent.arm.loss(agent.join.encoder, make_batch(), agent.generator).metrics
+    metrics = compared(agent, make_batch()).metrics
 
     assert metrics.keys() == {"contrastive_accuracy", "embedding_norm"} | parts
 
@@ -174,7 +179,7 @@ def test_every_name_stands_for_an_arm_that_says_whether_it_has_a_loss(
     agent = make_agent(arm=name)
 
     assert issubclass(arm_class(name), Arm)
-    loss = agent.arm.loss(agent.join.encoder, make_batch(), agent.generator)
+    loss = compared(agent, make_batch())
     assert (loss is not None) == agent.arm.has_loss
 
 

@@ -43,7 +43,7 @@ def disturb_target(agent: Any) -> None:
 
 
 def reinforcement(agent: Any, batch: TrainingBatch) -> R2D2Loss:
-    loss: R2D2Loss = agent.reinforcement_loss(batch, stacks_from_frames(batch.frames, 4))
+    loss: R2D2Loss = agent.losses(batch, stacks_from_frames(batch.frames, 4)).rl
     return loss
 
 
@@ -216,7 +216,7 @@ def test_no_gradient_flows_into_burn_in_or_bootstrap_rows(make_agent: Any, make_
     agent, batch = make_agent(), make_batch()
     stacks = stacks_from_frames(batch.frames, 4).float().requires_grad_()
 
-    agent.reinforcement_loss(batch, stacks).loss.backward()
+    agent.losses(batch, stacks).rl.loss.backward()
 
     assert stacks.grad is not None
     rows = stacks.grad.unflatten(0, batch.actions.shape).abs().sum(dim=(2, 3, 4))

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from agents.representation.arm import arm_class
+from agents.representation.arms import SHARED_ONLY
 from relic_rl import train
 from relic_rl.config import preset_paths, resolve
 from relic_rl.console import Console
@@ -41,7 +42,7 @@ TINY = {
 }
 """Of the toy task: 500 steps, some 16 updates, well under a second."""
 
-ARMS = ("relic", "simclr", "curl", "byol", "augmentation", "none")
+ARMS = ("relic", "simclr", "curl", "byol", "disturbed_relic", "augmentation", "none")
 # What an evaluation adds to a run that ended before it went on.
 EVALUATED = {"evaluated_minutes", "evaluation_score", "best_evaluation_score"}
 
@@ -557,8 +558,15 @@ def test_a_checkpoint_that_cannot_be_written_warns_once_and_the_run_goes_on(
 # --- settings -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoder", ["shared", "separate"])
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize(
+    ("arm", "encoder"),
+    [
+        (arm, encoder)
+        for arm in ARMS
+        for encoder in ("shared", "separate")
+        if encoder == "shared" or arm not in SHARED_ONLY
+    ],
+)
 def test_every_arm_trains_with_either_encoder(
     runner: Callable[..., Runner], arm: str, encoder: str
 ) -> None:
