@@ -11,8 +11,8 @@ ARMS = {
     "simclr": "simclr.SimClr",
     "curl": "curl.Curl",
     "byol": "byol.Byol",
-    "disturbed_relic": "disturbed_relic.DisturbedRelic",
     "augmentation": "augmented.Augmented",
+    "disturbed_relic": "disturbed_relic.DisturbedRelic",
     "none": "arm.Arm",
 }
 """The five of the paper's table 4, ours, and plain R2D2: module in this folder, and class."""
