@@ -31,7 +31,7 @@ test-all: .venv/developer
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "" -rP
 
 test-cuda: .venv/developer
-	RELIC_RL_TEST_CUDA=1 $(BIN)/python -m pytest -m cuda
+	RELIC_RL_TEST_CUDA=real $(BIN)/python -m pytest -m cuda
 
 check: .venv/developer
 	$(BIN)/ruff format --check .

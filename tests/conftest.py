@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,12 @@ from relic_rl.machine import process
 
 process.prepare()  # before anything imports torch
 # Results are held equal to the last bit, which no GPU promises: only what is about one sees it.
-if "RELIC_RL_TEST_CUDA" not in os.environ:
+CUDA = os.environ.get("RELIC_RL_TEST_CUDA", "")
+"""Which device tests marked `cuda` see: none, `real`, or `simulated` (on any CPU)."""
+if CUDA == "simulated":
+    sys.path.append(str(Path(__file__).parent / "simulated_cuda"))
+    import simulated_cuda  # noqa: F401
+elif not CUDA:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import torch  # noqa: E402
@@ -23,6 +29,10 @@ LONGEST = ("test_readme.py", "test_notebook.py", "test_sweep.py")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the files with the longest tests first; the order is otherwise as it was."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+    without = pytest.mark.skip(reason="needs a CUDA device: RELIC_RL_TEST_CUDA=real or simulated")
+    for item in items:
+        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+            item.add_marker(without)
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ def choose_contrast_set(
     k = min(stacks_per_sequence, R)
     steps = is_step.sum(dim=0)
     first_row = is_step.int().argmax(dim=0)
-    offset = torch.rand(B, generator=generator, device=is_step.device)
+    offset = torch.rand(B, generator=generator, device=generator.device).to(is_step.device)
     stretch = torch.arange(k, device=is_step.device)[:, None]
     # Rounding may carry the last place to the end: minimum keeps it inside.
     places = ((stretch + offset) * (steps / k)).long().minimum(steps - 1)

@@ -1,6 +1,8 @@
 """A small agent and made-up batches: 36x36 frames, 5 actions, burn-in 4, unroll 8, n = 2."""
 
+import os
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import pytest
@@ -15,6 +17,11 @@ from agents.representation.options import RepresentationOptions
 ACTIONS, STACK, SIZE, LSTM = 5, 4, 36, 12
 BURN_IN, UNROLL, N_STEPS = 4, 8, 2
 ROWS = BURN_IN + UNROLL + N_STEPS
+
+
+DEVICES: list[Any] = ["cpu"]
+if os.environ.get("RELIC_RL_TEST_CUDA"):
+    DEVICES = [pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
 class Column(NamedTuple):
@@ -46,17 +53,33 @@ class MakeBatch(Protocol):
         """A batch of random sequences of those kinds."""
 
 
-@pytest.fixture
-def make_agent() -> MakeAgent:
-    return _make_agent
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    """Where agents compute; the same tests are run on a CPU and on a GPU."""
+    return str(request.param)
 
 
 @pytest.fixture
-def make_batch() -> MakeBatch:
-    return _make_batch
+def make_agent(device: str) -> MakeAgent:
+    return partial(_make_agent, device=device)
 
 
-def _make_agent(*, seed: int = 0, **changes: Any) -> R2D2Agent:
+@pytest.fixture
+def make_batch(device: str) -> MakeBatch:
+    def make(columns: tuple[Column, ...] = COLUMNS, seed: int = 0) -> TrainingBatch:
+        return moved(_make_batch(columns, seed), device)
+
+    return make
+
+
+def moved(batch: Any, device: str) -> Any:
+    """A batch, or what a policy acts on, with all its tensors there."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    return type(batch)(*(moved(part, device) for part in batch))
+
+
+def _make_agent(*, device: str = "cpu", seed: int = 0, **changes: Any) -> R2D2Agent:
     options: dict[str, Any] = {
         "network": NetworkOptions(
             frame_stack=STACK, channels=(4, 8, 8), features=16, lstm=LSTM, hidden=10
@@ -91,7 +114,7 @@ def _make_agent(*, seed: int = 0, **changes: Any) -> R2D2Agent:
         EnvShape(ACTIONS, SIZE, SIZE),
         **options,
         priority_mix=0.9,
-        device=torch.device("cpu"),
+        device=torch.device(device),
         seed=seed,
     )
 

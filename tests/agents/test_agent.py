@@ -1,5 +1,6 @@
 import copy
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -328,7 +329,7 @@ def stored(agent: R2D2Agent) -> dict[str, Any]:
         buffer,
     )
     buffer.seek(0)
-    state: dict[str, Any] = torch.load(buffer, weights_only=True)
+    state: dict[str, Any] = torch.load(buffer, map_location="cpu", weights_only=True)
     return state
 
 
@@ -500,13 +501,15 @@ def test_bfloat16_gives_every_parameter_the_exact_gradients_direction(
         assert float(cosine) > 0.9, name
 
 
-def test_the_lstm_is_run_in_float32_under_autocast(make_agent: Any, make_batch: Any) -> None:
+def test_the_lstm_is_run_in_float32_under_autocast(
+    make_agent: Any, make_batch: Any, device: str
+) -> None:
     online, batch = make_agent().online, make_batch()
     features = online.encode(stacks(batch)).unflatten(0, batch.actions.shape)
     seen = (features, batch.previous_actions, batch.previous_rewards, batch.state)
     exact, state = online.advance(*seen)
 
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16):
         outputs, state_too = online.advance(*seen)
 
     # On a GPU autocast would make it float16, whatever type it was asked for.
@@ -514,19 +517,21 @@ def test_the_lstm_is_run_in_float32_under_autocast(make_agent: Any, make_batch: 
     assert torch.equal(state_too.cell, state.cell)
 
 
-def test_q_values_under_bfloat16_are_finer_than_it(make_agent: Any) -> None:
+def test_q_values_under_bfloat16_are_finer_than_it(make_agent: Any, device: str) -> None:
     head = make_agent().online.head
     inputs = torch.randn(4, head.value[0].in_features, generator=torch.Generator().manual_seed(0))
 
-    with torch.autocast("cpu", torch.bfloat16):
-        q = head(inputs)
+    with torch.autocast(device, torch.bfloat16):
+        q = head(inputs.to(device))
 
     assert q.dtype == torch.float32
     assert not torch.equal(q, q.bfloat16().float())
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(
+    os.environ.get("RELIC_RL_TEST_CUDA") == "simulated", reason="compiles for a GPU"
+)
 def test_compiled_encoders_learn_the_same_and_keep_their_names(
     make_agent: Any, make_batch: Any
 ) -> None:

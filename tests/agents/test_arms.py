@@ -64,7 +64,7 @@ def test_the_loss_compares_two_augmentations_of_the_same_stacks_through_f_and_h(
         for name, parameter in agent.arm.named_parameters():
             if name.startswith("momentum"):
                 parameter += 0.3 * parameter.std() * torch.randn_like(parameter)
-    same = torch.Generator()
+    same = torch.Generator(agent.device)
     same.set_state(agent.generator.get_state())
     stacks = agent.join.encoder.see(agent.arm.contrast_set(batch, same))  # centred, then augmented
     one, other = (random_shift_and_intensity(stacks, generator=same) for _ in range(2))
@@ -81,12 +81,13 @@ def test_the_loss_compares_two_augmentations_of_the_same_stacks_through_f_and_h(
 def test_curls_accuracy_is_that_of_its_own_logits_which_are_plain_products(
     make_agent: Any, normalize: bool
 ) -> None:
-    arm = make_agent(arm="curl", features=2, normalize=normalize).arm
+    agent = make_agent(arm="curl", features=2, normalize=normalize)
+    arm, embeddings = agent.arm, EMBEDDINGS.to(agent.device)
     logits = torch.tensor([[1.0, 10.0], [10.0, 200.0]])  # with W the identity
 
     with torch.no_grad():
         arm.critic.weight.copy_(torch.eye(2))
-    loss = arm.loss_of_pair(EMBEDDINGS, EMBEDDINGS)
+    loss = arm.loss_of_pair(embeddings, embeddings)
 
     assert loss.loss.item() == pytest.approx(-logits.log_softmax(-1).diagonal().mean().item())
     assert accuracy(loss) == 0.5
@@ -96,9 +97,9 @@ def test_curls_accuracy_is_that_of_its_own_logits_which_are_plain_products(
 def test_byols_accuracy_compares_directions_as_its_loss_does(
     make_agent: Any, normalize: bool
 ) -> None:
-    arm = make_agent(arm="byol", features=2, normalize=normalize).arm
+    agent = make_agent(arm="byol", features=2, normalize=normalize)
 
-    assert accuracy(arm.loss_of(*[EMBEDDINGS] * 4)) == 1.0
+    assert accuracy(agent.arm.loss_of(*[EMBEDDINGS.to(agent.device)] * 4)) == 1.0
 
 
 @pytest.mark.parametrize(("normalize", "expected"), [(False, 0.5), (True, 1.0)])

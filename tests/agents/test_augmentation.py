@@ -193,7 +193,6 @@ def test_draws_come_from_the_generator_alone_and_not_from_the_options() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_the_values_of_the_cpu() -> None:
     stacks = random_stacks(50).contiguous(memory_format=torch.channels_last)
 

@@ -39,7 +39,7 @@ def disturb_target(agent: Any) -> None:
     with torch.no_grad():
         for parameter in agent.target.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-            parameter += 0.1 * noise
+            parameter += 0.1 * noise.to(parameter.device)
 
 
 def reinforcement(agent: Any, batch: TrainingBatch) -> R2D2Loss:
@@ -152,6 +152,7 @@ def naive_loss(
 # Against the twin
 
 
+@pytest.mark.parametrize("device", ["cpu"])  # where the twin computes
 @pytest.mark.parametrize("options", [{}, {"skip_core": True, "previous_reward": "tanh"}])
 def test_loss_gradient_and_priorities_equal_a_naive_twin(
     make_agent: Any, make_batch: Any, options: dict[str, Any]
@@ -319,7 +320,7 @@ def test_importance_weights_scale_each_sequences_share(make_agent: Any, make_bat
     def share(weights: Tensor) -> Tensor:
         return reinforcement(agent, batch._replace(weights=weights)).loss.detach()
 
-    each = torch.stack([share(one) for one in torch.eye(B)])
+    each = torch.stack([share(one) for one in torch.eye(B, device=agent.device)])
     errors = reinforcement(agent, batch).td_errors
 
     torch.testing.assert_close(each, 0.5 * errors.square().sum(dim=0) / B)

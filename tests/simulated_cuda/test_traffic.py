@@ -1,0 +1,87 @@
+"""What an update and an acting step ask of a GPU: each wait costs them the other's time.
+
+A count that is exceeded names the line. Launches are of the simulated device, where a foreach
+kernel is one for each tensor: a real GPU has some fewer.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from relic_rl.runtime.batches import training_batch
+
+pytestmark = pytest.mark.cuda
+STEPS = 20
+
+
+@pytest.mark.parametrize("preset", ["workstation", "paper"])
+def test_an_acting_step_waits_and_copies_no_more_than_this(
+    make_setting: Any, recorded: Any, preset: str
+) -> None:
+    actor = make_setting(preset).actor
+
+    with recorded() as found:
+        for _ in range(STEPS):
+            actor.step()
+
+    assert found.waits.total() <= 5.6 * STEPS, found.waits
+    assert found.transfers.total() <= 5.6 * STEPS, found.transfers
+    assert sum(found.launches.values()) <= 48 * STEPS
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "launches"),
+    [
+        ("workstation", {}, 630),
+        ("workstation", {"learner__bfloat16": "true"}, 735),
+        ("workstation", {"representation__arm": "none"}, 385),
+        ("paper", {}, 575),
+    ],
+)
+def test_an_update_waits_copies_and_launches_no_more_than_this(
+    make_setting: Any, recorded: Any, preset: str, overrides: dict[str, str], launches: int
+) -> None:
+    setting = make_setting(preset, **overrides)
+    device = setting.agent.device
+    with recorded() as sampling:
+        batch = training_batch(setting.replay.sample(4), device)
+    setting.agent.update(batch)
+
+    with recorded() as found:
+        setting.agent.update(batch)
+
+    assert sampling.transfers.total() <= 11
+    assert sampling.waits == {}
+    assert found.waits.total() <= 3, found.waits
+    assert found.transfers.total() <= 1, found.transfers
+    assert sum(found.launches.values()) <= launches
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [lambda stacks: stacks.sum().item(), lambda stacks: stacks.cpu()],
+    ids=["item", "pageable copy"],
+)
+def test_a_wait_planted_into_an_update_is_caught(
+    make_setting: Any,
+    recorded: Any,
+    planted: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setting = make_setting("workstation")
+    batch = training_batch(setting.replay.sample(4), setting.agent.device)
+    with recorded() as clean:
+        setting.agent.update(batch)
+    seen = setting.agent.arm.q_stacks
+
+    def q_stacks(stacks: Any, generator: Any) -> Any:
+        planted(stacks)
+        return seen(stacks, generator)
+
+    monkeypatch.setattr(setting.agent.arm, "q_stacks", q_stacks)
+
+    with recorded() as found:
+        setting.agent.update(batch)
+
+    assert found.waits.total() == clean.waits.total() + 1
