@@ -108,7 +108,7 @@ def test_it_compares_disturbed_stacks_with_the_q_networks_features_of_the_same_o
     with torch.no_grad():  # h is another than f
         for parameter in agent.target.parameters():
             parameter += 0.3 * parameter.abs().mean() * torch.randn_like(parameter)
-    same = torch.Generator()
+    same = torch.Generator(agent.device)
     same.set_state(agent.generator.get_state())
     encoder = agent.online.encoder
 
