@@ -7,7 +7,7 @@ themselves: `envs.interface.EnvSpec`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple
 
 from envs import toy
 from envs.atari import RESEED_STEPS, make_atari, rom_md5
@@ -16,19 +16,13 @@ from envs.interface import VectorEnv
 from envs.options import EnvOptions
 
 
-class MakeLanes(Protocol):
-    """Makes lanes of one environment."""
+class Wanted(NamedTuple):
+    """Lanes that are asked for: see `envs.atari.make_atari`."""
 
-    def __call__(
-        self,
-        options: EnvOptions,
-        *,
-        lanes: int,
-        seed: int,
-        threads: int,
-        reseed_steps: int = RESEED_STEPS,
-    ) -> VectorEnv:
-        """See `envs.atari.make_atari`; an environment ignores what it does not have."""
+    lanes: int
+    seed: int
+    threads: int = 1
+    reseed_steps: int = RESEED_STEPS
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,8 @@ class Environment:
 
     name: str
     """`MsPacman`, as in the papers' tables; a toy's is its own."""
-    make: MakeLanes
+    make: Callable[[EnvOptions, Wanted], VectorEnv]
+    """Makes lanes of it; what it does not have of options and wishes is ignored."""
     find_rom_md5: Callable[[], str | None] = lambda: None
     """The MD5 of its cartridge image here, or None if it has none; raises RomError."""
     reference: Game | None = None
@@ -53,35 +48,20 @@ def find_environment(text: str) -> Environment:
     return ENVIRONMENTS.get(text) or ENVIRONMENTS[find_game(text).name]
 
 
-def _make_game(
-    game: Game,
-    options: EnvOptions,
-    *,
-    lanes: int,
-    seed: int,
-    threads: int,
-    reseed_steps: int = RESEED_STEPS,
-) -> VectorEnv:
+def _make_game(game: Game, options: EnvOptions, wanted: Wanted) -> VectorEnv:
     return make_atari(
         game,
-        lanes,
-        seed,
+        wanted.lanes,
+        wanted.seed,
         options.protocol,
         action_set=options.action_set,
-        threads=threads,
-        reseed_steps=reseed_steps,
+        threads=wanted.threads,
+        reseed_steps=wanted.reseed_steps,
     )
 
 
-def _make_memory(
-    options: EnvOptions,
-    *,
-    lanes: int,
-    seed: int,
-    threads: int,
-    reseed_steps: int = RESEED_STEPS,
-) -> VectorEnv:
-    return toy.MemoryLanes(lanes, seed)
+def _make_memory(options: EnvOptions, wanted: Wanted) -> VectorEnv:
+    return toy.MemoryLanes(wanted.lanes, wanted.seed)
 
 
 ENVIRONMENTS: dict[str, Environment] = {

@@ -13,7 +13,7 @@ from agents.exploration import epsilon_ladder
 from agents.interface import EnvShape
 from envs.atari import RESEED_STEPS
 from envs.interface import EnvSpec, VectorEnv
-from envs.registry import find_environment
+from envs.registry import Wanted, find_environment
 from relic_rl.config import Config
 from relic_rl.machine import devices
 from relic_rl.machine.capacity import cores
@@ -47,13 +47,8 @@ def make_env(
 
     `env.threads` beats `threads`, which are as many as there are cores if it is 0.
     """
-    return find_environment(game).make(
-        config.env,
-        lanes=lanes,
-        seed=seed,
-        threads=config.env.threads or threads or min(cores(), lanes),
-        reseed_steps=reseed_steps,
-    )
+    threads = config.env.threads or threads or min(cores(), lanes)
+    return find_environment(game).make(config.env, Wanted(lanes, seed, threads, reseed_steps))
 
 
 def env_spec(config: Config, game: str) -> EnvSpec:

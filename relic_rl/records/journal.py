@@ -21,7 +21,7 @@ from relic_rl.counters import Progress
 from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
 from relic_rl.records.run_status import last_evaluation, last_metrics
 from relic_rl.records.sweep_folder import names_of
-from relic_rl.records.tracking import make_tracker
+from relic_rl.records.tracking import TrackedRun, make_tracker
 
 RECENT_EPISODES = 20
 """Training episodes whose mean is `mean_score`."""
@@ -77,16 +77,16 @@ class Journal:
         nothing = dict.fromkeys(self._tables.offsets(), 0)
         self._tables.truncate(state["metrics_offsets"] if state else nothing)
         name, sweep = names_of(folder)
-        self.tracker = make_tracker(
-            config.run.track,
+        run = TrackedRun(
             folder,
+            name,
             configuration.identity(config, spec.name, seed),
-            name=name,
             group=sweep,
             tags=(spec.name, config.representation.arm),
             run_id=progress.tracker_id,
             resumed=state is not None,
         )
+        self.tracker = make_tracker(config.run.track, run)
         progress.tracker_id = self.tracker.id or progress.tracker_id
 
     def write_episodes(self, episodes: Sequence[EpisodeRecord]) -> None:
@@ -138,15 +138,16 @@ class Journal:
           scores: of every episode, undiscounted raw returns.
         """
         progress, protocol = self._progress, self._spec.protocol
-        evaluation = self._tables.write_evaluation(
+        evaluation = Evaluation.of(
+            scores,
             env_frames=progress.env_frames,
             minutes=progress.minutes,
             updates=progress.updates,
-            scores=scores,
             human_normalized_score=self._spec.human_normalized(float(np.mean(scores))),
             epsilon=self._config.evaluation.epsilon,
             protocol=protocol.name if protocol else "none",
         )
+        self._tables.write_evaluation(evaluation)
         progress.evaluated(evaluation.mean_score)
         if evaluation.env_frames > self._mirrored_frames:
             self.tracker.log(

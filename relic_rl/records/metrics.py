@@ -20,6 +20,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,9 @@ class Evaluation:
     """One evaluation; the fields are the columns of `evaluations.csv`."""
 
     env_frames: int
+    """Trained by then."""
     minutes: float
+    """Since the run began, earlier sessions included."""
     updates: int
     episodes: int
     mean_score: float
@@ -67,8 +70,30 @@ class Evaluation:
     """A fraction, 1 = human; None for games without human scores."""
     epsilon: float
     protocol: str
+    """"noop" or "machado"; "none" where none can be chosen."""
     scores: tuple[float, ...]
     """Of every episode; in the file separated by semicolons."""
+
+    @classmethod
+    def of(cls, scores: Sequence[float], **known: Any) -> "Evaluation":
+        """With the statistics of every episode's undiscounted raw return; the rest is `known`.
+
+        Raises:
+          ValueError: there are no scores.
+        """
+        if len(scores) == 0:
+            raise ValueError("scores is empty: an evaluation needs at least one episode")
+        values = np.asarray(scores, np.float64)
+        return cls(
+            episodes=len(values),
+            mean_score=float(values.mean()),
+            median_score=float(np.median(values)),
+            std_score=float(values.std()),
+            min_score=float(values.min()),
+            max_score=float(values.max()),
+            scores=tuple(values.tolist()),
+            **known,
+        )
 
 
 EPISODE_COLUMNS = tuple(field.name for field in fields(Episode))
@@ -114,51 +139,9 @@ class MetricsLog:
         if lines:
             self._tables[EPISODES_FILE].append(lines)
 
-    def write_evaluation(
-        self,
-        *,
-        env_frames: int,
-        minutes: float,
-        updates: int,
-        scores: Sequence[float],
-        human_normalized_score: float | None,
-        epsilon: float,
-        protocol: str,
-    ) -> Evaluation:
-        """Appends one evaluation to `evaluations.csv` and returns it, with its statistics.
-
-        Args:
-          env_frames: trained frames of the run at the time of the evaluation.
-          minutes: since the run began, earlier sessions included.
-          updates: optimizer steps so far.
-          scores: of every evaluation episode, undiscounted raw returns.
-          human_normalized_score: of the mean score, as a fraction; None without human scores.
-          epsilon: of the evaluation's policy.
-          protocol: "noop" or "machado"; "none" where none can be chosen.
-
-        Raises:
-          ValueError: if there are no scores.
-        """
-        if len(scores) == 0:
-            raise ValueError("scores is empty: an evaluation needs at least one episode")
-        values = np.asarray(scores, np.float64)
-        evaluation = Evaluation(
-            env_frames=env_frames,
-            minutes=minutes,
-            updates=updates,
-            episodes=len(values),
-            mean_score=float(values.mean()),
-            median_score=float(np.median(values)),
-            std_score=float(values.std()),
-            min_score=float(values.min()),
-            max_score=float(values.max()),
-            human_normalized_score=human_normalized_score,
-            epsilon=epsilon,
-            protocol=protocol,
-            scores=tuple(values.tolist()),
-        )
+    def write_evaluation(self, evaluation: Evaluation) -> None:
+        """Appends one evaluation to `evaluations.csv`."""
         self._tables[EVALUATIONS_FILE].append(_csv_line(astuple(evaluation)))
-        return evaluation
 
     def sync(self) -> None:
         """Puts on the disk what was written; call it before a checkpoint is named."""

@@ -7,7 +7,9 @@ in `TRACKERS`. What it needs is imported when it is asked for.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 CLOSE_SECONDS = 8.0
@@ -19,21 +21,21 @@ class TrackedRun(NamedTuple):
     """What a tracker is told of the run that it mirrors."""
 
     folder: Path
-    config: Mapping[str, object]
-    """The resolved configuration; entries named like secrets are left out."""
     name: str
     """The run's name at the tracker."""
-    group: str | None
+    config: Mapping[str, object] = MappingProxyType({})
+    """The resolved configuration; entries named like secrets are left out."""
+    group: str | None = None
     """What it is shown together with: its sweep."""
-    job_type: str
+    job_type: str = "train"
     """What kind of run of its group it is."""
-    tags: tuple[str, ...]
+    tags: tuple[str, ...] = ()
     """Such as the game and the arm."""
-    run_id: str | None
+    run_id: str | None = None
     """The id of an earlier session of the same run, which is then continued."""
-    resumed: bool
+    resumed: bool = False
     """Whether an earlier session's mirror is continued, rather than a run begun."""
-    close_seconds: float
+    close_seconds: float = CLOSE_SECONDS
     """How long `Tracker.close` may wait."""
 
 
@@ -103,16 +105,10 @@ def _off(run: TrackedRun) -> Tracker:
     return Tracker()
 
 
-def _wandb_offline(run: TrackedRun) -> Tracker:
+def _wandb(run: TrackedRun, mode: Literal["offline", "online"]) -> Tracker:
     from relic_rl.records.wandb_tracker import WandbTracker
 
-    return WandbTracker("offline", run)
-
-
-def _wandb_online(run: TrackedRun) -> Tracker:
-    from relic_rl.records.wandb_tracker import WandbTracker
-
-    return WandbTracker("online", run)
+    return WandbTracker(mode, run)
 
 
 def _tensorboard(run: TrackedRun) -> Tracker:
@@ -123,8 +119,8 @@ def _tensorboard(run: TrackedRun) -> Tracker:
 
 TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
     "off": _off,
-    "offline": _wandb_offline,
-    "online": _wandb_online,
+    "offline": partial(_wandb, mode="offline"),
+    "online": partial(_wandb, mode="online"),
     "tensorboard": _tensorboard,
 }
 """`offline` and `online` are wandb's: the one writes below `RUN_DIR/wandb` for `wandb sync`."""
@@ -134,43 +130,10 @@ else:
     TrackerName = Literal[tuple(TRACKERS)]
 
 
-def make_tracker(
-    trackers: Sequence[TrackerName],
-    folder: Path,
-    config: Mapping[str, object],
-    *,
-    name: str,
-    group: str | None = None,
-    job_type: str = "train",
-    tags: tuple[str, ...] = (),
-    run_id: str | None = None,
-    resumed: bool = False,
-    close_seconds: float = CLOSE_SECONDS,
-) -> Tracker:
-    """Returns the run's trackers as one; never fails, never waits.
-
-    The arguments after the trackers' names are the fields of `TrackedRun`.
-
-    Raises:
-      ValueError: there is no such tracker.
-    """
-    for name_of_tracker in trackers:
-        if name_of_tracker not in TRACKERS:
-            raise ValueError(
-                f"track is {name_of_tracker!r}: it must be one of {', '.join(TRACKERS)}"
-            )
-    run = TrackedRun(
-        folder=folder,
-        config=without_secrets(config),
-        name=name,
-        group=group,
-        job_type=job_type,
-        tags=tags,
-        run_id=run_id,
-        resumed=resumed,
-        close_seconds=close_seconds,
-    )
-    made = [TRACKERS[tracker](run) for tracker in dict.fromkeys(trackers)]
+def make_tracker(trackers: Sequence[TrackerName], run: TrackedRun) -> Tracker:
+    """Returns the run's trackers as one; never fails, never waits."""
+    run = run._replace(config=without_secrets(run.config))
+    made = [TRACKERS[name](run) for name in dict.fromkeys(trackers)]
     return made[0] if len(made) == 1 else Trackers(made)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from relic_rl.errors import UserError
 from relic_rl.records.sweep_folder import SWEEP_FILE, names_of
-from relic_rl.records.tracking import TrackerName, make_tracker
+from relic_rl.records.tracking import TrackedRun, TrackerName, make_tracker
 
 _CLOSE_SECONDS = 120.0
 
@@ -16,7 +16,7 @@ _CLOSE_SECONDS = 120.0
 def upload_film(run_dir: Path, video: Path, mode: TrackerName, tracker_id: str) -> None:
     """Uploads a film to its run's place at the tracker, and says so."""
     name, sweep = names_of(run_dir)
-    _upload(run_dir, [video], mode, name=name, group=sweep, job_type="train", run_id=tracker_id)
+    _upload([video], mode, TrackedRun(run_dir, name, group=sweep, run_id=tracker_id))
 
 
 def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: TrackerName) -> None:
@@ -35,35 +35,17 @@ def upload_report(folders: Sequence[Path], files: Sequence[Path], mode: TrackerN
     ]
     group = next(filter(None, sweeps), None)
     name = f"report of {group or folders[0].resolve().name}"
-    _upload(files[0].parent, files, mode, name=name, group=group, job_type="report", run_id=None)
+    _upload(files, mode, TrackedRun(files[0].parent, name, group=group, job_type="report"))
 
 
-def _upload(
-    folder: Path,
-    files: Sequence[Path],
-    mode: TrackerName,
-    *,
-    name: str,
-    group: str | None,
-    job_type: str,
-    run_id: str | None,
-) -> None:
-    tracker = make_tracker(
-        [mode],
-        folder,
-        {},
-        name=name,
-        group=group,
-        job_type=job_type,
-        run_id=run_id,
-        close_seconds=_CLOSE_SECONDS,
-    )
+def _upload(files: Sequence[Path], mode: TrackerName, run: TrackedRun) -> None:
+    tracker = make_tracker([mode], run._replace(close_seconds=_CLOSE_SECONDS))
     for path in files:
         tracker.file(path)
     tracker.close()
     taken = 0 if tracker.mode == "off" else len(files) - tracker.dropped_items
     if not taken:
         raise UserError(f"no tracker took any of {len(files)} files: the warning above says why")
-    print(f"given to the tracker, {tracker.mode}: {taken} files of {name!r}, run {tracker.id}")
+    print(f"given to the tracker, {tracker.mode}: {taken} files of {run.name!r}, run {tracker.id}")
     if tracker.left_to_do:
         print(tracker.left_to_do)

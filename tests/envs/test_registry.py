@@ -3,13 +3,13 @@ import pytest
 from envs.games import ATARI57, UnknownGameError
 from envs.interface import EnvSpec, VectorEnv
 from envs.options import EnvOptions
-from envs.registry import ENVIRONMENTS, Environment, find_environment
+from envs.registry import ENVIRONMENTS, Environment, Wanted, find_environment
 
 TOY = "toy_memory"
 
 
 def made(environment: Environment, **options: str) -> VectorEnv:
-    return environment.make(EnvOptions(**options), lanes=1, seed=0, threads=1)
+    return environment.make(EnvOptions(**options), Wanted(lanes=1, seed=0))
 
 
 def spec_of(name: str, **options: str) -> EnvSpec:

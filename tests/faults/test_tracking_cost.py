@@ -14,7 +14,7 @@ import pytest
 
 from relic_rl.config import resolve
 from relic_rl.console import Console
-from relic_rl.records.tracking import make_tracker
+from relic_rl.records.tracking import TrackedRun, make_tracker
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
@@ -74,7 +74,7 @@ def training(tmp_path: Path) -> Iterator[Training]:
 
 def test_a_mirrored_step_costs_at_most_two_percent_more(training: Training, say: Any) -> None:
     own = set(thread_seconds())
-    mirror = make_tracker(["offline"], training.folder, {}, name="cost")
+    mirror = make_tracker(["offline"], TrackedRun(training.folder, "cost"))
     log, waited = mirror.log, 0.0
 
     def timed_log(row: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from relic_rl import config as configuration
 from relic_rl.analysis.scores import human_normalized
 from relic_rl.config import Config
-from relic_rl.records.metrics import Episode, MetricsLog
+from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
 
 
 @pytest.fixture(scope="session")
@@ -52,14 +52,15 @@ def _write_run(
     )
     for i, score in enumerate(scores, start=1):
         at = frames * i // len(scores)
-        log.write_evaluation(
+        evaluation = Evaluation.of(
+            [score - 1.0, score + 1.0],
             env_frames=at,
             minutes=at / 4000,
             updates=at // 100,
-            scores=[score - 1.0, score + 1.0],
             human_normalized_score=human_normalized(game, score),
             epsilon=epsilon,
             protocol=known["protocol"],
         )
+        log.write_evaluation(evaluation)
     log.close()
     return folder

@@ -12,6 +12,7 @@ from relic_rl.records.metrics import (
     EVALUATION_COLUMNS,
     FILES,
     Episode,
+    Evaluation,
     MetricsLog,
     reproducible,
 )
@@ -35,15 +36,17 @@ def log(tmp_path):
 
 
 def write_evaluation(log, scores=(1.0, 2.0, 6.0)):
-    return log.write_evaluation(
+    evaluation = Evaluation.of(
+        scores,
         env_frames=8000,
         minutes=1.25,
         updates=100,
-        scores=scores,
         human_normalized_score=0.5,
         epsilon=0.001,
         protocol="noop",
     )
+    log.write_evaluation(evaluation)
+    return evaluation
 
 
 def json_lines(folder):
