@@ -9,7 +9,7 @@ Source: ReLIC (Mitrovic et al., 2021) leaves the first to us and states the seco
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,37 +25,15 @@ if TYPE_CHECKING:
 Optimizers = dict[str, torch.optim.Adam]
 
 
-class Join(Protocol):
-    """What an agent knows of it."""
-
-    q_encoders: ClassVar[int]
-    """Encoders that the Q-network has of its own."""
-    gives_features: ClassVar[bool]
-    """Whether it is given the features of another one."""
-    encoder: ConvEncoder
-    """f: the encoder that the representation loss trains."""
-
-    def __init__(self, env: EnvShape, network: NetworkOptions, online: RecurrentQNetwork) -> None:
-        """Builds what the Q-network does not have."""
-
-    @property
-    def apart(self) -> ConvEncoder | None:
-        """F where it is not the Q-network's."""
-
-    def given(self, arm: "Arm", options: RepresentationOptions) -> ConvEncoder | None:
-        """The encoder whose features the Q-network is given, in learning and in acting."""
-
-    def optimizers(
-        self, arm: "Arm", learner: LearnerOptions, options: RepresentationOptions
-    ) -> Optimizers:
-        """By name; all parameters that learn are in one of them."""
-
-    def backward(self, rl_loss: Tensor, representation_loss: Tensor, weight: float) -> None:
-        """Both losses' gradients into .grad."""
-
-
 class SharedEncoder:
-    """The Q-network's own encoder, trained by both losses."""
+    """The Q-network's own encoder, trained by both losses; and what an agent knows of any join.
+
+    Attributes:
+      q_encoders: that the Q-network has of its own.
+      gives_features: whether it is given the features of another one.
+      encoder: f, which the representation loss trains.
+      apart: f where it is not the Q-network's.
+    """
 
     q_encoders: ClassVar[int] = 1
     gives_features: ClassVar[bool] = False
@@ -63,23 +41,21 @@ class SharedEncoder:
     def __init__(self, env: EnvShape, network: NetworkOptions, online: RecurrentQNetwork) -> None:
         self._online = online
         self.encoder = online.encoder
+        self.apart: ConvEncoder | None = None
 
-    @property
-    def apart(self) -> None:
-        """It is the Q-network's."""
-
-    def given(self, arm: "Arm", options: RepresentationOptions) -> None:
-        """None."""
+    def given(self, arm: "Arm", options: RepresentationOptions) -> ConvEncoder | None:
+        """The encoder whose features the Q-network is given, in learning and in acting."""
+        return None
 
     def optimizers(
         self, arm: "Arm", learner: LearnerOptions, options: RepresentationOptions
     ) -> Optimizers:
-        """One for all."""
+        """By name; all parameters that learn are in one of them."""
         parameters = (*self._online.parameters(), *trainable(arm))
         return {"main": _adam(parameters, learner)}
 
     def backward(self, rl_loss: Tensor, representation_loss: Tensor, weight: float) -> None:
-        """In one pass, of the weighted sum."""
+        """Both losses' gradients into .grad: in one pass, of the weighted sum."""
         (rl_loss + weight * representation_loss).backward()
 
 
@@ -115,20 +91,15 @@ class TwoEncoders(SharedEncoder):
     q_encoders: ClassVar[int] = 2
 
 
-class SeparateEncoder:
+class SeparateEncoder(SharedEncoder):
     """An encoder of its own, which gives the Q-network its features, or its momentum copy's."""
 
-    q_encoders: ClassVar[int] = 1
     gives_features: ClassVar[bool] = True
 
     def __init__(self, env: EnvShape, network: NetworkOptions, online: RecurrentQNetwork) -> None:
-        self._online = online
+        super().__init__(env, network, online)
         self.encoder = ConvEncoder(env, network).to(next(online.parameters()).device)
-
-    @property
-    def apart(self) -> ConvEncoder:
-        """F."""
-        return self.encoder
+        self.apart = self.encoder
 
     def given(self, arm: "Arm", options: RepresentationOptions) -> ConvEncoder:
         """f, or h."""

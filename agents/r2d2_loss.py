@@ -5,6 +5,8 @@ reduced; as in the authors' later SEED RL and Acme code, errors are squared (not
 summed over time, weighted by importance and averaged over the batch.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -72,29 +74,19 @@ def r2d2_loss(
       priority_mix: η.
     """
     T = online_q.shape[0]
+    make_targets: Callable[..., Tensor] = n_step_double_q_targets
     if trace_lambda > 0.0:
-        targets = q_lambda_targets(
-            online_q=bootstrap_online_q,
-            target_q=target_q,
-            rewards=rewards,
-            terminated=terminated,
-            is_step=is_step,
-            discount=discount,
-            n_steps=n_steps,
-            lambda_=trace_lambda,
-            epsilon=rescaling_epsilon,
-        )
-    else:
-        targets = n_step_double_q_targets(
-            online_q=bootstrap_online_q,
-            target_q=target_q,
-            rewards=rewards,
-            terminated=terminated,
-            is_step=is_step,
-            discount=discount,
-            n_steps=n_steps,
-            epsilon=rescaling_epsilon,
-        )
+        make_targets = partial(q_lambda_targets, lambda_=trace_lambda)
+    targets = make_targets(
+        online_q=bootstrap_online_q,
+        target_q=target_q,
+        rewards=rewards,
+        terminated=terminated,
+        is_step=is_step,
+        discount=discount,
+        n_steps=n_steps,
+        epsilon=rescaling_epsilon,
+    )
     mask = is_step[:T]
     chosen = online_q.gather(-1, actions[:T].unsqueeze(-1)).squeeze(-1)
     td_errors = torch.where(mask, targets.detach() - chosen, 0.0)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from agents.augmentation import random_shift_and_intensity
 from agents.interface import TrainingBatch
-from agents.joins import Join, SeparateEncoder, SharedEncoder
+from agents.joins import SeparateEncoder, SharedEncoder
 from agents.networks import ConvEncoder, move_towards, stacks_at
 from agents.representation.arms import ARMS
 from agents.representation.contrast_set import choose_contrast_set
@@ -45,7 +45,7 @@ class Arm(nn.Module):
     """
 
     has_loss: ClassVar[bool] = False
-    joins: ClassVar[Mapping[str, type[Join]]] = {
+    joins: ClassVar[Mapping[str, type[SharedEncoder]]] = {
         "shared": SharedEncoder,
         "separate": SharedEncoder,
     }

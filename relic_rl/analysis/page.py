@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -37,16 +38,19 @@ class Tile:
     lines: tuple[TileLine, ...]
 
 
-def render_page(
-    *,
-    title: str,
-    lead: str,
-    tiles: Sequence[Tile],
-    facts: Sequence[tuple[str, str]],
-    warnings: Sequence[str],
-    sections: Sequence[Table | Picture],
-    footnotes: Sequence[str],
-) -> str:
+class PageContent(NamedTuple):
+    """What `page.html.jinja` shows, by the names that it has there."""
+
+    title: str
+    lead: str
+    tiles: Sequence[Tile]
+    facts: Sequence[tuple[str, str]]
+    warnings: Sequence[str]
+    sections: Sequence[Table | Picture]
+    footnotes: Sequence[str]
+
+
+def render_page(content: PageContent) -> str:
     """Returns the page; every text is escaped here, so callers give plain text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
@@ -60,13 +64,7 @@ def render_page(
     environment.filters["data_uri"] = _data_uri
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.jinja").render(
-        title=title,
-        lead=lead,
-        tiles=tiles,
-        facts=facts,
-        warnings=warnings,
-        sections=sections,
-        footnotes=footnotes,
+        **content._asdict(),
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_digest=_base64(hashlib.sha256(script.encode()).digest()),

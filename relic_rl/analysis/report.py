@@ -19,7 +19,7 @@ from typing import Any
 
 from relic_rl.analysis import notes
 from relic_rl.analysis.columns import Column, make_columns
-from relic_rl.analysis.page import Tile, TileLine, render_page
+from relic_rl.analysis.page import PageContent, Tile, TileLine, render_page
 from relic_rl.analysis.pictures import draw_report
 from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.analysis.runs import shown
@@ -120,7 +120,7 @@ def write_report(
         for table in (aggregate_table(columns), score_table(columns))
     ]
     footnotes = notes.footnotes(columns)
-    page = render_page(
+    content = PageContent(
         title=" and ".join(one.label for one in counted),
         lead=notes.lead(counted),
         tiles=[_tile(row, columns) for row in _TILES],
@@ -131,7 +131,7 @@ def write_report(
     )
     summary = json.dumps(_summary(series, columns, odds, warnings), indent=1, allow_nan=False)
     texts = {
-        "report.html": page,
+        "report.html": render_page(content),
         "summary.json": summary + "\n",
         "table.md": markdown(tables, warnings, footnotes),
         "table.tex": latex(tables, warnings, footnotes),

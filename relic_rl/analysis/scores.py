@@ -71,21 +71,6 @@ class Aggregate:
         return {name: value for name, value in asdict(self).items() if name in ROW_LABELS}
 
 
-ROW_LABELS: dict[str, str] = {
-    "capped_mean": "Capped mean",
-    "superhuman_games": "Superhuman games",
-    "mean": "Mean",
-    "median": "Median",
-    "percentile_40": "40 % percentile",
-    "percentile_30": "30 % percentile",
-    "percentile_20": "20 % percentile",
-    "percentile_10": "10 % percentile",
-    "percentile_5": "5 % percentile",
-    "iqm": "IQM",
-    "optimality_gap": "Optimality gap",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A number or a curve, with its 95 % interval; None where a game has too few seeds."""
@@ -122,11 +107,11 @@ def aggregate(scores_by_game: Scores, *, repetitions: int = REPETITIONS) -> Aggr
     """
     normalized = _normalize(scores_by_game)
     games = list(normalized.values())
-    values = {name: float(row(games)) for name, row in _ROWS.items()}
+    values = {name: float(row(games)) for name, (_, row) in _ROWS.items()}
     intervals = None
     if _fewest_seeds(games) >= MIN_SEEDS:
         samples = _bootstrap(games, repetitions)
-        intervals = {name: _percentile_interval(row(samples)) for name, row in _ROWS.items()}
+        intervals = {name: _percentile_interval(row(samples)) for name, (_, row) in _ROWS.items()}
     superhuman_games = int(values.pop("superhuman_games"))
     return Aggregate(
         **values,
@@ -256,19 +241,18 @@ def _percentile(percent: int) -> Callable[[_Games], _FloatArray]:
     return lambda games: np.asarray(100 * np.percentile(_means(games), percent, axis=-1))
 
 
-# Each returns float64[...].
-_ROWS: dict[str, Callable[[_Games], _FloatArray]] = {
-    "capped_mean": lambda games: 100 * np.clip(_means(games), 0, 1).mean(axis=-1),
-    "superhuman_games": lambda games: (_means(games) >= 1).sum(axis=-1),
-    "mean": lambda games: 100 * _means(games).mean(axis=-1),
-    "median": _percentile(50),
-    "percentile_40": _percentile(40),
-    "percentile_30": _percentile(30),
-    "percentile_20": _percentile(20),
-    "percentile_10": _percentile(10),
-    "percentile_5": _percentile(5),
-    "iqm": _interquartile_mean,
-    "optimality_gap": lambda games: (
-        100 * (1 - _means([np.minimum(seeds, 1) for seeds in games]).mean(axis=-1))
-    ),
+def _optimality_gap(games: _Games) -> _FloatArray:
+    return np.asarray(100 * (1 - _means([np.minimum(seeds, 1) for seeds in games]).mean(axis=-1)))
+
+
+# Label, and what returns float64[...]; in the order of the tables.
+_ROWS: dict[str, tuple[str, Callable[[_Games], _FloatArray]]] = {
+    "capped_mean": ("Capped mean", lambda games: 100 * np.clip(_means(games), 0, 1).mean(axis=-1)),
+    "superhuman_games": ("Superhuman games", lambda games: (_means(games) >= 1).sum(axis=-1)),
+    "mean": ("Mean", lambda games: 100 * _means(games).mean(axis=-1)),
+    "median": ("Median", _percentile(50)),
+    **{f"percentile_{n}": (f"{n} % percentile", _percentile(n)) for n in (40, 30, 20, 10, 5)},
+    "iqm": ("IQM", _interquartile_mean),
+    "optimality_gap": ("Optimality gap", _optimality_gap),
 }
+ROW_LABELS: dict[str, str] = {name: label for name, (label, _) in _ROWS.items()}

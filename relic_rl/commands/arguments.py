@@ -4,6 +4,7 @@ Defaults stand in a verb's function: an argument that is not given is not passed
 """
 
 import argparse
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -137,6 +138,22 @@ def add_game(parser: Parser, **options: Any) -> None:
         choices=Suggestions(game.slug for game in ATARI57.values()),
         help="`pong`, `Pong`, `ms_pacman`, `MsPacman` or `ALE/Pong-v5`",
         **{"metavar": "GAME", **options},
+    )
+
+
+def add_number(
+    parser: Parser, flag: str, *, help: str, least: int = 1, nargs: str | None = None
+) -> None:
+    """Adds a flag for a whole number; if the verb's function has a default, the help says which."""
+    known = inspect.signature(parser.get_default("run")).parameters
+    name = flag.removeprefix("--").replace("-", "_")
+    default = known[name].default if name in known else None
+    parser.add_argument(
+        flag,
+        metavar="N",
+        nargs=nargs,
+        type=positive_number if least else whole_number,
+        help=f"{help}; by default {default}" if isinstance(default, int) else help,
     )
 
 

@@ -30,17 +30,14 @@ def add_to(verbs: Any) -> None:
     """Adds `relic-rl evaluate`."""
     parser = arguments.add_verb(verbs, "evaluate", run, usage="RUN_DIR [flags]", doc=__doc__)
     arguments.add_run_dir(parser)
-    parser.add_argument(
-        "--episodes",
-        metavar="N",
-        type=arguments.positive_number,
-        help="Episodes to play; by default as many as at the run's end",
+    arguments.add_number(
+        parser, "--episodes", help="Episodes to play; by default as many as at the run's end"
     )
-    parser.add_argument(
+    arguments.add_number(
+        parser,
         "--seed",
-        metavar="N",
-        type=arguments.whole_number,
-        help="Seed of the episodes: the same seed gives the same ones; by default 0",
+        least=0,
+        help="Seed of the episodes: the same seed gives the same ones",
     )
     parser.add_argument(
         "--corruption",

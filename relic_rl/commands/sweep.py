@@ -3,13 +3,12 @@
 A setting with several values (--representation.arm relic none) makes a grid.
 """
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from envs.games import ATARI57
 from relic_rl.commands import arguments
-from relic_rl.sweep.backends import BACKENDS, BackendName
+from relic_rl.sweep.backends import BACKENDS
 
 SHORT = {
     "--frames": "run.frames",
@@ -37,12 +36,8 @@ def add_to(verbs: Any) -> None:
         choices=arguments.Suggestions(["all", *(game.slug for game in ATARI57.values())]),
         help="`all`, or any of the 57; by default all",
     )
-    parser.add_argument(
-        "--seeds",
-        metavar="N",
-        nargs="+",
-        type=arguments.whole_number,
-        help="Seeds for each game; by default 0",
+    arguments.add_number(
+        parser, "--seeds", nargs="+", least=0, help="Seeds for each game; by default 0"
     )
     arguments.add_preset(parser)
     parser.add_argument(
@@ -56,10 +51,9 @@ def add_to(verbs: Any) -> None:
         metavar="ADDRESS",
         help="Address for --backend ray: auto, HOST:PORT or ray://HOST:PORT; by default local",
     )
-    parser.add_argument(
+    arguments.add_number(
+        parser,
         "--max-parallel",
-        metavar="N",
-        type=arguments.positive_number,
         help="Runs at once; by default as many as cores, memory and GPUs allow",
     )
     parser.add_argument(
@@ -68,29 +62,8 @@ def add_to(verbs: Any) -> None:
     arguments.add_settings(parser, short=SHORT, several=True)
 
 
-def run(
-    sweep_dir: Path,
-    *,
-    settings: Mapping[str, str],
-    games: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    preset: str | None = None,
-    backend: BackendName | None = None,
-    ray_address: str | None = None,
-    max_parallel: int | None = None,
-    retry_failed: bool = False,
-) -> None:
-    """Runs the sweep."""
+def run(sweep_dir: Path, **asked: Any) -> None:
+    """Runs the sweep: see `relic_rl.sweep.sweep.sweep`."""
     from relic_rl.sweep import sweep
 
-    sweep.sweep(
-        sweep_dir,
-        games=games,
-        seeds=seeds,
-        preset=preset,
-        settings=settings,
-        retry_failed=retry_failed,
-        backend=backend,
-        ray_address=ray_address,
-        max_parallel=max_parallel,
-    )
+    sweep.sweep(sweep_dir, **asked)

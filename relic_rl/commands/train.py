@@ -32,12 +32,7 @@ def add_to(verbs: Any) -> None:
     )
     arguments.add_game(parser)
     arguments.add_preset(parser)
-    parser.add_argument(
-        "--seed",
-        metavar="N",
-        type=arguments.whole_number,
-        help="Seed of all random numbers; by default 0",
-    )
+    arguments.add_number(parser, "--seed", least=0, help="Seed of all random numbers")
     arguments.add_path(
         parser,
         "--run-dir",
@@ -47,10 +42,9 @@ def add_to(verbs: Any) -> None:
     parser.add_argument(
         "--name", metavar="NAME", help="Name of the run, in place of PRESET in the folder's name"
     )
-    parser.add_argument(
+    arguments.add_number(
+        parser,
         "--lanes-per-actor",
-        metavar="N",
-        type=arguments.positive_number,
         help="With --actors: environments of each actor; --actor.lanes is their product",
     )
     arguments.add_settings(parser, short=SHORT)

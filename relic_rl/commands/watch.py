@@ -31,24 +31,14 @@ def add_to(verbs: Any) -> None:
         action="store_true",
         help="Draw action, value, score, and where a change of the picture would change the value",
     )
-    parser.add_argument(
-        "--episodes",
-        metavar="N",
-        type=arguments.positive_number,
-        help="Episodes to film; by default 1",
-    )
-    parser.add_argument(
+    arguments.add_number(parser, "--episodes", help="Episodes to film")
+    arguments.add_number(
+        parser,
         "--seed",
-        metavar="N",
-        type=arguments.whole_number,
-        help="Seed of the episodes: the first is `relic-rl evaluate --episodes 1`'s; by default 0",
+        least=0,
+        help="Seed of the episodes: the first is `relic-rl evaluate --episodes 1`'s",
     )
-    parser.add_argument(
-        "--max-frames",
-        metavar="N",
-        type=arguments.positive_number,
-        help="Length of the film; 60 frames are a second",
-    )
+    arguments.add_number(parser, "--max-frames", help="Length of the film; 60 frames are a second")
     parser.add_argument(
         "--track",
         choices=list(TRACKERS),

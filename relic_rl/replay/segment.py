@@ -138,11 +138,11 @@ class Segment:
         decoded = np.empty((frames, self.frame_height, self.frame_width), np.uint8)
         compressed = memoryview(self.data)[_compressed_offset(self) : -_CRC.size]
         if _content_bytes(compressed) != _decoded_bytes(self):
-            raise SegmentError(_at(self.name, "its frames do not have the announced size"))
+            raise _unsound(self.name, "its frames do not have the announced size")
         try:
             _fill(decoded.reshape(-1).data, compressed)
         except (zstandard.ZstdError, EOFError) as error:
-            raise SegmentError(_at(self.name, f"its frames do not decompress: {error}")) from error
+            raise _unsound(self.name, f"its frames do not decompress: {error}") from error
         return decoded
 
     @classmethod
@@ -157,14 +157,14 @@ class Segment:
         segment, compressed_bytes = _parse(data)
         expected = _compressed_offset(segment) + compressed_bytes + _CRC.size
         if len(data) != expected:
-            raise SegmentError(_at(segment.name, f"{len(data)} bytes where {expected} belong"))
+            raise _unsound(segment.name, f"{len(data)} bytes where {expected} belong")
         if zlib.crc32(memoryview(data)[: -_CRC.size]) != _CRC.unpack(data[-_CRC.size :])[0]:
-            raise SegmentError(_at(segment.name, "the checksum does not match: it was damaged"))
+            raise _unsound(segment.name, "the checksum does not match: it was damaged")
         _check_ranges(segment)
         content = _content_bytes(memoryview(data)[_compressed_offset(segment) : -_CRC.size])
         if content != _decoded_bytes(segment):
-            raise SegmentError(
-                _at(segment.name, f"frames of {content} bytes, not {_decoded_bytes(segment)}")
+            raise _unsound(
+                segment.name, f"frames of {content} bytes, not {_decoded_bytes(segment)}"
             )
         return segment
 
@@ -211,17 +211,14 @@ def encode_segment(
     steps = len(actions)
     frame_count = history_frames + steps + (terminated or truncated)
     if frames.dtype != np.uint8 or frames.ndim != 3 or len(frames) != frame_count:
-        raise SegmentError(
-            _at(
-                name, f"frames are {frames.dtype}{list(frames.shape)}, not uint8[{frame_count},H,W]"
-            )
-        )
+        shape = f"{frames.dtype}{list(frames.shape)}"
+        raise _unsound(name, f"frames are {shape}, not uint8[{frame_count},H,W]")
     if recurrent_state.ndim != 2 or len(recurrent_state) != 2:
-        raise SegmentError(_at(name, f"recurrent_state is {recurrent_state.shape}, not (2, D)"))
+        raise _unsound(name, f"recurrent_state is {recurrent_state.shape}, not (2, D)")
     if rewards.shape != (steps,) or actions.shape != (steps,):
-        raise SegmentError(_at(name, f"{actions.shape} actions but {rewards.shape} rewards"))
+        raise _unsound(name, f"{actions.shape} actions but {rewards.shape} rewards")
     if steps and not (actions.min() >= 0 and actions.max() <= 255):
-        raise SegmentError(_at(name, f"actions reach {actions.min()}..{actions.max()}, not 0..255"))
+        raise _unsound(name, f"actions reach {actions.min()}..{actions.max()}, not 0..255")
 
     # The content size goes into the zstd header: that is what a reader checks before decoding.
     compressed = _codecs.compressor.compress(np.ascontiguousarray(frames).data)
@@ -243,7 +240,7 @@ def encode_segment(
             td_sum,
         )
     except (struct.error, OverflowError) as error:
-        raise SegmentError(_at(name, f"a value does not fit the header: {error}")) from error
+        raise _unsound(name, f"a value does not fit the header: {error}") from error
     state_and_rewards = (
         np.ascontiguousarray(recurrent_state, "<f4").tobytes() + rewards.astype("<f4").tobytes()
     )
@@ -308,27 +305,23 @@ def _parse(data: bytes) -> tuple[Segment, int]:
 def _check_ranges(segment: Segment) -> None:
     """Refuses fields that no actor can mean; the checks a checksum cannot make."""
     if segment.steps < 1 or segment.frame_height < 1 or segment.frame_width < 1:
-        raise SegmentError(_at(segment.name, "it holds no steps or empty frames"))
+        raise _unsound(segment.name, "it holds no steps or empty frames")
     if segment.terminated and segment.truncated:
-        raise SegmentError(_at(segment.name, "terminated and truncated exclude each other"))
+        raise _unsound(segment.name, "terminated and truncated exclude each other")
     if segment.name.index < 0:
-        raise SegmentError(_at(segment.name, "an index counts from 0"))
+        raise _unsound(segment.name, "an index counts from 0")
     if not -1 <= segment.previous_action <= 255:
-        raise SegmentError(
-            _at(segment.name, f"previous_action is {segment.previous_action}, not in -1..255")
+        raise _unsound(
+            segment.name, f"previous_action is {segment.previous_action}, not in -1..255"
         )
     if not (0 <= segment.td_max < np.inf and 0 <= segment.td_sum < np.inf):
-        raise SegmentError(
-            _at(segment.name, f"td_max {segment.td_max}, td_sum {segment.td_sum}: not in [0, inf)")
-        )
+        errors = f"td_max {segment.td_max}, td_sum {segment.td_sum}"
+        raise _unsound(segment.name, f"{errors}: not in [0, inf)")
     if not (np.isfinite(segment.rewards).all() and np.isfinite(segment.previous_reward)):
-        raise SegmentError(_at(segment.name, "a reward is not finite"))
+        raise _unsound(segment.name, "a reward is not finite")
     if _decoded_bytes(segment) > MAX_DECODED_BYTES:
-        raise SegmentError(
-            _at(
-                segment.name,
-                f"{_decoded_bytes(segment)} bytes of frames: above {MAX_DECODED_BYTES}",
-            )
+        raise _unsound(
+            segment.name, f"{_decoded_bytes(segment)} bytes of frames: above {MAX_DECODED_BYTES}"
         )
 
 
@@ -348,5 +341,5 @@ def _content_bytes(compressed: memoryview) -> int:
         return -1
 
 
-def _at(name: SegmentName, problem: str) -> str:
-    return f"segment {'/'.join(map(str, name))}: {problem}"
+def _unsound(name: SegmentName, problem: str) -> SegmentError:
+    return SegmentError(f"segment {'/'.join(map(str, name))}: {problem}")

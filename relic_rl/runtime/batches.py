@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -131,19 +131,11 @@ def training_batch(batch: SequenceBatch, device: torch.device) -> TrainingBatch:
             tensor = tensor.pin_memory()
         return tensor.to(device, non_blocking=True)
 
-    return TrainingBatch(
-        frames=move(batch.frames),
-        previous_actions=move(batch.previous_actions),
-        previous_rewards=move(batch.previous_rewards),
-        actions=move(batch.actions),
-        rewards=move(batch.rewards),
-        terminated=move(batch.terminated),
-        is_step=move(batch.is_step),
-        has_burn_in=move(batch.has_burn_in),
-        state=RecurrentState(*move(batch.state)),
-        unroll_state=RecurrentState(*move(batch.unroll_state)),
-        weights=move(batch.weights),
-    )
+    # Both name the same things alike.
+    tensors: dict[str, Any] = {name: move(getattr(batch, name)) for name in TrainingBatch._fields}
+    for state in ("state", "unroll_state"):
+        tensors[state] = RecurrentState(*tensors[state])
+    return TrainingBatch(**tensors)
 
 
 def _tensors(batch: TrainingBatch) -> Iterator[Tensor]:

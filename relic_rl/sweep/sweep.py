@@ -28,11 +28,11 @@ from relic_rl.sweep.runs import SweepRuns
 def sweep(
     path: Path,
     *,
-    games: Sequence[str],
-    seeds: Sequence[int],
-    preset: str | None,
     settings: Mapping[str, str],
-    retry_failed: bool,
+    games: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    preset: str | None = None,
+    retry_failed: bool = False,
     backend: str | None = None,
     ray_address: str | None = None,
     max_parallel: int | None = None,
@@ -41,10 +41,10 @@ def sweep(
 
     Args:
       path: the sweep's folder. If it holds a sweep and nothing else is asked for, that resumes.
+      settings: `section.field` to a value, or several with commas.
       games: names, or "all"; none: all 57.
       seeds: none: 0.
       preset: None: the machine's.
-      settings: `section.field` to a value, or several with commas.
       retry_failed: also start the runs that failed before.
       backend: where the runs are; None, like the next two: as the sweep began.
       ray_address: of the cluster to run on.
