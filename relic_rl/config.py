@@ -92,6 +92,7 @@ class Resolved(NamedTuple):
     preset: str
 
 
+@functools.cache
 def field_types() -> dict[str, Any]:
     """The type of every `section.field`, in order."""
     return {

@@ -11,6 +11,7 @@ A human-normalized score is a fraction in every file of numbers, and in percent 
 """
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,7 @@ from typing import Any
 from relic_rl.analysis import notes
 from relic_rl.analysis.columns import Column, make_columns
 from relic_rl.analysis.page import PageContent, Tile, TileLine, render_page
-from relic_rl.analysis.pictures import draw_report
+from relic_rl.analysis.pictures import Picture, draw_report
 from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.analysis.runs import shown
 from relic_rl.analysis.scores import (
@@ -39,20 +40,6 @@ from relic_rl.records.run_folder import CONFIG_FILE
 _TILES = ("median", "capped_mean", "superhuman_games", "iqm")
 _COUNT = "superhuman_games"
 """The only aggregate that is no percentage."""
-_SCORE_COLUMNS = (
-    "series",
-    "game",
-    "seed",
-    "score",
-    "human_normalized_score",
-    "env_frames",
-    "minutes",
-    "episodes",
-    "finished",
-    "protocol",
-    "ale_py",
-    "folder",
-)
 
 _Odds = Mapping[str, Mapping[str, Estimate]]
 """Column → other column → probability that a run of the first beats one of the other."""
@@ -66,6 +53,75 @@ class Written:
     files: tuple[Path, ...]
     """All of it, the page too."""
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says, before its pictures are drawn."""
+
+    series: Sequence[Series]
+    """All, with their unfinished runs."""
+    columns: Sequence[Column]
+    warnings: tuple[str, ...]
+
+    @property
+    def counted(self) -> list[Series]:
+        """Those that have a column."""
+        return [one for one in self.series if one.runs]
+
+    def texts(self, pictures: Sequence[Picture] = ()) -> dict[str, str]:
+        """What each file but the pictures' holds, by its name."""
+        counted, columns, warnings = self.counted, self.columns, self.warnings
+        odds = _odds(columns)
+        caution = notes.caution(counted)
+        tables = [
+            replace(table, caption=f"{table.caption} {caution}".strip())
+            for table in (aggregate_table(columns), score_table(columns))
+        ]
+        footnotes = notes.footnotes(columns)
+        content = PageContent(
+            title=" and ".join(one.label for one in counted),
+            lead=notes.lead(counted),
+            tiles=[_tile(row, columns) for row in _TILES],
+            facts=[*notes.facts(counted), *_improvements(odds)],
+            warnings=warnings,
+            sections=[tables[0], *pictures, *tables[1:]],
+            footnotes=footnotes,
+        )
+        summary = _summary(self.series, columns, odds, warnings)
+        return {
+            "report.html": render_page(content),
+            "summary.json": json.dumps(summary, indent=1, allow_nan=False) + "\n",
+            "table.md": markdown(tables, warnings, footnotes),
+            "table.tex": latex(tables, warnings, footnotes),
+            "scores.csv": _scores(counted),
+        }
+
+
+def read_report(
+    folders: Sequence[Path],
+    against: Sequence[str] = DEFAULT_AGAINST,
+    *,
+    labelled: Sequence[tuple[str, Path]] = (),
+    allow_mixed: bool = False,
+) -> Report:
+    """Reads what `write_report` writes; arguments and errors are its."""
+    found = find_series(folders, labelled)
+    series = _with_something_that_counts(found.series)
+    counted = [one for one in series if one.runs]
+    if not counted:
+        reasons = [reason for one in series for reason in one.failed]
+        raise ValueError(
+            f"no run has an evaluation: {'; '.join(notes.by_reason([*reasons, *found.left_out]))}"
+        )
+    mixed = notes.mixtures(series)
+    if mixed and not allow_mixed:
+        raise ValueError(f"{'; '.join(mixed)}: not comparable; --allow-mixed does it all the same")
+    columns = make_columns(counted, against)
+    warnings = [f"Mixed: {line}." for line in mixed]
+    warnings += [f"Left out: {line}." for line in notes.by_reason(found.left_out)]
+    warnings += notes.warnings(series, columns)
+    return Report(series, columns, tuple(warnings))
 
 
 def write_report(
@@ -96,52 +152,16 @@ def write_report(
             f"{out_dir} is a run folder, and a report would replace its curves.png: give another"
             f" --out, such as {out_dir / 'report'}"
         )
-    found = find_series(folders, labelled)
-    series = _with_something_that_counts(found.series)
-    counted = [one for one in series if one.runs]
-    if not counted:
-        reasons = [reason for one in series for reason in one.failed]
-        raise ValueError(
-            f"no run has an evaluation: {'; '.join(notes.by_reason([*reasons, *found.left_out]))}"
-        )
-    mixed = notes.mixtures(series)
-    if mixed and not allow_mixed:
-        raise ValueError(f"{'; '.join(mixed)}: not comparable; --allow-mixed does it all the same")
-    columns = make_columns(counted, against)
-    odds = _odds(columns)
+    report = read_report(folders, against, labelled=labelled, allow_mixed=allow_mixed)
     out_dir.mkdir(parents=True, exist_ok=True)
-    pictures, failures = draw_report(series, columns, out_dir)
-    warnings = [f"Mixed: {line}." for line in mixed]
-    warnings += [f"Left out: {line}." for line in notes.by_reason(found.left_out)]
-    warnings += [*notes.warnings(series, columns), *failures]
-    caution = notes.caution(counted)
-    tables = [
-        replace(table, caption=f"{table.caption} {caution}".strip())
-        for table in (aggregate_table(columns), score_table(columns))
-    ]
-    footnotes = notes.footnotes(columns)
-    content = PageContent(
-        title=" and ".join(one.label for one in counted),
-        lead=notes.lead(counted),
-        tiles=[_tile(row, columns) for row in _TILES],
-        facts=[*notes.facts(counted), *_improvements(odds)],
-        warnings=warnings,
-        sections=[tables[0], *pictures, *tables[1:]],
-        footnotes=footnotes,
-    )
-    summary = json.dumps(_summary(series, columns, odds, warnings), indent=1, allow_nan=False)
-    texts = {
-        "report.html": render_page(content),
-        "summary.json": summary + "\n",
-        "table.md": markdown(tables, warnings, footnotes),
-        "table.tex": latex(tables, warnings, footnotes),
-    }
+    pictures, failures = draw_report(report.series, report.columns, out_dir)
+    report = replace(report, warnings=(*report.warnings, *failures))
+    texts = report.texts(pictures)
     for name, text in texts.items():
         (out_dir / name).write_text(text, encoding="utf-8")
-    _write_scores(counted, out_dir / "scores.csv")
-    files = [out_dir / name for name in (*texts, "scores.csv")]
+    files = [out_dir / name for name in texts]
     files += [file for picture in pictures for file in (picture.png, picture.svg)]
-    return Written(out_dir / "report.html", tuple(files), tuple(warnings))
+    return Written(out_dir / "report.html", tuple(files), report.warnings)
 
 
 def _with_something_that_counts(series: Sequence[Series]) -> Sequence[Series]:
@@ -187,28 +207,31 @@ def _in_words(probability: Estimate) -> str:
     return f"{probability.value:.2f} ({probability.low:.2f} to {probability.high:.2f})"
 
 
-def _write_scores(series: Sequence[Series], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _SCORE_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for one in series:
-            for run in one.runs:
-                writer.writerow(
-                    {
-                        "series": one.label,
-                        "game": run.game,
-                        "seed": run.seed,
-                        "score": run.score,
-                        "human_normalized_score": human_normalized(run.game, run.score),
-                        "env_frames": run.env_frames,
-                        "minutes": float(run.evaluations.minutes[-1]),
-                        "episodes": len(run.last_scores),
-                        "finished": run.unfinished is None,
-                        "protocol": run.protocol,
-                        "ale_py": run.ale_py,
-                        "folder": shown(run.folder),
-                    }
-                )
+def _scores(series: Sequence[Series]) -> str:
+    """A line for each run that counts, as CSV."""
+    rows = [
+        {
+            "series": one.label,
+            "game": run.game,
+            "seed": run.seed,
+            "score": run.score,
+            "human_normalized_score": human_normalized(run.game, run.score),
+            "env_frames": run.env_frames,
+            "minutes": float(run.evaluations.minutes[-1]),
+            "episodes": len(run.last_scores),
+            "finished": run.unfinished is None,
+            "protocol": run.protocol,
+            "ale_py": run.ale_py,
+            "folder": shown(run.folder),
+        }
+        for one in series
+        for run in one.runs
+    ]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()
 
 
 def _summary(

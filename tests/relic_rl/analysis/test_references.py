@@ -10,7 +10,7 @@ import pytest
 from relic_rl import cli
 from relic_rl.analysis.plots.curves import learning_grid
 from relic_rl.analysis.references import read_references
-from relic_rl.analysis.report import write_report
+from relic_rl.analysis.report import read_report
 from relic_rl.analysis.runs import read_run
 from relic_rl.analysis.series import Series
 
@@ -28,19 +28,20 @@ def test_the_scores_of_another_report_are_columns_with_their_seeds(
     for seed, score in ((1, 3.0), (2, 5.0)):
         write_run(tmp_path / f"old/pong-{seed}", seed=seed, scores=(-20.0, score))
     write_run(tmp_path / "new/pong-1", scores=(-20.0, 10.0))
-    write_report([tmp_path / "old"], tmp_path / "before", [])
+    (tmp_path / "before").mkdir()
+    scores = table(
+        tmp_path / "before/scores.csv", read_report([tmp_path / "old"], []).texts()["scores.csv"]
+    )
 
-    out = tmp_path / "after"
-    command = ["report", str(tmp_path / "new"), "--out", str(out)]
-    assert cli.main([*command, "--against", str(tmp_path / "before/scores.csv"), "relic"]) == 0
+    texts = read_report([tmp_path / "new"], [scores, "relic"]).texts()
 
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads(texts["summary.json"])
     assert list(summary["columns"]) == ["new", "old (before)", "ReLIC (published)"]
     pong = 14.6 + 20.7
     assert summary["columns"]["old (before)"]["mean"] == pytest.approx((4.0 + 20.7) / pong)
     assert summary["columns"]["old (before)"]["seeds"] == 2
     note = f"old (before): scores from {tmp_path}/before/scores.csv; protocol noop."
-    assert note in (out / "report.html").read_text()
+    assert note in texts["report.html"]
 
 
 def test_a_table_of_a_column_per_method_is_one_reference_for_each(tmp_path: Path) -> None:
@@ -78,9 +79,9 @@ def test_another_protocol_in_a_file_is_pointed_out(tmp_path: Path, write_run: Wr
     write_run(tmp_path / "runs/pong-1")
     file = table(tmp_path / "theirs.csv", "game,score,protocol\nPong,3,machado\n")
 
-    written = write_report([tmp_path / "runs"], tmp_path / "out", [file])
+    report = read_report([tmp_path / "runs"], [file])
 
-    assert "theirs has protocol machado, these runs do not." in written.warnings
+    assert "theirs has protocol machado, these runs do not." in report.warnings
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from relic_rl import cli
 from relic_rl.analysis import notes
 from relic_rl.analysis.columns import make_columns
 from relic_rl.analysis.published import published_scores
-from relic_rl.analysis.report import write_report
+from relic_rl.analysis.report import read_report, write_report
 from relic_rl.analysis.runs import read_run
 from relic_rl.analysis.scores import aggregate, probability_of_improvement
 from relic_rl.analysis.series import find_series
@@ -157,15 +157,14 @@ def test_intervals_stand_beside_every_number_from_three_seeds_on_and_else_their_
     for label, best in (("relic", 15.0), ("none", 14.0)):
         for seed in range(seeds):
             write_run(tmp_path / label / f"pong-{seed}", seed=seed, scores=(-20.0, best + seed))
-    out = tmp_path / "out"
 
-    page = write_report([tmp_path / "relic", tmp_path / "none"], out, []).page.read_text()
+    texts = read_report([tmp_path / "relic", tmp_path / "none"], []).texts()
 
     better = probability_of_improvement(
         {"Pong": [15.0 + seed for seed in range(seeds)]},
         {"Pong": [14.0 + seed for seed in range(seeds)]},
     )
-    summary = json.loads((out / "summary.json").read_text())
+    page, summary = texts["report.html"], json.loads(texts["summary.json"])
     odds = summary["probability_of_improvement"]["relic"]["none"]
     assert odds["value"] == better.value
     assert (odds["low"], odds["high"]) == (better.low, better.high)
@@ -247,8 +246,8 @@ def test_mixed_runs_are_refused_by_name_and_compared_only_on_demand(
         write_report([tmp_path / "runs"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
-    page = write_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=True).page.read_text()
-    assert "differ:" in page
+    texts = read_report([tmp_path / "runs"], allow_mixed=True).texts()
+    assert "differ:" in texts["report.html"]
 
 
 def test_failed_and_short_runs_are_named_and_a_failed_one_counts_nowhere(tmp_path, write_run):
@@ -262,12 +261,12 @@ def test_failed_and_short_runs_are_named_and_a_failed_one_counts_nowhere(tmp_pat
     write_run(runs / "freeway-1", "Freeway")
     (runs / "freeway-1" / "metadata.json").unlink()
 
-    page = write_report([runs], tmp_path / "out", []).page.read_text()
+    texts = read_report([runs], []).texts()
 
+    page, summary = texts["report.html"], json.loads(texts["summary.json"])
     assert "hero-1: no evaluation yet, stopped" in page
     assert "freeway-1: metadata.json cannot be read: FileNotFoundError" in page
     assert "trained with another budget than 8,000 frames: pong-2 (4,000 frames)." in page
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["series"]["runs"]["scores"] == {"Pong": [15.0, 15.0, 15.0]}
 
 
@@ -285,11 +284,9 @@ def test_two_series_are_compared_over_the_games_both_have(tmp_path, write_run):
     for game in ("Pong", "Freeway"):
         write_run(tmp_path / "none" / game.lower(), game)
 
-    page = write_report(
-        [tmp_path / "relic", tmp_path / "none"], tmp_path / "out", []
-    ).page.read_text()
+    texts = read_report([tmp_path / "relic", tmp_path / "none"], []).texts()
 
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    page, summary = texts["report.html"], json.loads(texts["summary.json"])
     assert summary["common_games"] == ["Pong"]
     assert summary["columns"].keys() == {"relic", "none"}
     assert "relic: not in the tables, because another column lacks them: Hero." in page
@@ -368,7 +365,7 @@ def test_that_an_untrained_agent_may_count_as_superhuman_is_said_where_it_may(
 ):
     write_run(tmp_path / "runs/a", game)
 
-    page = write_report([tmp_path / "runs"], tmp_path / "out").page.read_text()
+    page = read_report([tmp_path / "runs"]).texts()["report.html"]
 
     said = "An agent that has learned nothing can count as superhuman on this game." in page
     assert said == (game == "VideoPinball")
@@ -379,8 +376,9 @@ def test_what_an_arm_is_is_said_once_where_columns_are_named_by_it(tmp_path, wri
         write_run(tmp_path / f"runs/{arm}", settings={"representation.arm": arm})
     write_run(tmp_path / "alone/a")
 
-    several = write_report([tmp_path / "runs"], tmp_path / "out").page.read_text()
-    one = write_report([tmp_path / "alone"], tmp_path / "out").page.read_text()
+    several, one = (
+        read_report([tmp_path / name]).texts()["report.html"] for name in ("runs", "alone")
+    )
 
     assert several.count("An arm is the representation loss") == 1
     assert "An arm is" not in one
