@@ -1,4 +1,4 @@
-"""Real signals to a real process that puts things in order for a while before it ends."""
+"""Real signals to a real process that puts things in order until it is told that it has."""
 
 import os
 import pty
@@ -13,24 +13,22 @@ import pytest
 from relic_rl.stop import SAME_REQUEST_SECONDS
 
 IN_ORDER = """
-import time
+import sys, time
 from relic_rl.stop import StopRequest
 with StopRequest().listening() as stop:
     print("listening", flush=True)
     while not stop.requested:
         time.sleep(0.01)
     print("asked", flush=True)
-    end = time.monotonic() + {seconds}
-    while time.monotonic() < end:
-        time.sleep(0.01)
+    sys.stdin.readline()
 print("in order", flush=True)
 """
 
 
-def start(seconds: float, *before: str) -> "subprocess.Popen[str]":
-    command = [*before, sys.executable, "-c", IN_ORDER.format(seconds=seconds)]
+def start(*before: str) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
-        command,
+        [*before, sys.executable, "-c", IN_ORDER],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -44,7 +42,7 @@ def start(seconds: float, *before: str) -> "subprocess.Popen[str]":
 
 @pytest.fixture
 def process() -> "Iterator[subprocess.Popen[str]]":
-    process = start(SAME_REQUEST_SECONDS + 3.0)
+    process = start()
     yield process
     process.kill()
     process.communicate()
@@ -62,9 +60,9 @@ def process() -> "Iterator[subprocess.Popen[str]]":
     ],
 )
 def test_a_signal_lets_the_process_put_things_in_order(number: signal.Signals) -> None:
-    process = start(0.1)
+    process = start()
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate("done\n", timeout=20)
 
     assert (process.returncode, out, err) == (0, "asked\nin order\n", "")
 
@@ -74,7 +72,7 @@ def test_two_signals_of_one_moment_are_one_request(process: "subprocess.Popen[st
     assert process.stdout is not None
     assert process.stdout.readline() == "asked\n"
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate("done\n", timeout=20)
 
     assert (process.returncode, out) == (0, "in order\n")
 
@@ -99,18 +97,18 @@ def test_what_follows_a_batch_systems_warning_does_not_cut_off_what_is_put_in_or
     assert process.stdout.readline() == "asked\n"
     time.sleep(SAME_REQUEST_SECONDS + 0.3)
     process.send_signal(second)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate("done\n", timeout=20)
 
     assert (process.returncode, out) == (0, "in order\n")
 
 
 def test_under_nohup_a_closing_terminal_is_nothing_to_stop_for() -> None:
-    process = start(0.1, "nohup")
+    process = start("nohup")
     process.send_signal(signal.SIGHUP)
     time.sleep(0.3)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate("done\n", timeout=20)
 
     assert (process.returncode, out) == (0, "asked\nin order\n")
 

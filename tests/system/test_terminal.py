@@ -1,17 +1,12 @@
 """What is refused reads the same on a terminal as in a pipe: one line, whatever the terminal is."""
 
-import fcntl
 import os
 import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from contextlib import suppress
 from pathlib import Path
-
-import pytest
 
 from relic_rl.config import field_types
 
@@ -40,26 +35,31 @@ MISTAKES = (
     "doctor --preset",
     "config pong pong",
 )
-CODE = f"""
-import sys
+REFUSED = f"assert [cli.main(words.split()) for words in {MISTAKES!r}] == [2] * {len(MISTAKES)}"
+LOOKED_AT = ("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+PLAIN = {name: value for name, value in os.environ.items() if name not in LOOKED_AT}
+ON_EACH = """
+import fcntl, os, struct, sys, termios
 from relic_rl import cli
-assert [cli.main(words.split()) for words in {MISTAKES!r}] == [2] * {len(MISTAKES)}
+for columns, environment in {terminals!r}:
+    fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    for name in {looked_at!r}:
+        os.environ.pop(name, None)
+    os.environ.update(environment)
+    {code}
+    print(end="\\f", flush=True)
 """
 
 
-PLAIN = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+def on_terminals(code: str, cwd: Path, *terminals: tuple[int, dict[str, str]]) -> list[str]:
+    """What each gets from a piece of Python; of so many columns, and these variables.
 
-
-def on_a_terminal(code: str, cwd: Path, columns: int, **environment: str) -> str:
-    """What a terminal of so many columns gets from a Python program."""
+    One process, which is slow to start, finds itself on one after the other.
+    """
     terminal, process_end = pty.openpty()
-    fcntl.ioctl(process_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    text = ON_EACH.format(code=code, terminals=terminals, looked_at=LOOKED_AT)
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=cwd,
-        env=PLAIN | environment,
-        stdout=process_end,
-        stderr=process_end,
+        [sys.executable, "-c", text], cwd=cwd, env=PLAIN, stdout=process_end, stderr=process_end
     )
     os.close(process_end)
     shown = b""
@@ -67,55 +67,44 @@ def on_a_terminal(code: str, cwd: Path, columns: int, **environment: str) -> str
         while piece := os.read(terminal, 4096):
             shown += piece
     os.close(terminal)
-    assert process.wait(timeout=60) == 0
-    return shown.decode().replace("\r\n", "\n")
+    assert process.wait(timeout=60) == 0, shown.decode()
+    *each, rest = shown.decode().replace("\r\n", "\n").split("\f")
+    assert rest == ""
+    return each
 
 
-@pytest.fixture(scope="module")
-def refusals() -> list[str]:
-    """On a pipe."""
-    result = subprocess.run(
-        [sys.executable, "-c", CODE], env=PLAIN, capture_output=True, text=True, check=True
+def test_each_refusal_is_one_line_and_the_same_on_every_terminal(tmp_path: Path) -> None:
+    code = f"from relic_rl import cli; {REFUSED}"
+    piped = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=PLAIN, capture_output=True, text=True
     )
-    assert result.stdout == ""
-    return result.stderr.splitlines()
+    refusals = piped.stderr.splitlines()
 
-
-def test_each_refusal_is_one_line(refusals: list[str]) -> None:
-    assert len(refusals) == len(MISTAKES)
+    assert (piped.returncode, piped.stdout, len(refusals)) == (0, "", len(MISTAKES))
     assert all(line.startswith("relic-rl: ") for line in refusals)
-
-
-@pytest.mark.parametrize(
-    ("columns", "environment"),
-    [
+    terminals: tuple[tuple[int, dict[str, str]], ...] = (
         (80, {"TERM": "xterm-256color", "COLORTERM": "truecolor"}),
         (44, {"TERM": "xterm-256color"}),
         (80, {"TERM": "xterm-256color", "NO_COLOR": "1"}),
         (44, {"TERM": "dumb"}),
         (80, {"TERM": "xterm", "FORCE_COLOR": "1"}),
-    ],
-)
-def test_a_terminal_shows_the_same_lines(
-    columns: int, environment: dict[str, str], refusals: list[str], tmp_path: Path
-) -> None:
-    assert on_a_terminal(CODE, tmp_path, columns, **environment).splitlines() == refusals
+    )
+    for terminal, shown in zip(terminals, on_terminals(REFUSED, tmp_path, *terminals), strict=True):
+        assert shown.splitlines() == refusals, terminal
 
 
-@pytest.mark.parametrize(
-    ("columns", "texts"), [(44, []), (80, []), (110, ["meaning"]), (160, ["meaning", "source"])]
-)
-def test_config_leaves_columns_out_before_it_folds_a_name_or_a_value(
-    columns: int, texts: list[str], tmp_path: Path
-) -> None:
-    code = "from relic_rl import cli; cli.main(['config', '--preset', 'paper'])"
-    shown = on_a_terminal(code, tmp_path, columns, TERM="xterm")
-    _, head, *lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
-    names = field_types().keys()
-    rows = {words[0]: words[1] for words in map(str.split, lines) if words and words[0] in names}
+def test_config_leaves_columns_out_before_it_folds_a_name_or_a_value(tmp_path: Path) -> None:
+    expected = {44: [], 80: [], 110: ["meaning"], 160: ["meaning", "source"]}
+    code = "cli.main(['config', '--preset', 'paper'])"
+    tables = on_terminals(code, tmp_path, *((columns, {"TERM": "xterm"}) for columns in expected))
+    for (columns, texts), shown in zip(expected.items(), tables, strict=True):
+        _, head, *lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+        names = field_types().keys()
+        words = [line.split() for line in lines if line.strip()]
+        rows = {found[0]: found[1] for found in words if found[0] in names}
 
-    assert [word for word in ("meaning", "source") if word in head] == texts
-    assert rows.items() >= {
-        ("representation.stacks_per_sequence", "1"),
-        ("run.frames", "15_000_000_000"),
-    }
+        assert [word for word in ("meaning", "source") if word in head] == texts, columns
+        assert rows.items() >= {
+            ("representation.stacks_per_sequence", "1"),
+            ("run.frames", "15_000_000_000"),
+        }

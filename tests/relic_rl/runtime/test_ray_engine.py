@@ -122,6 +122,7 @@ def test_an_actor_that_hangs_is_ended_and_started_anew(
     assert engine.metrics()["actor_restarts"] == 1
 
 
+@pytest.mark.slow
 def test_an_actor_that_hangs_as_it_begins_is_ended_and_started_anew(
     engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +142,7 @@ def test_an_actor_that_hangs_as_it_begins_is_ended_and_started_anew(
     assert engine.metrics()["actor_restarts"] == 1
 
 
+@pytest.mark.slow
 def test_the_wait_for_a_place_does_not_count_as_hanging(
     give_place: Callable[[], None], engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +165,7 @@ def test_a_cluster_without_a_place_ends_the_run_and_says_so(
         collect_while(engine, lambda: True)
 
 
+@pytest.mark.slow
 def test_actors_that_bring_no_step_end_the_run_though_they_have_a_place(
     engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,14 +181,13 @@ def test_actors_that_bring_no_step_end_the_run_though_they_have_a_place(
         os.kill(place.pid, signal.SIGKILL)
 
 
-def test_a_resumed_run_goes_on_counting_its_steps(engine: RayEngine) -> None:
+def test_a_resumed_run_goes_on_counting_its_steps_and_asks_for_no_more_rounds_than_are_taken(
+    engine: RayEngine,
+) -> None:
     engine.load_state({}, env_steps=400)
     segments = collect_segments(engine, incarnation=0)
 
     assert all(segment.created_env_steps > 400 for segment in segments)
-
-
-def test_no_more_rounds_are_asked_for_than_the_learner_takes(engine: RayEngine) -> None:
     for _ in range(20):
         engine.collect()
         assert all(len(seat.rounds) <= 2 for seat in engine._seats)
@@ -259,6 +261,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(
     assert line.startswith("relic-rl: Ray is not installed: `pip install ")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")
 def test_modules_of_the_callers_folder_are_not_the_actors(tmp_path: Path) -> None:
     (tmp_path / "agents").mkdir()

@@ -602,6 +602,7 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     assert not list(folder.glob("runs/*/checkpoints/damaged-*"))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_stops_on_a_full_disk_names_what_has_no_new_checkpoint(
     begun: Callable[[], "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
@@ -619,6 +620,7 @@ def test_a_sweep_that_stops_on_a_full_disk_names_what_has_no_new_checkpoint(
     assert {*states(tmp_path / "sweep").values()} == {"queued"}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_while_its_sweep_stops_is_named(
     begun: Callable[[], "subprocess.Popen[str]"],
 ) -> None:
@@ -635,6 +637,7 @@ def test_a_run_that_is_killed_while_its_sweep_stops_is_named(
     assert "1 of 2 runs kept no checkpoint of their last moments" in err
 
 
+@pytest.mark.slow
 def test_a_run_that_somebody_else_stops_is_named_and_is_no_success(
     begun: Callable[[], "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
