@@ -17,22 +17,20 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from envs.interface import StepResult
-from relic_rl import build
 from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.analysis.report import Written, write_report
 from relic_rl.commands import train as train_command
 from relic_rl.config import values
 from relic_rl.errors import UsageError, UserError
-from relic_rl.evaluation.evaluate import evaluate_agent
+from relic_rl.evaluation.evaluate import evaluate_agent, make_player
 from relic_rl.evaluation.trained import load_trained
 from relic_rl.machine import process
 from relic_rl.records import run_folder
@@ -73,7 +71,9 @@ class Agent:
         process.prepare()
         self._trained = load_trained(Path(run_dir))
         config = self._trained.config
-        self._epsilon = config.evaluation.epsilon if epsilon is None else epsilon
+        self._acting = config
+        if epsilon is not None:
+            self._acting = replace(config, evaluation=replace(config.evaluation, epsilon=epsilon))
         self._seed = seed
         self.game = self._trained.spec.name
         self.env_frames = self._trained.env_frames
@@ -104,7 +104,8 @@ class Agent:
             needed = f"uint8{list(self.frame_shape)}"
             raise ValueError(f"frame is {picture.dtype}{list(picture.shape)}, needs {needed}")
         if self._player is None:
-            self._player = self._new_player(picture[None])
+            agent = self._trained.agent
+            self._player = make_player(agent, self._acting, picture[None], seed=self._seed)
         else:
             self._player.observe(
                 np.array([self._last_action]), _one_lane(picture[None], float(reward))
@@ -119,17 +120,6 @@ class Agent:
             raise UsageError(f"episodes is {episodes}: use 1 or more")
         check_seed(seed)
         return evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=StopRequest())
-
-    def _new_player(self, frames: NDArray[np.uint8]) -> Player:
-        agent, config = self._trained.agent, self._trained.config
-        return Player(
-            agent.evaluation_policy(),
-            frames,
-            frame_stack=config.network.frame_stack,
-            epsilons=torch.full((1,), self._epsilon),
-            device=agent.device,
-            seed=build.named_seed(self._seed, "evaluation actions"),
-        )
 
 
 @dataclass(frozen=True)
@@ -265,8 +255,6 @@ def _columns(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, NDArray
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, str):
-        value = {"True": 1.0, "False": 0.0}.get(value, value)
     try:
         return float(value)
     except (TypeError, ValueError):

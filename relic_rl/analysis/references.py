@@ -19,7 +19,7 @@ import numpy as np
 
 from envs.games import find_game
 from relic_rl.analysis.published import METHODS, published_scores
-from relic_rl.analysis.runs import Curve, shown
+from relic_rl.analysis.runs import Curve, finite, shown
 
 _REFERENCE_COLUMNS = ("random", "human")
 
@@ -115,14 +115,14 @@ def _lines(reader: "csv.DictReader[str]", path: Path) -> Iterator[_Line]:
                     game=game,
                     seed=row.get("seed") or alone,
                     frames=frames,
-                    score=_finite(row["score"]),
+                    score=finite(row["score"]),
                     protocol=row.get("protocol") or "",
                     is_final=row.get("finished") != "False",
                 )
                 continue
             for method in methods:
                 if row[method]:  # a method may lack a game
-                    score = _finite(row[method])
+                    score = finite(row[method])
                     yield _Line(shown(method), game, "", math.nan, score, "", is_final=True)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {error}") from error
@@ -172,10 +172,3 @@ def _curve(path: Path, game: str, points: Sequence[_Line]) -> Curve:
     order = np.argsort(frames)
     scores = np.array([point.score for point in points])
     return Curve(frames[order], np.full(len(points), math.nan), scores[order])
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not finite")
-    return value

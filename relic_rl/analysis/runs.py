@@ -183,7 +183,8 @@ def _curve(table: Mapping[str, list[Any]], score: str) -> Curve:
     return Curve(*(np.array(column, np.float64) for column in columns))
 
 
-def _finite(text: str) -> float:
+def finite(text: str) -> float:
+    """A number; raises ValueError for anything else."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text} is not finite")
@@ -191,12 +192,12 @@ def _finite(text: str) -> float:
 
 
 def _finite_each(text: str) -> tuple[float, ...]:
-    return tuple(map(_finite, text.split(";")))
+    return tuple(map(finite, text.split(";")))
 
 
 _EVALUATION: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("env_frames", "minutes", "episodes", "mean_score", "epsilon"), _finite),
+    **dict.fromkeys(("env_frames", "minutes", "episodes", "mean_score", "epsilon"), finite),
     "protocol": str,
     "scores": _finite_each,
 }
-_EPISODE = dict.fromkeys(("env_frames", "minutes", "score"), _finite)
+_EPISODE = dict.fromkeys(("env_frames", "minutes", "score"), finite)

@@ -14,7 +14,7 @@ numbers, under new names. An actor's versions are compared with ours before it a
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -107,7 +107,9 @@ class RayEngine:
         self._checked_at = time.monotonic()
         self._waited_seconds = 0.0
         self._restarts = 0
-        self._window = _Window()
+        self._window: Counter[str] = Counter()
+        """What came in since the last row of metrics."""
+        self._window_began = time.monotonic()
 
     def collect(self) -> Collected:
         """One actor's round; nothing if none came in for half a second.
@@ -139,16 +141,18 @@ class RayEngine:
 
     def metrics(self) -> dict[str, float]:
         """How the cluster did since the last call."""
-        window, self._window = self._window, _Window()
+        window, self._window = self._window, Counter()
+        began, self._window_began = self._window_began, time.monotonic()
+        rounds = max(window["rounds"], 1)
         waiting = sum(len(seat.rounds) for seat in self._seats)
         return {
             "actors_alive": sum(seat.place is not None for seat in self._seats),
             "actor_restarts": self._restarts,
-            "parameter_staleness_updates": window.staleness_updates / max(window.rounds, 1),
+            "parameter_staleness_updates": window["staleness_updates"] / rounds,
             # Of each round that is asked for, as many as the last ones brought on average.
-            "segments_in_flight": waiting * window.segments / max(window.rounds, 1),
-            "segment_bytes_per_second": window.bytes / (time.monotonic() - window.started),
-            "segment_bytes_per_step": window.bytes / max(window.steps, 1),
+            "segments_in_flight": waiting * window["segments"] / rounds,
+            "segment_bytes_per_second": window["bytes"] / (self._window_began - began),
+            "segment_bytes_per_step": window["bytes"] / max(window["steps"], 1),
         }
 
     def state(self) -> dict[str, Any]:
@@ -269,7 +273,13 @@ class RayEngine:
             return None
         self._hungry.append(seat)
         self._env_steps += brought.steps
-        self._window.add(brought, self._newest_updates)
+        self._window.update(
+            rounds=1,
+            segments=len(brought.segments),
+            bytes=sum(map(len, brought.segments)),
+            steps=brought.steps,
+            staleness_updates=self._newest_updates - brought.version_updates,
+        )
         segments = [Segment.from_bytes(data) for data in brought.segments]
         return Collected(brought.steps, segments, brought.episodes)
 
@@ -340,26 +350,6 @@ class RayEngine:
 def round_steps(lanes: int, segment_steps: int, refresh_steps: int) -> int:
     """Steps of every lane in a round of an actor: a segment's, or more if it has few lanes."""
     return max(segment_steps, min(ROUND_STEPS // lanes, refresh_steps // 4))
-
-
-class _Window:
-    """What came in since the last row of metrics."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.rounds = 0
-        self.segments = 0
-        self.bytes = 0
-        self.steps = 0
-        self.staleness_updates = 0
-
-    def add(self, brought: Round, newest_updates: int) -> None:
-        """Counts one round."""
-        self.rounds += 1
-        self.segments += len(brought.segments)
-        self.bytes += sum(map(len, brought.segments))
-        self.steps += brought.steps
-        self.staleness_updates += newest_updates - brought.version_updates
 
 
 def _last_line(error: Exception) -> str:
