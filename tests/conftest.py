@@ -22,7 +22,7 @@ elif not CUDA:
 
 import torch  # noqa: E402
 
-LONGEST = ("test_readme.py", "test_notebook.py", "test_sweep.py")
+LONGEST = ("test_readme.py", "test_sweep.py")
 """Begun first: a minute in one process at the end would leave the others idle."""
 
 

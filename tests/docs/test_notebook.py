@@ -9,6 +9,7 @@ from nbclient import NotebookClient
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "howto" / "notebook.ipynb"
 
 
+@pytest.mark.slow  # as the pages beside it
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parents[2]))  # this tree's code, not another's
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

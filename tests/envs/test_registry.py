@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
-from envs.games import ATARI57, UnknownGameError
+from envs.atari import AtariLanes
+from envs.games import ATARI57, Game, UnknownGameError
 from envs.interface import EnvSpec, VectorEnv
 from envs.options import EnvOptions
 from envs.registry import ENVIRONMENTS, Environment, Wanted, find_environment
@@ -54,9 +56,24 @@ def test_a_toy_says_that_it_has_neither_protocol_nor_rom_nor_a_humans_score() ->
     assert ENVIRONMENTS[TOY].find_rom_md5() is None
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_what_is_known_by_name_is_what_the_lanes_say(name: str) -> None:
-    environment, spec = ENVIRONMENTS[name], spec_of(name)
+@pytest.mark.parametrize("game", ATARI57.values(), ids=lambda game: game.slug)
+def test_every_game_starts_steps_and_is_what_its_name_stands_for(game: Game) -> None:
+    environment = ENVIRONMENTS[game.name]
+    env = made(environment)
+    assert isinstance(env, AtariLanes)
+    first = env.reset()
+    results = [env.step(np.array([action])) for action in range(3)]
+    spec = env.spec
 
     assert (spec.name, spec.reference) == (environment.name, environment.reference)
     assert spec.rom_md5 == environment.find_rom_md5()
+    # ale-py offers no FIRE in Skiing.
+    assert spec.actions == len(spec.action_meanings) == (9 if game.name == "Skiing" else 18)
+    assert spec.action_meanings[0] == "NOOP"
+    assert 0 <= env.noop_frames[0] <= 30
+    assert first.any()
+    for frames in (first, results[-1].frames):
+        assert (frames.shape, frames.dtype) == ((1, 84, 84), np.uint8)
+    assert results[-1].frames.any()
+    assert results[-1].rewards.dtype == np.float32
+    env.close()
