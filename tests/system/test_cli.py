@@ -215,9 +215,9 @@ def test_training_in_a_folder_that_holds_a_run_is_refused(
 
 
 def test_a_run_without_a_sound_checkpoint_gives_one_line(
-    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
+    run_here: Callable[..., tuple[int, str, str]], finished: Path, tmp_path: Path
 ) -> None:
-    assert run_here(*TOY, "--run-dir", "run")[0] == 0
+    shutil.copytree(finished, tmp_path / "run")
     models = list((tmp_path / "run/checkpoints").glob("*/model.pt"))
     for path in models:
         path.write_bytes(path.read_bytes()[:-1])
@@ -403,30 +403,21 @@ def test_a_run_that_ends_before_it_could_learn_does_not_pass_for_one_that_did(
     assert "none in 300 frames; `relic-rl resume run` with more --frames" in out
 
 
-def test_a_run_says_what_it_will_do_and_leaves_a_whole_folder(
+def test_a_run_says_what_it_will_do_and_leaves_a_whole_folder_that_has_its_name(
     run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    status, out, err = run_here(*TOY, "--run-dir", "runs/first", "--seed", "4")
-    folder = tmp_path / "runs/first"
+    status, out, err = run_here(*TOY, "--name", "first-try", "--seed", "4")
+    (folder,) = (tmp_path / "runs").iterdir()
 
     assert (status, err) == (0, "")
+    assert re.fullmatch(r"toy_memory-first-try-s4-\d{8}-\d{6}", folder.name)
     assert out.startswith("training toy_memory, seed 4, preset smoke")
-    assert "writes to runs/first" in out
+    assert f"writes to runs/{folder.name}" in out
     assert "finished: mean score" in out
     assert {path.name for path in folder.iterdir()} >= {
         *("config.toml", "metadata.json", "metrics.jsonl", "episodes.csv", "evaluations.csv"),
         *("checkpoints", "segments", "log.txt", "lock"),
     }
-
-
-def test_a_name_takes_the_presets_place_in_the_folders_name(
-    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
-    status, _, err = run_here(*TOY, "--name", "first-try")
-    (folder,) = (tmp_path / "runs").iterdir()
-
-    assert (status, err) == (0, "")
-    assert re.fullmatch(r"toy_memory-first-try-s0-\d{8}-\d{6}", folder.name)
 
 
 def test_a_runs_configuration_is_a_preset_for_another_seed(
@@ -472,21 +463,25 @@ def test_a_terminal_of_another_encoding_shows_what_it_can(
 ) -> None:
     folder = tmp_path / "läufe"
     shutil.copytree(finished, folder / "p0")
-    shown = {}
-    for words in (
-        ("config",),
-        ("evaluate", "läufe/p0"),
-        ("resume", "läufe/p0", "--frames", "1600"),
-    ):
-        result = subprocess.run(
-            [*COMMAND, *words],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONIOENCODING": encoding},
-            capture_output=True,
-            check=False,
-        )
-        assert (result.returncode, result.stderr) == (0, b""), words
-        shown[words[0]] = result.stdout.decode(encoding)
+    verbs = {
+        "config": ["config"],
+        "evaluate": ["evaluate", "läufe/p0"],
+        "resume": ["resume", "läufe/p0", "--frames", "1600"],
+    }
+    code = (
+        "from relic_rl import cli\n"
+        f"for words in {[*verbs.values()]!r}: print(end=chr(12) * (cli.main(words) == 0))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    *parts, rest = result.stdout.decode(encoding).split("\f")
+    assert (result.returncode, result.stderr, rest) == (0, b"", "")
+    shown = dict(zip(verbs, parts, strict=True))
 
     assert "\\u03b5 of the value rescaling" in shown["config"]  # ε is in neither
     assert "mean score" in shown["evaluate"]
@@ -496,9 +491,9 @@ def test_a_terminal_of_another_encoding_shows_what_it_can(
 
 
 def test_resume_goes_on_from_the_end_to_a_new_total(
-    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
+    run_here: Callable[..., tuple[int, str, str]], finished: Path, tmp_path: Path
 ) -> None:
-    run_here(*TOY, "--run-dir", "run")
+    shutil.copytree(finished, tmp_path / "run")
     status, out, err = run_here("resume", "run", "--frames", "2000")
 
     assert (status, err) == (0, "")
@@ -508,9 +503,9 @@ def test_resume_goes_on_from_the_end_to_a_new_total(
 
 
 def test_a_damaged_checkpoint_is_named_on_the_screen_and_the_one_before_it_used(
-    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path
+    run_here: Callable[..., tuple[int, str, str]], finished: Path, tmp_path: Path
 ) -> None:
-    run_here(*TOY, "--run-dir", "run")
+    shutil.copytree(finished, tmp_path / "run")
     run_here("resume", "run", "--frames", "2000")
     newest = tmp_path / "run/checkpoints/000000002000"
     (newest / "state.json").write_text("{}")
@@ -600,6 +595,7 @@ def test_a_run_in_use_is_refused_and_interrupting_it_leaves_a_checkpoint_to_resu
     assert counters == list(range(5, 5 * len(after) + 1, 5))
 
 
+@pytest.mark.slow  # test_stop has the same of a process that trains nothing
 def test_signals_of_one_moment_are_one_request_and_leave_a_checkpoint(
     training: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
@@ -638,6 +634,7 @@ def test_a_run_says_what_it_starts_and_ends_at_once_while_its_emulators_load(
     assert (tmp_path / "run/config.toml").is_file()
 
 
+@pytest.mark.slow  # test_readme has a shorter one
 def test_the_smoke_preset_ends_by_itself_with_an_evaluation(
     tmp_path: Path,
 ) -> None:

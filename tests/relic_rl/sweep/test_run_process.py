@@ -48,10 +48,10 @@ def digest(folder: Path) -> dict[str, int]:
     return {str(path): path.lstat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def broken_off(tmp_path: Path) -> Path:
-    """A run that was killed before its first checkpoint."""
-    run = tmp_path / TOY.folder
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed before its first checkpoint; tests must not change it."""
+    run = tmp_path_factory.mktemp("killed") / TOY.folder
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "relic_rl.cli", "train", TOY.game, "--preset", "smoke"),
@@ -68,6 +68,11 @@ def broken_off(tmp_path: Path) -> Path:
     process.wait()
     assert not (run / "checkpoints").exists()
     return run
+
+
+@pytest.fixture
+def broken_off(killed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(killed, tmp_path / TOY.folder))
 
 
 def test_modules_of_the_callers_folder_are_not_the_runs(
