@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,15 @@ def join(address: str, *, cpus: int) -> Cluster:
         try:
             # Workers import from the folder that it is called in: not from the caller's, where
             # `agents` or `random` may be other projects'.
-            with _own_sigterm(), contextlib.chdir(_HOME):
+            with _own_sigterm(), contextlib.chdir(_HOME), warnings.catch_warnings(action="ignore"):
                 ray.init(**options)
             break
         except Exception as error:  # Ray raises that very class where a node is slow to start
             ray.shutdown()
             if patience == 0:
                 reason = " ".join(str(error).split())[:300]
+                if address.startswith("ray://"):
+                    reason += "; is this its client port, and has this machine its token?"
                 raise ClusterError(f"cannot join a Ray cluster at {address!r}: {reason}") from error
     return Cluster(ray, owned=True)
 

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -41,6 +42,8 @@ class Cluster:
     """A head without a place for actors."""
 
     address: str
+    client_address: str
+    """For those who are no node of it."""
     node_command: list[str]
     """Starts the node that has two."""
 
@@ -50,6 +53,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     log = tmp_path_factory.mktemp("ray") / "head.log"
     # The head takes a port that is free, and says which one once it can be joined.
     options = ["--head", "--port", "0", "--num-cpus", "0", "--include-dashboard", "false"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        client_port = str(free.getsockname()[1])
+    options += ["--ray-client-server-port", client_port]
     with pytest.MonkeyPatch.context() as environment:
         for name in LOCAL_ENVIRONMENT:  # of a local Ray of this process, which nobody else can join
             environment.delenv(name, raising=False)
@@ -60,7 +66,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             wait_until(lambda: address_in(log) or head.poll() is not None, 120)
             address = address_in(log)
             assert address, log.read_text()
-            yield Cluster(address, [*START, *SMALL, "--address", address, "--num-cpus", "2"])
+            yield Cluster(
+                address,
+                f"ray://127.0.0.1:{client_port}",
+                [*START, *SMALL, "--address", address, "--num-cpus", "2"],
+            )
 
 
 @pytest.fixture
@@ -150,16 +160,17 @@ def test_a_run_survives_the_death_of_actors_and_nodes(cluster: Cluster, tmp_path
         assert found[fault] == 0, fault
 
 
+@pytest.mark.parametrize(("kind", "gone_seconds"), [("address", 30), ("client_address", 90)])
 def test_the_command_trains_evaluates_and_resumes_even_after_its_own_death(
-    cluster: Cluster, node: psutil.Process, tmp_path: Path
+    kind: str, gone_seconds: int, cluster: Cluster, node: psutil.Process, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    flags = ["--engine", "ray", "--actors", "2", "--ray-address", cluster.address]
+    flags = ["--engine", "ray", "--actors", "2", "--ray-address", getattr(cluster, kind)]
     flags += ["--preset", "smoke", "--run.checkpoint_every_minutes", "0.05"]
     with killed_after(["train", "pong", "--run-dir", str(run), "--frames", "4000000", *flags]):
         wait_until(lambda: any(run.glob("checkpoints/0*")) and read_status(run).env_frames, 240)
         assert actors_of(node)
-    gone = wait_until(lambda: not actors_of(node), 30)
+    gone = wait_until(lambda: not actors_of(node), gone_seconds)
     print(f"\nno actor is left {gone:.1f} s after the driver's death")
     before = read_status(run)
     resumed = subprocess.run(
@@ -179,6 +190,22 @@ def test_the_command_trains_evaluates_and_resumes_even_after_its_own_death(
     names = state["replay"]["names"]
     assert len(np.unique(names, axis=0)) == len(names)
     assert not actors_of(node)
+
+
+def test_a_client_without_the_token_is_told_so_in_one_line(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    flags = ["--preset", "smoke", "--engine", "ray", "--ray-address", cluster.client_address]
+    refused = subprocess.run(
+        [*COMMAND, "train", "pong", "--run-dir", str(tmp_path / "run"), *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+    assert "has this machine its token?" in refused.stderr
 
 
 def test_actors_that_answered_while_the_driver_was_away_are_not_ended(
