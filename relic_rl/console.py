@@ -6,6 +6,7 @@ both; nothing a reader does to the terminal (close it, fill the disk behind it) 
 """
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -101,7 +102,8 @@ class Console:
             if self._live is None:
                 self._live = Live(console=self._out, auto_refresh=False)
                 self._live.start()
-            self._live.update(_panel(head, parts, fraction), refresh=True)
+            columns = self._out.width
+            self._live.update(_panel(head, parts, fraction, columns), refresh=True)
 
     def _head(self, row: Mapping[str, object]) -> str:
         """The counters; the one that the bar shows stands beside its limit."""
@@ -200,7 +202,7 @@ _FIELDS: tuple[tuple[str, Callable[[float], str]], ...] = (
 )
 
 
-def _panel(head: str, parts: list[str], fraction: float | None) -> Table:
+def _panel(head: str, parts: list[str], fraction: float | None, columns: int) -> Table:
     first = Table.grid(padding=(0, 2))
     if fraction is None:
         first.add_row(Text(head, style="bold"))
@@ -212,11 +214,20 @@ def _panel(head: str, parts: list[str], fraction: float | None) -> Table:
             complete_style="cyan",
             finished_style="cyan",
         )
+        first.add_column()  # the bar, which gives way
+        first.add_column(no_wrap=True)
+        first.add_column(no_wrap=True)
         first.add_row(bar, Text(f"{fraction:4.0%}"), Text(head, style="bold"))
     panel = Table.grid()
     panel.add_row(first)
-    panel.add_row(Text("  ".join(parts), style="dim"))
+    panel.add_row(Text(_folded(parts, columns), style="dim"))
     return panel
+
+
+def _folded(parts: list[str], columns: int) -> str:
+    """The parts on lines of so many columns, each on one."""
+    line = "  ".join(part.replace(" ", "\xa0") for part in parts)
+    return textwrap.fill(line, columns).replace("\xa0", " ")
 
 
 def _parts(row: Mapping[str, object]) -> list[str]:

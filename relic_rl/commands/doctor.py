@@ -14,7 +14,7 @@ from rich.table import Table
 from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import print_json
+from relic_rl.commands.printing import leave_out, print_json
 from relic_rl.errors import ResourceError, UserError
 from relic_rl.machine.capacity import available_bytes, cores
 
@@ -72,8 +72,9 @@ def _print(machine: Mapping[str, str], needs: Sequence[_Needs]) -> None:
         table.add_row(name, value)
     console.print(table)
     table = Table(title="presets", title_justify="left", box=None)
-    for column in ("preset", "replay when full", "memory in all", "engine", "fits here"):
-        table.add_column(column)
+    for column in ("preset", "replay when full", "memory in all", "engine"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("fits here")
     for one in needs:
         table.add_row(
             one.preset,
@@ -82,6 +83,7 @@ def _print(machine: Mapping[str, str], needs: Sequence[_Needs]) -> None:
             one.engine,
             "; ".join(one.problems) or "yes",
         )
+    leave_out(table, ["engine", "replay when full"], console)
     console.print(table)
 
 

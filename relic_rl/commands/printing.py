@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,8 @@ from envs.interface import EnvSpec
 
 FILE_WIDTH_COLUMNS = 160
 """Of a table that goes into a file or a pipe."""
+FOLDED_COLUMNS = 10
+"""Of a screen that a column of prose has at least, where others are left out for it."""
 
 
 def print_table(table: Table) -> None:
@@ -22,6 +25,19 @@ def print_table(table: Table) -> None:
         unfolded = console.measure(table, options=console.options.update(max_width=10_000))
         console.width = max(console.width, unfolded.maximum)
     console.print(table)
+
+
+def leave_out(table: Table, names: Sequence[str], console: Console) -> None:
+    """Leaves columns out, the first named first, until those that must not fold have room."""
+    unlimited = console.options.update(max_width=10_000)
+    rigid = copy(table)
+    for name in names:
+        rigid.columns = [column for column in table.columns if column.no_wrap]
+        taken = console.measure(rigid, options=unlimited).maximum
+        others = len(table.columns) - len(rigid.columns)
+        if taken + others * FOLDED_COLUMNS <= console.width:
+            return
+        table.columns = [column for column in table.columns if column.header != name]
 
 
 def table_console() -> Console:

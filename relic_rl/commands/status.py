@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import print_json, table_console
+from relic_rl.commands.printing import leave_out, print_json, table_console
 from relic_rl.console import can_redraw, count, counted, duration
 from relic_rl.errors import UsageError
 from relic_rl.records.run_status import RunStatus
@@ -21,6 +21,8 @@ from relic_rl.sweep.status import RunInSweep, State, SweepStatus, read_sweep
 _REFRESH_SECONDS = 2.0
 _LIVE_ORDER: tuple[State, ...] = ("running", "failed", "interrupted", "queued", "done")
 _SUMMARY_ORDER: tuple[State, ...] = ("done", "running", "interrupted", "queued", "failed")
+_SPARE = ("minutes", "time left", "HNS", "frames", "why")
+"""Columns that a narrow screen does without, the first of them first."""
 _STYLES = {"done": "green", "failed": "red", "running": "bold", "interrupted": "yellow"}
 
 
@@ -48,8 +50,9 @@ def run(sweep_dir: Path, *, watch: bool = False, as_json: bool = False) -> None:
     elif watch:
         _watch(sweep_dir)
     else:
-        table, *notes = _page(read_sweep(sweep_dir))
-        table_console().print(table, *notes, sep="\n")
+        console = table_console()
+        table, *notes = _page(read_sweep(sweep_dir), console)
+        console.print(table, *notes, sep="\n")
 
 
 def _watch(sweep_dir: Path) -> None:
@@ -62,7 +65,7 @@ def _watch(sweep_dir: Path) -> None:
                 status = read_sweep(sweep_dir)
                 # What does not fit on the screen is cut off below: the settled ones.
                 status.runs.sort(key=lambda one: _LIVE_ORDER.index(one.state))
-                table, *notes = _page(status)
+                table, *notes = _page(status, console)
                 screen.update(Group(*notes, table), refresh=True)
                 if not status.is_active:
                     return
@@ -71,16 +74,17 @@ def _watch(sweep_dir: Path) -> None:
         return
 
 
-def _page(status: SweepStatus) -> tuple[Table, Text, Text]:
+def _page(status: SweepStatus, console: Console) -> tuple[Table, Text, Text]:
     """The table, its summary, and a note on it."""
     settings = list(status.runs[0].run.varied) if status.runs else []
     table = Table(box=None)
     for name in ("game", "seed", *short_names(settings)):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("frames", "minutes", "score", "HNS"):
-        table.add_column(name, justify="right")
-    for name in ("state", "time left", "why"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("state", "time left"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("why", overflow="fold")
     for one in status.runs:
         table.add_row(
             *(one.run.game, str(one.run.seed), *one.run.varied.values()),
@@ -89,6 +93,7 @@ def _page(status: SweepStatus) -> tuple[Table, Text, Text]:
             _left(one),
             Text(one.why),
         )
+    leave_out(table, _SPARE, console)
     of_state = Counter(one.state for one in status.runs)
     summary = ", ".join(f"{of_state[state]} {state}" for state in _SUMMARY_ORDER if of_state[state])
     if status.seconds_left is not None:

@@ -149,10 +149,12 @@ def _writer(video: Path, frames_per_step: int) -> Iterator[Callable[[Picture], N
     else:
         # Without the last one imageio would stretch the picture to multiples of 16.
         options = {"fps": FRAMES_PER_SECOND, "quality": 8, "macro_block_size": 1}
+        options["ffmpeg_log_level"] = "quiet"
     with ExitStack() as stack:
         with _failure_named(video):
             video.parent.mkdir(parents=True, exist_ok=True)
             stack.callback(partial.unlink, missing_ok=True)
+            partial.touch()  # ffmpeg would say in its own words why it cannot
             writer = imageio.get_writer(in_memory if is_gif else partial, mode="I", **options)
         pictures = 0
 

@@ -125,6 +125,23 @@ def test_the_limit_beside_the_bar_is_the_one_that_the_bar_shows(
     assert fraction in shown
 
 
+@pytest.mark.parametrize("columns", [44, 80, 160])
+def test_a_narrow_terminal_gets_whole_parts_a_line(a_terminal, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    row = {**ROW, "mean_score": 0.5, "evaluation_score": 1.0, "representation_loss": 3.365}
+    console = Console(stream=a_terminal, budget=Budget(4_000_000))
+
+    console.status(row)
+    console.close()
+
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", a_terminal.getvalue())
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", shown) if line.strip()]
+    assert any(line.endswith(" 25%  1.00M of 4.00M frames  10m  50m left") for line in lines)
+    assert any(line.endswith("representation 3.365") for line in lines)
+    assert max(map(len, lines)) <= columns
+    assert not any(line.endswith(("rl", "representation", "replay", "best")) for line in lines)
+
+
 def test_forced_colours_do_not_make_a_file_a_screen(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     stream = io.StringIO()

@@ -36,6 +36,7 @@ MISTAKES = (
     "config pong pong",
 )
 REFUSED = f"assert [cli.main(words.split()) for words in {MISTAKES!r}] == [2] * {len(MISTAKES)}"
+STATUS = ["game", "seed", "frames", "minutes", "score", "HNS", "state", "time left", "why"]
 LOOKED_AT = ("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
 PLAIN = {name: value for name, value in os.environ.items() if name not in LOOKED_AT}
 ON_EACH = """
@@ -91,6 +92,23 @@ def test_each_refusal_is_one_line_and_the_same_on_every_terminal(tmp_path: Path)
     )
     for terminal, shown in zip(terminals, on_terminals(REFUSED, tmp_path, *terminals), strict=True):
         assert shown.splitlines() == refusals, terminal
+
+
+def test_a_status_leaves_columns_out_before_it_folds_a_word(tmp_path: Path) -> None:
+    settings = ["--preset", "smoke", "--frames", "100", "--replay.min_steps", "64"]
+    sweep = ["sweep", "s", "--games", "toy_memory", "--max-parallel", "1", *settings]
+    command = [sys.executable, "-m", "relic_rl", *sweep]
+    subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
+    terminals = ((44, {"TERM": "xterm"}), (100, {"TERM": "xterm"}))
+    tables = on_terminals("cli.main(['status', 's'])", tmp_path, *terminals)
+    for (columns, _), left_out, shown in zip(terminals, (4, 0), tables, strict=True):
+        head, row, *_ = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+        heads = re.split(r"  +", head.strip())
+
+        assert heads == [name for name in STATUS if name in heads]
+        assert len(heads) == len(STATUS) - left_out
+        assert re.match(r" toy_memory +0 .* done ", row)
+        assert len(row) <= columns
 
 
 def test_config_leaves_columns_out_before_it_folds_a_name_or_a_value(tmp_path: Path) -> None:
