@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from relic_rl.config import field_types
+from relic_rl.sweep.request import Placement, SweepRequest
 
 MISTAKES = (
     "trian pong",
@@ -95,10 +96,8 @@ def test_each_refusal_is_one_line_and_the_same_on_every_terminal(tmp_path: Path)
 
 
 def test_a_status_leaves_columns_out_before_it_folds_a_word(tmp_path: Path) -> None:
-    settings = ["--preset", "smoke", "--frames", "100", "--replay.min_steps", "64"]
-    sweep = ["sweep", "s", "--games", "toy_memory", "--max-parallel", "1", *settings]
-    command = [sys.executable, "-m", "relic_rl", *sweep]
-    subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
+    (tmp_path / "s").mkdir()
+    SweepRequest(("Breakout",), (0,), "smoke", {}).write(tmp_path / "s", Placement())
     terminals = ((44, {"TERM": "xterm"}), (100, {"TERM": "xterm"}))
     tables = on_terminals("cli.main(['status', 's'])", tmp_path, *terminals)
     for (columns, _), left_out, shown in zip(terminals, (4, 0), tables, strict=True):
@@ -107,7 +106,7 @@ def test_a_status_leaves_columns_out_before_it_folds_a_word(tmp_path: Path) -> N
 
         assert heads == [name for name in STATUS if name in heads]
         assert len(heads) == len(STATUS) - left_out
-        assert re.match(r" toy_memory +0 .* done ", row)
+        assert re.match(r" Breakout +0 .* queued ", row)
         assert len(row) <= columns
 
 
