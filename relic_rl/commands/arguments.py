@@ -6,7 +6,7 @@ Defaults stand in a verb's function: an argument that is not given is not passed
 import argparse
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
@@ -18,6 +18,15 @@ from relic_rl import config as configuration
 from relic_rl.errors import UsageError, nearest
 
 _FLAG = re.compile(r"\A--[A-Za-z][\w.-]*")
+SHORT = {
+    "--frames": "run.frames",
+    "--minutes": "run.minutes",
+    "--engine": "run.engine",
+    "--actors": "actor.actors",
+    "--ray-address": "run.ray_address",
+    "--track": "run.track",
+}
+"""Flags that stand for a setting, in the verbs that have them."""
 _SCALES = {"k": 10**3, "m": 10**6, "b": 10**9}
 _LONGEST_NUMBER_DIGITS = 20
 
@@ -87,18 +96,16 @@ def add_verb(verbs: Any, name: str, run: Any, *, usage: str, doc: str | None) ->
     return parser
 
 
-def add_settings(
-    parser: Parser, *, short: Mapping[str, str] | None = None, several: bool = False
-) -> None:
+def add_settings(parser: Parser, *, short: Iterable[str] = (), several: bool = False) -> None:
     """Adds every setting as `--SECTION.FIELD VALUE`; `run` gets those given, `settings`, as text.
 
     Args:
       parser: of the verb.
-      short: flags that stand for a setting: `--frames` for `run.frames`.
+      short: those of `SHORT` that the verb has.
       several: whether a setting takes several values, which commas then join.
     """
     parser.set_defaults(settings={})
-    flags = {setting: flag for flag, setting in (short or {}).items()}
+    flags = {SHORT[flag]: flag for flag in short}
     docs, defaults = configuration.field_docs(), configuration.values(configuration.Config())
     groups = {section: parser.add_argument_group(section) for section in configuration.SECTIONS}
     for name, kind in configuration.field_types().items():

@@ -21,7 +21,6 @@ from relic_rl.records.run_status import is_finished, last_evaluation
 if TYPE_CHECKING:
     from relic_rl.records.checkpoint import Checkpoint
 
-SHORT = {"--frames": "run.frames", "--minutes": "run.minutes"}
 CHANGEABLE = ("run.frames", "run.minutes", "run.ray_address", "run.track")
 """Settings that a resume changes without asking: when to end, where to act, who is told."""
 
@@ -39,7 +38,7 @@ def add_to(verbs: Any) -> None:
         choices=arguments.Suggestions(configuration.field_types()),
         help="Settings that may differ from what the checkpoint was trained with",
     )
-    arguments.add_settings(parser, short=SHORT)
+    arguments.add_settings(parser, short=("--frames", "--minutes"))
 
 
 def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[str] = ()) -> None:

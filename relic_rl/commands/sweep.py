@@ -10,13 +10,6 @@ from envs.games import ATARI57
 from relic_rl.commands import arguments
 from relic_rl.sweep.backends import BACKENDS
 
-SHORT = {
-    "--frames": "run.frames",
-    "--minutes": "run.minutes",
-    "--engine": "run.engine",
-    "--track": "run.track",
-}
-
 
 def add_to(verbs: Any) -> None:
     """Adds `relic-rl sweep`."""
@@ -59,7 +52,8 @@ def add_to(verbs: Any) -> None:
     parser.add_argument(
         "--retry-failed", action="store_true", help="Also start the runs that failed before"
     )
-    arguments.add_settings(parser, short=SHORT, several=True)
+    short = ("--frames", "--minutes", "--engine", "--track")
+    arguments.add_settings(parser, short=short, several=True)
 
 
 def run(sweep_dir: Path, **asked: Any) -> None:

@@ -15,15 +15,6 @@ from relic_rl.records import metadata, run_folder
 from relic_rl.records.folders import write_whole
 from relic_rl.records.identity import RunIdentity, check_seed, environment_of
 
-SHORT = {
-    "--frames": "run.frames",
-    "--minutes": "run.minutes",
-    "--engine": "run.engine",
-    "--actors": "actor.actors",
-    "--ray-address": "run.ray_address",
-    "--track": "run.track",
-}
-
 
 def add_to(verbs: Any) -> None:
     """Adds `relic-rl train`."""
@@ -47,7 +38,7 @@ def add_to(verbs: Any) -> None:
         "--lanes-per-actor",
         help="With --actors: environments of each actor; --actor.lanes is their product",
     )
-    arguments.add_settings(parser, short=SHORT)
+    arguments.add_settings(parser, short=arguments.SHORT)
 
 
 def run(

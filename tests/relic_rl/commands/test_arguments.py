@@ -24,7 +24,7 @@ def parser() -> Parser:
     parser.add_argument("--seed", type=whole_number)
     parser.add_argument("--color", choices=("red", "green"))
     parser.add_argument("--game", choices=Suggestions(("pong", "boxing")))
-    add_settings(parser, short={"--frames": "run.frames"})
+    add_settings(parser, short=["--frames"])
     return parser
 
 
@@ -79,7 +79,7 @@ def test_every_setting_is_a_flag_and_is_described_with_its_default(parser: Parse
 def test_settings_of_which_several_are_given_are_joined_by_commas() -> None:
     parser = Parser(prog="relic-rl verb")
     parser.add_argument("folder")
-    add_settings(parser, short={"--frames": "run.frames"}, several=True)
+    add_settings(parser, short=["--frames"], several=True)
     found = given(parser, "sweep --representation.arm relic none --frames 10k 2e4,30_000")
 
     assert found["settings"] == {
