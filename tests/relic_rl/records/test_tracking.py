@@ -368,6 +368,7 @@ def test_a_server_that_refuses_does_not_hold_the_run(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow  # it waits for as long as a run's end may
 def test_a_server_that_never_answers_does_not_hold_the_run(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"

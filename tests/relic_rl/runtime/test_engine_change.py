@@ -64,8 +64,21 @@ def first_session(
     return session
 
 
-@pytest.mark.parametrize("after", ENGINES)
-@pytest.mark.parametrize("before", ENGINES)
+def every_change() -> list[Any]:
+    """Of the changes to and from a cluster, which take long, one each is in the default tier."""
+    clusters = {name for name, kind in ENGINES.items() if kind.needs_cluster}
+
+    def marks(*change: str) -> Any:
+        return pytest.mark.slow if clusters & {*change} and "threads" not in change else ()
+
+    return [
+        pytest.param(before, after, marks=marks(before, after))
+        for before in ENGINES
+        for after in ENGINES
+    ]
+
+
+@pytest.mark.parametrize(("before", "after"), every_change())
 def test_a_run_goes_on_with_any_engine(
     request: pytest.FixtureRequest,
     first_session: Callable[[str], Path],

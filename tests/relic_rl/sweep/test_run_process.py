@@ -112,6 +112,7 @@ def test_a_run_that_broke_off_before_its_first_checkpoint_starts_again(
     assert updates == list(range(2, 2 * len(updates) + 1, 2))
 
 
+@pytest.mark.slow  # test_checkpoint has the same of a checkpoint's store
 def test_a_run_that_died_between_the_two_renames_of_a_checkpoint_goes_on_from_it(
     tmp_path: Path,
 ) -> None:
