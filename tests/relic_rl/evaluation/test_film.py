@@ -91,6 +91,7 @@ def test_the_film_is_the_episode_that_evaluation_scores(
         ("--video film.mp4 --episodes 0", 2, ["--episodes is 0"]),
         ("--video film.mp4 --max-frames 0", 2, ["--max-frames is 0"]),
         ("--video film.mp4 --track offline", 2, ["was not tracked"]),
+        ("--video /proc/film.mp4", 1, ["film.mp4: No such file or directory"]),
         ("", 2, ["--video"]),
     ],
 )
