@@ -141,7 +141,11 @@ class R2D2Agent:
     # --- learning -------------------------------------------------------------------------------
 
     def update(self, batch: TrainingBatch) -> UpdateReport:
-        """One optimizer step on the batch; skipped when loss or gradient is not finite."""
+        """One optimizer step on the batch; no GPU is waited for, but by diagnostics.
+
+        Where loss or gradient is not finite, the device leaves networks and optimizers as they
+        were. The update counts, and the means that follow a network take their step.
+        """
         stacks = self._q_stacks(batch)
         rl, rep = self.losses(batch, stacks)
         metrics = {"rl_loss": rl.loss.detach()}
@@ -151,12 +155,10 @@ class R2D2Agent:
         if every and self.updates % every == 0:
             metrics |= self._diagnostics(batch, stacks, rl, rep)
         norms = self._backward(rl, rep)
-        priorities = rl.priorities.cpu()  # ready by now, not only after the step
-        finite = bool(torch.isfinite(torch.stack([rl.loss.detach(), *norms.values()])).all())
-        if finite:
-            self._step()
+        finite = torch.isfinite(torch.stack([rl.loss.detach(), *norms.values()])).all()
+        self._step(finite)
         metrics |= norms
-        return UpdateReport(priorities, metrics | rl.metrics(), finite)
+        return UpdateReport(rl.priorities, metrics | rl.metrics(), finite)
 
     @property
     def needs_frames(self) -> bool:
@@ -273,8 +275,10 @@ class R2D2Agent:
             for name, optimizer in self.optimizers.items()
         }
 
-    def _step(self) -> None:
+    def _step(self, finite: Tensor) -> None:
+        skipped = 1.0 - finite.float()
         for optimizer in self.optimizers.values():
+            optimizer.found_inf = skipped  # type: ignore[attr-defined]  # how a GradScaler tells it
             optimizer.step()
         self.updates += 1
         self.arm.follow(self.join.encoder)

@@ -64,9 +64,18 @@ class PolicyInput(NamedTuple):
     state: RecurrentState
     """Before this step."""
 
+    def to(self, device: torch.device) -> "PolicyInput":
+        """The same there."""
+        return PolicyInput(
+            self.stacks.to(device),
+            self.previous_actions.to(device),
+            self.previous_rewards.to(device),
+            RecurrentState(self.state.hidden.to(device), self.state.cell.to(device)),
+        )
+
 
 class TrainingBatch(NamedTuple):
-    """A batch of sequences as the learner trains on them; all tensors on the learner's device.
+    """A batch of sequences as the learner trains on them; on its device, but for the last tensor.
 
     Row t of a sequence is a moment: its stack is frames[t : t + S], its action was taken there.
     Rows [0, burn_in) warm the state up, the next T are trained, the last n bootstrap.
@@ -94,14 +103,16 @@ class TrainingBatch(NamedTuple):
     """The actor's state before the first trained row (what burn-in should reproduce)."""
     weights: Tensor
     """float32[B]: importance weights."""
+    is_step_on_host: Tensor
+    """bool[L, B], on the CPU: `is_step` once more, to be counted without waiting for a GPU."""
 
 
 class UpdateReport(NamedTuple):
-    """What one optimizer step tells the rest of the system."""
+    """What one update tells the rest of the system; on the device, which may not be done yet."""
 
     priorities: Tensor
-    """float32[B], on the CPU: new sequence priorities."""
+    """float32[B]: new sequence priorities."""
     metrics: dict[str, Tensor]
-    """Scalars by name, left on the device so that reading them is the reader's choice."""
-    finite: bool
-    """False: loss or gradient was not finite and the step was skipped."""
+    """Scalars by name."""
+    finite: Tensor
+    """bool[]. False: loss or gradient was not finite, and what learns was left as it was."""

@@ -38,9 +38,13 @@ class Policy:
     def pixel_gradient(self, seen: PolicyInput) -> Tensor:
         """How the largest Q-value changes with each pixel, through all encoders.
 
+        Args:
+          seen: on any device.
+
         Returns:
-          float32[B, S, H, W]
+          float32[B, S, H, W], on the policy's device.
         """
+        seen = seen.to(next(self._online.parameters()).device)
         pixels = seen.stacks.float().requires_grad_()
         # Copies: the state comes from `q_values`, and autograd keeps no tensor of inference mode.
         state = RecurrentState(seen.state.hidden.clone(), seen.state.cell.clone())

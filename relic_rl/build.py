@@ -132,7 +132,7 @@ def make_engine(
             agent,
             seed=seed,
             incarnation=incarnation,
-            threads=max(cores() // config.actor.actors, 1),
+            threads=max(_emulators_cores(agent) // config.actor.actors, 1),
         ),
         alone=partial(make_lone_actor, config, game, epsilons.tolist(), seed),
         game=game,
@@ -142,6 +142,11 @@ def make_engine(
         stopwatch=stopwatch,
     )
     return ENGINES[config.run.engine].make(crew)
+
+
+def _emulators_cores(agent: R2D2Agent) -> int:
+    """Cores for emulators beside the learner; the threads that ask a GPU for work need a fifth."""
+    return cores() - (max(1, cores() // 5) if agent.device.type == "cuda" else 0)
 
 
 def make_lone_actor(

@@ -114,8 +114,12 @@ class MomentumArm(Arm, ABC):
         """uint8[M, S, H, W]: stacks of the trained rows, and the burn-in's if asked for."""
         trained = self.sequence.trained
         first = 0 if self.options.use_burn_in else trained.start
+        chosen = slice(first, trained.stop)
         rows, lanes = choose_contrast_set(
-            batch.is_step[first : trained.stop], self.options.stacks_per_sequence, generator
+            batch.is_step[chosen],
+            batch.is_step_on_host[chosen],
+            self.options.stacks_per_sequence,
+            generator,
         )
         return stacks_at(batch, first + rows, lanes)
 

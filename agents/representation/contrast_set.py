@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def choose_contrast_set(
-    is_step: Tensor, stacks_per_sequence: int, generator: torch.Generator
+    is_step: Tensor, is_step_on_host: Tensor, stacks_per_sequence: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Returns M places (row, sequence) that hold a step, k of each sequence.
 
@@ -21,6 +21,7 @@ def choose_contrast_set(
 
     Args:
       is_step: bool[R, B], the rows to choose from; in each column one unbroken run.
+      is_step_on_host: the same on the CPU, where M is known without waiting for a GPU.
       stacks_per_sequence: k >= 1.
       generator: the only source of randomness: B draws, whatever the rest.
 
@@ -42,5 +43,6 @@ def choose_contrast_set(
     places = ((stretch + offset) * (steps / k)).long().minimum(steps - 1)
     is_new = (steps > 0).expand(k, B).clone()
     is_new[1:] &= places[1:] > places[:-1]
-    stretches, sequences = is_new.nonzero(as_tuple=True)
+    M = int(is_step_on_host.sum(dim=0).clamp(max=k).sum())
+    stretches, sequences = is_new.nonzero_static(size=M).unbind(dim=1)
     return (first_row + places)[stretches, sequences], sequences

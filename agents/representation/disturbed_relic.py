@@ -99,7 +99,10 @@ class DisturbedRelic(Arm):
         """The loss over M stacks of the trained rows."""
         trained = self.sequence.trained
         rows, lanes = choose_contrast_set(
-            batch.is_step[trained], self.options.stacks_per_sequence, generator
+            batch.is_step[trained],
+            batch.is_step_on_host[trained],
+            self.options.stacks_per_sequence,
+            generator,
         )
         stacks = stacks_at(batch, trained.start + rows, lanes)
         view = encoder(encoder.see(random_disturbance(stacks, generator=generator)))

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import imageio
 import imageio_ffmpeg
 import numpy as np
+import torch
 
 from agents.value_rescaling import unrescale
 from envs.interface import Picture, Screen, VectorEnv
@@ -116,7 +117,9 @@ def _play_episode(
         seen, q, actions = player.act()
         thought = None
         if overlay:
-            value = unrescale(q.max(), trained.config.learner.rescaling_epsilon).item()
+            value = unrescale(
+                torch.tensor(q.max()), trained.config.learner.rescaling_epsilon
+            ).item()
             heat = saliency(player.policy, seen)
             thought = Thought(env.spec.action_meanings[actions[0]], value, score, heat)
         pictures, points = screen.step(int(actions[0]))

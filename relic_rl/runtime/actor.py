@@ -43,6 +43,7 @@ class Actor:
 
     Attributes:
       policy: the player's; an engine loads newer parameters into it.
+      device: where the policy computes.
       env_steps: the run's agent steps, as if all actors kept pace with this one; stamps segments.
     """
 
@@ -57,13 +58,14 @@ class Actor:
         stopwatch: Stopwatch,
     ) -> None:
         self.policy = player.policy
+        self.device = player.device
         self.env_steps = 0
         self._env = env
         self._player = player
         self._recorder = recorder
         self._first_lane = first_lane
         self._run_lanes = run_lanes
-        self._stopwatch = stopwatch
+        self.stopwatch = stopwatch
 
     def step(self) -> Collected:
         """Takes one step in every lane.
@@ -71,19 +73,18 @@ class Actor:
         Raises:
           NotFiniteError: a Q-value or a reward is NaN or infinite.
         """
-        with self._stopwatch.time("inference"):
-            seen, q, actions = self._player.act()
-            q_values = q.cpu().numpy()
+        with self.stopwatch.time("inference"):
+            seen, q_values, actions = self._player.act()
         self._expect_finite("Q-values", q_values)
-        with self._stopwatch.time("recording"):
+        with self.stopwatch.time("recording"):
             self._recorder.acted(seen, q_values, actions)
-        with self._stopwatch.time("environment"):
+        with self.stopwatch.time("environment"):
             result = self._env.step(actions)
         self._expect_finite("reward", result.rewards)
         self.env_steps += self._run_lanes
-        with self._stopwatch.time("inference"):
+        with self.stopwatch.time("inference"):
             self._player.observe(actions, result)
-        with self._stopwatch.time("recording"):
+        with self.stopwatch.time("recording"):
             segments = self._recorder.observed(result, self.env_steps)
         episodes = [e._replace(lane=e.lane + self._first_lane) for e in result.episodes]
         return Collected(len(actions), segments, episodes)

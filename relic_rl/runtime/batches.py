@@ -1,16 +1,15 @@
 """Batches for the learner, as tensors on its device: sampled when asked for, or ahead of it."""
 
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
 
 from agents.interface import RecurrentState, TrainingBatch
 from relic_rl.replay.buffer import EmptyReplayError, ReplayBuffer
 from relic_rl.replay.sequences import SequenceBatch
 from relic_rl.runtime.handoff import Handoff
+from relic_rl.runtime.transfers import moved, stream_beside
 
 AHEAD_BATCHES = 2
 """Batches that wait for the learner: double buffering."""
@@ -27,6 +26,9 @@ class Batch(NamedTuple):
 class Batches(Protocol):
     """Where a learner takes its batches from."""
 
+    ahead: ClassVar[bool]
+    """Whether the next batch is drawn before the last one's priorities are known."""
+
     def take(self) -> Batch:
         """The next batch."""
 
@@ -42,6 +44,8 @@ class BatchesInTurn:
       batch_sequences: B.
       device: the learner's.
     """
+
+    ahead: ClassVar[bool] = False
 
     def __init__(self, replay: ReplayBuffer, batch_sequences: int, device: torch.device) -> None:
         self._replay = replay
@@ -64,15 +68,17 @@ class BatchesInTurn:
 class BatchesAhead:
     """Samples, decodes and copies in a thread, while the learner computes.
 
-    A batch is drawn up to `AHEAD_BATCHES` + 1 updates before it is used, so by priorities that are
-    that much older, and not the same ones twice: for engines that are not reproducible anyway. On
-    a GPU the copies go from pinned memory over a stream of their own.
+    A batch is drawn up to `AHEAD_BATCHES` + 1 updates before it is used, and priorities come back
+    one update late: so by priorities that are that much older, and not the same ones twice, for
+    engines that are not reproducible anyway. On a GPU the copies go over a stream of their own.
 
     Args:
       replay: what is sampled.
       batch_sequences: B.
       device: the learner's.
     """
+
+    ahead: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -81,7 +87,7 @@ class BatchesAhead:
         device: torch.device,
     ) -> None:
         self._in_turn = BatchesInTurn(replay, batch_sequences, device)
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = stream_beside(device)
         self._waiting: Handoff[Batch] = Handoff(AHEAD_BATCHES)
         self._thread = self._waiting.thread("batches", self._sample)
         self._started = False
@@ -97,9 +103,9 @@ class BatchesAhead:
             self._thread.start()
         batch = self._waiting.take()
         if self._stream is not None:
-            # Its memory belongs to the copying stream: not to be reused before this one is done.
-            for tensor in _tensors(batch.tensors):
-                tensor.record_stream(torch.cuda.current_stream(tensor.device))
+            # All tensors' one memory is the copying stream's: not reused before this one is done.
+            frames = batch.tensors.frames
+            frames.record_stream(torch.cuda.current_stream(frames.device))
         return batch
 
     def close(self) -> None:
@@ -124,20 +130,10 @@ class BatchesAhead:
 
 def training_batch(batch: SequenceBatch, device: torch.device) -> TrainingBatch:
     """The arrays of a decoded batch as tensors on the learner's device."""
-
-    def move(array: object) -> Tensor:
-        tensor = torch.as_tensor(array)
-        if device.type == "cuda":  # only from pinned memory does a copy not wait
-            tensor = tensor.pin_memory()
-        return tensor.to(device, non_blocking=True)
-
     # Both name the same things alike.
-    tensors: dict[str, Any] = {name: move(getattr(batch, name)) for name in TrainingBatch._fields}
-    for state in ("state", "unroll_state"):
-        tensors[state] = RecurrentState(*tensors[state])
-    return TrainingBatch(**tensors)
-
-
-def _tensors(batch: TrainingBatch) -> Iterator[Tensor]:
-    for part in batch:
-        yield from part if isinstance(part, RecurrentState) else (part,)
+    names = [name for name in TrainingBatch._fields if name != "is_step_on_host"]
+    arrays = [getattr(batch, name) for name in names]
+    tensors: dict[str, Any] = dict(zip(names, moved(arrays, device), strict=True))
+    for name in ("state", "unroll_state"):
+        tensors[name] = RecurrentState(*tensors[name])
+    return TrainingBatch(**tensors, is_step_on_host=torch.from_numpy(batch.is_step))

@@ -15,15 +15,16 @@ from agents.exploration import epsilon_greedy
 from agents.interface import PolicyInput, RecurrentState
 from agents.policy import Policy
 from envs.interface import Frames, StepResult
+from relic_rl.runtime.transfers import Fetched, moved
 
 
 class Decision(NamedTuple):
     """One step of all lanes, before the environment answers."""
 
     seen: PolicyInput
-    """What the policy acted on: on a CPU views that the next `Player.observe` overwrites."""
-    q: Tensor
-    """float32[N, A], in rescaled space, on the policy's device."""
+    """What the policy acted on, on the CPU: views that the next `Player.observe` overwrites."""
+    q: NDArray[np.float32]
+    """float32[N, A], in rescaled space."""
     actions: NDArray[np.int64]
     """int64[N]: greedy, or random at the lane's rate."""
 
@@ -52,26 +53,31 @@ class Player:
     ) -> None:
         lanes, height, width = frames.shape
         self.policy = policy
-        self._device = device
+        self.device = device
         self._generator = torch.Generator(device).manual_seed(seed)
         self._epsilons = epsilons.to(device)
         self._stacks = np.zeros((lanes, frame_stack, height, width), np.uint8)
         self._stacks[:, -1] = frames
         self._previous_actions = np.full(lanes, -1, np.int64)
         self._previous_rewards = np.zeros(lanes, np.float32)
-        self._state = policy.initial_state(lanes)
+        state = [part.numpy(force=True) for part in policy.initial_state(lanes)]
+        self._state = self._next_state = np.stack(state)  # hidden and cell: float32[2, N, D]
 
     def act(self) -> Decision:
-        """Chooses the next action of every lane, by one pass of the policy."""
-        seen = PolicyInput(
-            torch.from_numpy(self._stacks).to(self._device),
-            torch.from_numpy(self._previous_actions).to(self._device),
-            torch.from_numpy(self._previous_rewards).to(self._device),
-            self._state,
-        )
-        q, self._state = self.policy.q_values(seen)
-        actions = epsilon_greedy(q, self._epsilons, self._generator).cpu().numpy()
-        return Decision(seen, q, actions)
+        """Chooses the next action of every lane, by one pass of the policy.
+
+        All that it acts on goes to the device in one copy, all that comes of it back in another.
+        """
+        given = [self._stacks, self._previous_actions, self._previous_rewards, *self._state]
+        q, after = self.policy.q_values(_policy_input(moved(given, self.device)))
+        actions = epsilon_greedy(q, self._epsilons, self._generator)
+        parts = [q, actions[:, None].to(q.dtype), after.hidden, after.cell]
+        found = Fetched(torch.cat(parts, dim=1)).numpy()
+        A, D = q.shape[1], after.hidden.shape[1]
+        q_values, chosen, hidden, cell = np.split(found, [A, A + 1, A + 1 + D], axis=1)
+        self._next_state = np.stack([hidden, cell])
+        seen = _policy_input([torch.from_numpy(array) for array in given])
+        return Decision(seen, q_values, chosen[:, 0].astype(np.int64))
 
     def observe(self, actions: NDArray[np.int64], result: StepResult) -> None:
         """Takes in what the actions led to; a lane whose episode ended forgets it."""
@@ -84,9 +90,8 @@ class Player:
             self._stacks[ended, :-1] = 0
             self._previous_actions[ended] = -1
             self._previous_rewards[ended] = 0.0
-            zeros = self.policy.initial_state(len(ended))
-            is_over = torch.from_numpy(ended).to(self._device)
-            self._state = RecurrentState.where(is_over, zeros, self._state)
+            self._next_state[:, ended] = 0.0
+        self._state = self._next_state
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything between two steps but the policy's parameters: copies, by name."""
@@ -94,8 +99,8 @@ class Player:
             "stacks": self._stacks.copy(),
             "previous_actions": self._previous_actions.copy(),
             "previous_rewards": self._previous_rewards.copy(),
-            "hidden": self._state.hidden.numpy(force=True).copy(),
-            "cell": self._state.cell.numpy(force=True).copy(),
+            "hidden": self._state[0].copy(),
+            "cell": self._state[1].copy(),
             "generator": self._generator.get_state().numpy(),
         }
 
@@ -111,8 +116,10 @@ class Player:
         self._stacks[:] = state["stacks"]
         self._previous_actions[:] = state["previous_actions"]
         self._previous_rewards[:] = state["previous_rewards"]
-        self._state = RecurrentState(
-            torch.from_numpy(state["hidden"]).to(self._device),
-            torch.from_numpy(state["cell"]).to(self._device),
-        )
+        self._state = np.stack([state["hidden"], state["cell"]])
         self._generator.set_state(torch.from_numpy(state["generator"]))
+
+
+def _policy_input(parts: list[Tensor]) -> PolicyInput:
+    stacks, previous_actions, previous_rewards, hidden, cell = parts
+    return PolicyInput(stacks, previous_actions, previous_rewards, RecurrentState(hidden, cell))

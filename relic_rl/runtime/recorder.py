@@ -69,10 +69,10 @@ class Recorder:
         runs, lanes, at = self._current, self._lanes, self._current.steps
         starting = lanes[at == 0]
         if len(starting):
-            state = torch.stack([*seen.state], dim=1).numpy(force=True)
+            state = torch.stack([*seen.state], dim=1).numpy()
             runs.recurrent_state[starting] = state[starting]
-            runs.previous_action[starting] = seen.previous_actions.numpy(force=True)[starting]
-            runs.previous_reward[starting] = seen.previous_rewards.numpy(force=True)[starting]
+            runs.previous_action[starting] = seen.previous_actions.numpy()[starting]
+            runs.previous_reward[starting] = seen.previous_rewards.numpy()[starting]
         runs.actions[lanes, at] = actions
         runs.chosen_q[lanes, at] = q[lanes, actions]
         runs.greedy_q[lanes, at] = q.max(axis=1)

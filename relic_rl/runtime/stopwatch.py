@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up seconds under names; one per thread."""
+    """Adds up seconds under names; one for each thread that is timed."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = defaultdict(float)
@@ -21,6 +21,10 @@ class Stopwatch:
             yield
         finally:
             self._seconds[name] += time.perf_counter() - start
+
+    def totals(self) -> dict[str, float]:
+        """Seconds by name since the last lap; may be asked by another thread."""
+        return dict(self._seconds)
 
     def lap(self) -> dict[str, float]:
         """Returns seconds by name since the last call, and "window": all of that time."""

@@ -4,8 +4,8 @@ torch and ale-py release the GIL, so actors step their emulators and run the pol
 learner computes. Each actor's steps go through one bounded queue: when the learner falls behind,
 the queue fills and the actors wait, which is all that the rate limiter needs to hold the ratio.
 
-On a GPU actors and learner share one stream, so that a policy's step waits for what the learner
-has enqueued before it; only the emulators run beside an update there.
+On a GPU each actor has a stream of its own, so that a policy's step does not wait for what the
+learner has asked for before it. Parameters are handed over by an event.
 
 Source of the layout: Hessel et al., "Podracer architectures for scalable RL", 2021 (Sebulba).
 """
@@ -13,6 +13,7 @@ Source of the layout: Hessel et al., "Podracer architectures for scalable RL", 2
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from agents.agent import R2D2Agent
 from relic_rl.runtime.actor import Actor, Collected
 from relic_rl.runtime.handoff import Handoff
 from relic_rl.runtime.stopwatch import Stopwatch
+from relic_rl.runtime.transfers import stream_beside
 from relic_rl.runtime.watchdog import Watchdog
 
 WAITING_STEPS = 2
@@ -34,6 +36,31 @@ CLOSE_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 Parameters = dict[str, dict[str, Tensor]]
+
+
+class Published:
+    """A copy of an agent's parameters that actors on other streams may read."""
+
+    def __init__(self, agent: R2D2Agent) -> None:
+        self.version_updates = agent.updates
+        self._parameters: Parameters = {
+            part: {name: tensor.detach().clone() for name, tensor in tensors.items()}
+            for part, tensors in agent.parameters_for_policy().items()
+        }
+        self._copied: torch.cuda.Event | None = None
+        if agent.device.type == "cuda":
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def on_this_stream(self) -> Parameters:
+        """The copy; on a GPU the current stream waits until it is made, the host does not."""
+        if self._copied is not None:
+            stream = torch.cuda.current_stream()
+            self._copied.wait(stream)
+            for tensors in self._parameters.values():
+                for tensor in tensors.values():  # not reused before this stream has read it
+                    tensor.record_stream(stream)
+        return self._parameters
 
 
 class ThreadsEngine:
@@ -49,8 +76,9 @@ class ThreadsEngine:
         self._stopwatch = stopwatch
         self._steps: Handoff[Collected] = Handoff(WAITING_STEPS * len(self._actors))
         self._published = threading.Lock()
-        self._parameters: Parameters | None = None
-        self._version_updates = 0
+        self._newest: Published | None = None
+        self._timed: dict[str, float] = defaultdict(float)
+        self._streams = [stream_beside(actor.device) for actor in self._actors]
         self._watchdogs = [Watchdog() for _ in self._actors]
         self._threads = [
             self._steps.thread(f"actor-{number}", partial(self._act, number))
@@ -73,16 +101,18 @@ class ThreadsEngine:
 
     def publish(self, agent: R2D2Agent) -> None:
         """Publishes a copy of the parameters; each actor loads it before its next step."""
-        copy = {
-            part: {name: tensor.detach().clone() for name, tensor in tensors.items()}
-            for part, tensors in agent.parameters_for_policy().items()
-        }
+        newest = Published(agent)
         with self._published:
-            self._parameters, self._version_updates = copy, agent.updates
+            self._newest = newest
 
     def metrics(self) -> dict[str, float]:
-        """None beyond what the stopwatch says."""
-        return {}
+        """Seconds of all actors' threads together, as the inline engine's stopwatch has them."""
+        totals: dict[str, float] = defaultdict(float)
+        for actor in self._actors:
+            for name, seconds in actor.stopwatch.totals().items():
+                totals[name] += seconds
+        before, self._timed = self._timed, totals
+        return {f"{name}_seconds": totals[name] - before[name] for name in sorted(totals)}
 
     def state(self) -> dict[str, Any]:
         """Nothing: a resume starts new episodes."""
@@ -111,12 +141,15 @@ class ThreadsEngine:
         """One step. The wait for a place in the queue, which may be long, is not watched."""
         torch.set_num_threads(1)  # of this thread: costs nothing when it is so
         actor = self._actors[number]
-        with self._watchdogs[number].watching(f"a step of actor {number}"):
+        with (
+            self._watchdogs[number].watching(f"a step of actor {number}"),
+            torch.cuda.stream(self._streams[number]),
+        ):
             self._refresh(actor)
             return actor.step()
 
     def _refresh(self, actor: Actor) -> None:
         with self._published:
-            parameters, version = self._parameters, self._version_updates
-        if parameters is not None and version != actor.policy.version_updates:
-            actor.policy.load(parameters, version)
+            newest = self._newest
+        if newest is not None and newest.version_updates != actor.policy.version_updates:
+            actor.policy.load(newest.on_this_stream(), newest.version_updates)

@@ -72,11 +72,13 @@ def make_batch(device: str) -> MakeBatch:
     return make
 
 
-def moved(batch: Any, device: str) -> Any:
-    """A batch, or what a policy acts on, with all its tensors there."""
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    return type(batch)(*(moved(part, device) for part in batch))
+def moved(batch: TrainingBatch, device: str) -> TrainingBatch:
+    """A batch on the device."""
+    there = (
+        RecurrentState(*[t.to(device) for t in p]) if isinstance(p, tuple) else p.to(device)
+        for p in batch
+    )
+    return TrainingBatch(*there)._replace(is_step_on_host=batch.is_step_on_host)
 
 
 def _make_agent(*, device: str = "cpu", seed: int = 0, **changes: Any) -> R2D2Agent:
@@ -156,4 +158,5 @@ def _make_batch(columns: tuple[Column, ...] = COLUMNS, seed: int = 0) -> Trainin
         state=RecurrentState.where(has_burn_in, state, unroll_state),
         unroll_state=unroll_state,
         weights=torch.rand(B, generator=generator) * 0.8 + 0.2,
+        is_step_on_host=is_step,
     )

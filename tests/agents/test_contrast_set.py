@@ -19,7 +19,7 @@ def runs(*bounds: tuple[int, int]) -> Tensor:
 
 def choose(is_step: Tensor, k: int, seed: int = 0) -> list[tuple[int, int]]:
     generator = torch.Generator().manual_seed(seed)
-    rows, sequences = choose_contrast_set(is_step, k, generator)
+    rows, sequences = choose_contrast_set(is_step, is_step, k, generator)
     return list(zip(rows.tolist(), sequences.tolist(), strict=True))
 
 
@@ -39,7 +39,7 @@ def test_every_step_is_chosen_equally_often() -> None:
     counts = torch.zeros(ROWS, 3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(draws):
-        counts[choose_contrast_set(is_step, k, generator)] += 1
+        counts[choose_contrast_set(is_step, is_step, k, generator)] += 1
 
     expected = is_step * k / is_step.sum(dim=0)
     torch.testing.assert_close(counts / draws, expected, rtol=0.0, atol=0.04)
@@ -75,7 +75,7 @@ def test_draws_do_not_depend_on_how_many_are_chosen() -> None:
     after = []
     for k in (1, 5):
         generator = torch.Generator().manual_seed(3)
-        choose_contrast_set(runs((0, 8), (0, 2)), k, generator)
+        choose_contrast_set(*[runs((0, 8), (0, 2))] * 2, k, generator)
         after.append(generator.get_state())
 
     assert torch.equal(*after)
@@ -83,4 +83,4 @@ def test_draws_do_not_depend_on_how_many_are_chosen() -> None:
 
 def test_less_than_one_is_refused() -> None:
     with pytest.raises(ValueError, match="stacks_per_sequence is 0, must be >= 1"):
-        choose_contrast_set(runs((0, 8)), 0, torch.Generator())
+        choose_contrast_set(*[runs((0, 8))] * 2, 0, torch.Generator())

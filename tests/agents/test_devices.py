@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.interface import PolicyInput
+from agents.interface import PolicyInput, TrainingBatch
 from agents.networks import stacks_from_frames
 
 pytestmark = pytest.mark.cuda
@@ -29,10 +29,11 @@ def device() -> str:
     return "cpu"
 
 
-def on(device: str, batch: Any) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    return type(batch)(*(on(device, part) for part in batch))
+def on(device: str, batch: TrainingBatch) -> TrainingBatch:
+    there = (
+        type(p)(*[t.to(device) for t in p]) if isinstance(p, tuple) else p.to(device) for p in batch
+    )
+    return TrainingBatch(*there)._replace(is_step_on_host=batch.is_step_on_host)
 
 
 def learned_from(agent: Any, batch: Any) -> dict[str, Tensor]:
@@ -125,7 +126,7 @@ def acted(agent: Any, batch: Any) -> Tensor:
         batch.previous_rewards[0],
         batch.state,
     )
-    q, _ = agent.policy().q_values(on(agent.device.type, seen))
+    q, _ = agent.policy().q_values(seen.to(agent.device))
     assert q.device.type == agent.device.type
     result: Tensor = q.cpu().clone()
     return result
@@ -146,8 +147,6 @@ def test_a_gpus_gradient_of_the_pixels_is_the_cpus(make_agent: Any, make_batch: 
         batch.state,
     )
 
-    expected, found = (
-        agent.policy().pixel_gradient(on(agent.device.type, seen)) for agent in agents
-    )
+    expected, found = (agent.policy().pixel_gradient(seen) for agent in agents)
 
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-6)

@@ -115,7 +115,8 @@ def test_it_compares_disturbed_stacks_with_the_q_networks_features_of_the_same_o
     stacks = stacks_from_frames(encoder.see(batch.frames), 4)
     found = agent.losses(batch, stacks).rep
 
-    rows, lanes = choose_contrast_set(batch.is_step[BURN_IN : BURN_IN + UNROLL], 2, same)
+    is_step = batch.is_step[BURN_IN : BURN_IN + UNROLL]
+    rows, lanes = choose_contrast_set(is_step, is_step.cpu(), 2, same)
     chosen = stacks_at(batch, BURN_IN + rows, lanes)
     view = encoder(encoder.see(random_disturbance(chosen, generator=same)))
     raw, key = encoder(chosen), agent.target.encoder(chosen)

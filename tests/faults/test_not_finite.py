@@ -70,8 +70,8 @@ def spoil_gradients(training: Training, put: Any, is_bad: Callable[[], bool]) ->
 
 
 def spoil_pixels(training: Training, put: Any, is_bad: Callable[[], bool]) -> None:
-    pixels = training.agent._pixels
-    training.agent._pixels = lambda batch: put(pixels(batch)) if is_bad() else pixels(batch)
+    stacks = training.agent._q_stacks
+    training.agent._q_stacks = lambda batch: put(stacks(batch)) if is_bad() else stacks(batch)
 
 
 def spoil_rewards(training: Training, put: Any, is_bad: Callable[[], bool]) -> None:

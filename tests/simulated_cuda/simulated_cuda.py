@@ -204,9 +204,9 @@ def current_stream(device: object = None) -> Stream:
 
 
 @contextmanager
-def stream(on: Stream) -> Iterator[None]:
+def stream(on: Stream | None) -> Iterator[None]:
     before = current_stream()
-    _here.stream = on
+    _here.stream = on or before
     try:
         yield
     finally:

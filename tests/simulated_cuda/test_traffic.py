@@ -25,18 +25,18 @@ def test_an_acting_step_waits_and_copies_no_more_than_this(
         for _ in range(STEPS):
             actor.step()
 
-    assert found.waits.total() <= 5.6 * STEPS, found.waits
-    assert found.transfers.total() <= 5.6 * STEPS, found.transfers
-    assert sum(found.launches.values()) <= 48 * STEPS
+    assert found.waits.total() <= 1 * STEPS, found.waits
+    assert found.transfers.total() <= 2 * STEPS, found.transfers
+    assert sum(found.launches.values()) <= 50 * STEPS
 
 
 @pytest.mark.parametrize(
     ("preset", "overrides", "launches"),
     [
-        ("workstation", {}, 630),
-        ("workstation", {"learner__bfloat16": "true"}, 735),
-        ("workstation", {"representation__arm": "none"}, 385),
-        ("paper", {}, 575),
+        ("workstation", {}, 660),
+        ("workstation", {"learner__bfloat16": "true"}, 765),
+        ("workstation", {"representation__arm": "none"}, 415),
+        ("paper", {}, 605),
     ],
 )
 def test_an_update_waits_copies_and_launches_no_more_than_this(
@@ -51,10 +51,10 @@ def test_an_update_waits_copies_and_launches_no_more_than_this(
     with recorded() as found:
         setting.agent.update(batch)
 
-    assert sampling.transfers.total() <= 11
+    assert sampling.transfers.total() <= 1
     assert sampling.waits == {}
-    assert found.waits.total() <= 3, found.waits
-    assert found.transfers.total() <= 1, found.transfers
+    assert found.waits == {}
+    assert found.transfers == {}
     assert sum(found.launches.values()) <= launches
 
 
@@ -84,4 +84,5 @@ def test_a_wait_planted_into_an_update_is_caught(
     with recorded() as found:
         setting.agent.update(batch)
 
-    assert found.waits.total() == clean.waits.total() + 1
+    assert clean.waits == {}
+    assert found.waits.total() == 1

@@ -1,4 +1,5 @@
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +22,9 @@ from relic_rl.runtime.learner import (
 from relic_rl.runtime.stopwatch import Stopwatch
 
 
-def update(age_steps: float = 0.0, **metrics: float) -> Update:
-    return Update({name: torch.tensor(value) for name, value in metrics.items()}, age_steps)
+def update(age_steps: float = 0.0, finite: bool = True, **metrics: float) -> Update:
+    scalars = {name: torch.tensor(value) for name, value in metrics.items()}
+    return Update(scalars, torch.tensor(finite), age_steps)
 
 
 # RunningMeans
@@ -41,6 +43,15 @@ def test_each_metric_is_averaged_over_the_updates_that_had_it() -> None:
 
     assert count == 4
     assert taken == {"loss": 3.0, "rank": 15.0, "sample_age_steps": 1.0}
+
+
+def test_of_a_skipped_update_only_the_age_counts() -> None:
+    means = RunningMeans()
+    means.add(update(loss=1.0, age_steps=2.0))
+    means.add(update(loss=math.nan, finite=False, age_steps=4.0))
+
+    assert means.count == 2
+    assert means.take() == {"loss": 1.0, "sample_age_steps": 3.0}
 
 
 def test_taking_starts_afresh() -> None:
@@ -166,6 +177,8 @@ def test_the_mean_picture_is_measured_before_the_first_update_and_never_again(pa
 class Recording:
     """Batches that remember the last one taken."""
 
+    ahead = False
+
     def __init__(self, batches: BatchesInTurn) -> None:
         self._batches = batches
 
@@ -193,6 +206,29 @@ def test_each_sequence_gets_the_priority_that_the_update_found_for_it(parts: Any
     assert len(set(expected.tolist())) > 1
 
 
+@pytest.mark.parametrize("ask", ["another update", "a checkpoint's state"])
+def test_where_batches_are_made_ahead_an_update_is_read_when_the_next_is_asked_for(
+    parts: Any, ask: str
+) -> None:
+    _, agent, replay = parts
+    batches = Recording(BatchesInTurn(replay, 4, agent.device))
+    batches.ahead = True
+    learner = Learner(agent=agent, replay=replay, batches=batches, stopwatch=Stopwatch())
+    before = replay.state()["leaves"]
+
+    learner.update()
+    unread = replay.state()["leaves"]
+    changed = set(batches.last.sequences.slots.tolist())
+    if ask == "another update":
+        learner.update()
+    else:
+        learner.state()
+    read = replay.state()["leaves"]
+
+    assert (unread == before).all()
+    assert set(np.flatnonzero(read != before).tolist()) == changed
+
+
 def test_diagnostics_come_at_their_period(parts: Any) -> None:
     learner, _, _ = parts
 
@@ -212,7 +248,7 @@ def test_an_update_that_is_not_finite_is_counted_and_writes_no_priorities(parts:
 
     learner.update()
 
-    assert (learner.skipped_updates, agent.updates) == (1, 0)
+    assert (learner.skipped_updates, agent.updates) == (1, 1)
     assert (replay.state()["leaves"] == before).all()
 
 

@@ -57,6 +57,19 @@ def actor_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("actor-")]
 
 
+def test_its_metrics_tell_how_long_its_actors_acted_since_the_last_time() -> None:
+    engine = make_engine(make_config())
+    for _ in range(6):
+        engine.collect()
+    first = engine.metrics()
+    again = engine.metrics()
+    engine.close()
+
+    assert first.keys() == {"environment_seconds", "inference_seconds", "recording_seconds"}
+    assert all(seconds > 0 for seconds in first.values())
+    assert sum(again.values()) < sum(first.values())
+
+
 def test_actors_wait_when_nobody_collects():
     engine = make_engine(make_config())
     try:
