@@ -3,7 +3,7 @@ GAME ?= pong
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test test-all test-cuda check fix clean
+.PHONY: gpu-report install train test test-all test-cuda check fix clean
 
 # What training needs; rebuilt when the pins or the package's needs change.
 .venv/installed: pyproject.toml constraints.txt
@@ -32,6 +32,13 @@ test-all: .venv/developer
 
 test-cuda: .venv/developer
 	RELIC_RL_TEST_CUDA=real $(BIN)/python -m pytest -m cuda
+
+# One page to paste into an issue: nobody has measured a GPU yet. A quarter of an hour.
+gpu-report: .venv/developer
+	{ nvidia-smi; $(BIN)/relic-rl doctor --preset workstation; \
+	RELIC_RL_TEST_CUDA=real $(BIN)/python -m pytest -m cuda -q --no-header --tb=line; \
+	$(BIN)/relic-rl bench --preset workstation --parts ceilings acting learner end_to_end; \
+	} 2>&1 | tee gpu-report.txt
 
 check: .venv/developer
 	$(BIN)/ruff format --check .

@@ -65,6 +65,10 @@ class LearnerOptions(SequenceOptions):
     """Above 0: evaluation plays with parameters averaged over about 1/(1 - this) updates. [ours]"""
     bfloat16: bool = False
     """Q-networks learn in bfloat16, their LSTM and all losses in float32; CUDA only. [ours]"""
+    tf32: bool = False
+    """Float32 products and convolutions on a GPU keep 10 bits of each factor, not 23. [ours]"""
+    cudnn_benchmark: bool = False
+    """A GPU's convolutions are timed, and the fastest kept, for each shape of batch. [ours]"""
     compile_encoders: bool = False
     """torch.compile for the online and target encoders; CUDA only. [ours]"""
     diagnostics_every_updates: NonNegativeInt = 200

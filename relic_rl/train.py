@@ -67,6 +67,7 @@ class Training:
             self.progress = Progress(**state["progress"])
         self.device = devices.learner_device(config)
         devices.set_threads(config)
+        devices.set_gpu_arithmetic(config)
         self.stopwatch = Stopwatch()
         self.clock = TrainingClock(self.progress.minutes)
         self.incarnation = resumed_incarnation(config.run.engine, state)
@@ -182,6 +183,7 @@ class Training:
             "replay_ratio": self.limiter.replay_ratio,
             "stale_priorities": self.replay.stale_priorities,
             **self.engine.metrics(),
+            **devices.gpu_metrics(self.device),
         }
         self.journal.write_metrics(measured, self.stopwatch.lap())
 

@@ -29,6 +29,7 @@ FREE = (
     "env.protocol",
     "actor.actors",
     "learner.compile_encoders",
+    "learner.cudnn_benchmark",
     "learner.diagnostics_every_updates",
 )
 """Settings that may differ within a series: where and how long a run trains, how it is judged.

@@ -1,4 +1,4 @@
-"""Acting with the laptop network, against its environment and its forward pass alone."""
+"""Acting with the preset's network, against its environment and its forward pass alone."""
 
 import statistics
 import time
@@ -17,20 +17,21 @@ from relic_rl.machine.capacity import cores
 from relic_rl.runtime.actor import Actor, Collected
 
 
-def acting(laptop: Config) -> Results:
-    """Acting with the laptop network, against its environment and its forward pass alone.
+def acting(config: Config) -> Results:
+    """Acting with the preset's network, against its environment and its forward pass alone.
 
     In turn, as the inline engine does it; and with the lanes split over as many actors as cores,
-    in threads, where one actor's network computes while another's emulators run.
+    in threads, where one actor's network computes while another's emulators run. On a GPU, which
+    all would wait for, there is one actor.
     """
-    device = devices.learner_device(laptop)
+    device = devices.learner_device(config)
     rates: dict[str, list[float]] = {name: [] for name in ("environment", "forward", "in_turn")}
     overlapped = []
-    threads = _in_threads(laptop)
-    with random_actor(laptop, device) as actor:
+    threads = _in_threads(config)
+    with random_actor(config, device) as actor:
         for _ in range(3):  # interleaved: the machine's speed moves
-            rates["environment"].append(environment_steps_per_second(laptop))
-            rates["forward"].append(_forward_steps_per_second(laptop, actor, device))
+            rates["environment"].append(environment_steps_per_second(config))
+            rates["forward"].append(_forward_steps_per_second(config, actor, device))
             rates["in_turn"].append(_steps_per_second(actor.step))
             with random_engine(threads, device) as (engine, _):
                 overlapped.append(_steps_per_second(engine.collect))
@@ -47,19 +48,20 @@ def acting(laptop: Config) -> Results:
     }
 
 
-def _in_threads(laptop: Config) -> Config:
-    """The same lanes on the threads engine, with as many actors as cores."""
-    lanes = laptop.actor.lanes
-    actors = max(count for count in range(1, cores() + 1) if lanes % count == 0)
+def _in_threads(config: Config) -> Config:
+    """The same lanes on the threads engine, with as many actors as cores, or one on a GPU."""
+    lanes = config.actor.lanes
+    most = 1 if devices.uses_gpu(config) else cores()
+    actors = max(count for count in range(1, most + 1) if lanes % count == 0)
     return replace(
-        laptop,
-        actor=replace(laptop.actor, actors=actors),
-        run=replace(laptop.run, engine="threads"),
+        config,
+        actor=replace(config.actor, actors=actors),
+        run=replace(config.run, engine="threads"),
     )
 
 
-def _forward_steps_per_second(laptop: Config, actor: Actor, device: torch.device) -> float:
-    lanes, stack = laptop.actor.lanes, laptop.network.frame_stack
+def _forward_steps_per_second(config: Config, actor: Actor, device: torch.device) -> float:
+    lanes, stack = config.actor.lanes, config.network.frame_stack
     side = FRAME_SIDE_PIXELS
     stacks = torch.zeros(lanes, side, side, stack, dtype=torch.uint8, device=device)
     seen = PolicyInput(

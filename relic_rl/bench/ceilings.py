@@ -22,9 +22,9 @@ _MATRIX = 2048
 _COPY_BYTES = 256 << 20
 
 
-def ceilings(laptop: Config) -> Results:
+def ceilings(config: Config) -> Results:
     """What no code can exceed here."""
-    device = devices.learner_device(laptop)
+    device = devices.learner_device(config)
     block = torch.zeros(_COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(block)
     seconds = seconds_per_call(lambda: target.copy_(block), device, repeats=5)
@@ -32,7 +32,7 @@ def ceilings(laptop: Config) -> Results:
         "matmul_flops_per_second": matmul_flops_per_second(device, probes=7),
         "copy_bytes_per_second": 2 * _COPY_BYTES / seconds,
         "raw_emulator_frames_per_second": _raw_emulator_frames_per_second(),
-        "environment_steps_per_second": environment_steps_per_second(laptop),
+        "environment_steps_per_second": environment_steps_per_second(config),
     }
 
 
@@ -64,9 +64,9 @@ def _raw_emulator_frames_per_second() -> float:
     return 4 * steps / (time.perf_counter() - started)
 
 
-def environment_steps_per_second(laptop: Config) -> float:
+def environment_steps_per_second(config: Config) -> float:
     """Agent steps of all lanes, with random actions and nothing else."""
-    env = build.make_env(laptop, GAME, lanes=laptop.actor.lanes, seed=0)
+    env = build.make_env(config, GAME, lanes=config.actor.lanes, seed=0)
     env.reset()
     rng = np.random.default_rng(0)
     actions = rng.integers(env.spec.actions, size=(64, env.lanes))

@@ -30,18 +30,18 @@ _NETWORK_BYTES_PER_SECOND = 10e9 / 8
 _SWEEP_RUNS, _SWEEP_PLACES = 57, 57
 
 
-def cluster(laptop: Config) -> Results:
-    """All of it, with the laptop's network and a quarter of its lanes on each actor."""
-    lanes = max(1, laptop.actor.lanes // max(ACTORS))
+def cluster(config: Config) -> Results:
+    """All of it, with the preset's network and a quarter of its lanes on each actor."""
+    lanes = max(1, config.actor.lanes // max(ACTORS))
     results: Results = {"lanes_per_actor": lanes}
     for actors in ACTORS:
         results[f"actors_{actors}"] = {
             engine: _gather(
                 replace(
-                    laptop,
-                    env=replace(laptop.env, threads=1),
-                    actor=replace(laptop.actor, actors=actors, lanes=actors * lanes),
-                    run=replace(laptop.run, engine=engine),
+                    config,
+                    env=replace(config.env, threads=1),
+                    actor=replace(config.actor, actors=actors, lanes=actors * lanes),
+                    run=replace(config.run, engine=engine),
                 )
             )
             for engine in ("threads", "ray")
@@ -50,10 +50,10 @@ def cluster(laptop: Config) -> Results:
         both = results[f"actors_{actors}"]
         thread_cost, ray_cost = (_cpu_seconds(both[engine]) for engine in ("threads", "ray"))
         both["transport_fraction"] = ray_cost / thread_cost - 1.0
-    rates = _rates(laptop, results)
+    rates = _rates(config, results)
     results["rates"] = rates._asdict()
     results["ingest_ceiling_steps_per_second"] = 1.0 / rates.ingest_seconds
-    results["model"] = _model(laptop, rates, results)
+    results["model"] = _model(config, rates, results)
     return results
 
 
@@ -117,23 +117,23 @@ def _cpu_seconds(result: Results) -> float:
     return float(sum(v for k, v in result.items() if k.endswith("_cpu_seconds_per_step")))
 
 
-def _rates(laptop: Config, results: Results) -> Rates:
+def _rates(config: Config, results: Results) -> Rates:
     """Medians over the numbers of actors; the update is timed by itself."""
     of_ray = [results[f"actors_{actors}"]["ray"] for actors in ACTORS]
 
     def median(name: str) -> float:
         return float(statistics.median(result[name] for result in of_ray))
 
-    spec = build.env_spec(laptop, GAME)
-    agent = build.make_agent(laptop, spec, seed=0, device=devices.learner_device(laptop))
+    spec = build.env_spec(config, GAME)
+    agent = build.make_agent(config, spec, seed=0, device=devices.learner_device(config))
     parameter_bytes = sum(
         tensor.nbytes for part in agent.parameters_for_policy().values() for tensor in part.values()
     )
-    refreshed = laptop.actor.refresh_steps * results["lanes_per_actor"]  # one actor on a node
+    refreshed = config.actor.refresh_steps * results["lanes_per_actor"]  # one actor on a node
     return Rates(
         actor_seconds=median("actors_cpu_seconds_per_step"),
         ingest_seconds=median("driver_cpu_seconds_per_step"),
-        learner_seconds=_update_seconds(laptop, agent) / _steps_per_update(laptop),
+        learner_seconds=_update_seconds(config, agent) / _steps_per_update(config),
         step_bytes=median("segment_bytes_per_step") + parameter_bytes / refreshed,
     )
 
@@ -142,11 +142,11 @@ def _steps_per_update(config: Config) -> float:
     return config.learner.steps_per_update / config.replay.replay_ratio
 
 
-def _update_seconds(laptop: Config, agent: Any) -> float:
-    replay = build.make_replay(laptop, seed=0)
-    for segment in real_segments(laptop, steps=4_000):
+def _update_seconds(config: Config, agent: Any) -> float:
+    replay = build.make_replay(config, seed=0)
+    for segment in real_segments(config, steps=4_000):
         replay.insert(segment)
-    batches = BatchesInTurn(replay, laptop.learner.batch_sequences, agent.device)
+    batches = BatchesInTurn(replay, config.learner.batch_sequences, agent.device)
     learner = Learner(agent=agent, replay=replay, batches=batches, stopwatch=Stopwatch())
     seconds = []
     for _ in range(_UPDATES):
@@ -156,7 +156,7 @@ def _update_seconds(laptop: Config, agent: Any) -> float:
     return statistics.median(seconds)
 
 
-def _model(laptop: Config, rates: Rates, results: Results) -> Results:
+def _model(config: Config, rates: Rates, results: Results) -> Results:
     """What the rates predict: compared with what was measured, then at the size of the paper."""
     checked = {}
     for actors in ACTORS:
@@ -182,7 +182,7 @@ def _model(laptop: Config, rates: Rates, results: Results) -> Results:
         "sweep_57_hours": predict_sweep_hours(
             runs=_SWEEP_RUNS,
             places=_SWEEP_PLACES,
-            env_steps=laptop.run.frames / build.env_spec(laptop, GAME).frames_per_step,
+            env_steps=config.run.frames / build.env_spec(config, GAME).frames_per_step,
             steps_per_second=in_turn,
         ),
     }

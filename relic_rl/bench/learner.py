@@ -27,7 +27,7 @@ from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
 
-def learner(laptop: Config) -> Results:
+def learner(config: Config) -> Results:
     """Whole updates (sampling, decoding, priority writes included) against the matrix product."""
     paper = paper_config()
     plain = replace(paper, representation=replace(paper.representation, arm="none"))
@@ -35,7 +35,7 @@ def learner(laptop: Config) -> Results:
     results = {
         "paper": _learner_results(plain, paper_segments(), updates=3),
         "paper_relic": _learner_results(relic, paper_segments(), updates=2),
-        "laptop": _learner_results(laptop, real_segments(laptop, steps=12_000), updates=60),
+        "preset": _learner_results(config, real_segments(config, steps=12_000), updates=60),
     }
     base, extra = results["paper"], results["paper_relic"]
     results["relic_cost_over_flops"] = {
@@ -116,13 +116,13 @@ def _flops_per_update(config: Config, agent: R2D2Agent, buffer: ReplayBuffer) ->
     return float(counter.get_total_flops() + steps * forward)
 
 
-def end_to_end(laptop: Config) -> Results:
+def end_to_end(config: Config) -> Results:
     """Some twenty seconds of training at the configured replay ratio."""
     config = replace(
-        laptop,
-        replay=replace(laptop.replay, min_steps=1_000),
-        run=replace(laptop.run, minutes=0.4, metrics_every_updates=50),
-        evaluation=replace(laptop.evaluation, every_minutes=0.0),
+        config,
+        replay=replace(config.replay, min_steps=1_000),
+        run=replace(config.run, minutes=0.4, metrics_every_updates=50),
+        evaluation=replace(config.evaluation, every_minutes=0.0),
     )
     with tempfile.TemporaryDirectory() as folder, Path("/dev/null").open("w") as nowhere:
         training = Training(Path(folder), config, GAME, 0, Console(stream=nowhere))

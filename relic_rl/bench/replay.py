@@ -19,7 +19,7 @@ from relic_rl.replay.segment import Segment
 _BYTES_LANES, _BYTES_STEPS = 8, 160
 
 
-def replay(laptop: Config) -> Results:
+def replay(config: Config) -> Results:
     """Segments and buffer, at the paper's sizes, over frames of the real game."""
     paper = paper_config()
     segments = paper_segments()
@@ -46,7 +46,7 @@ def replay(laptop: Config) -> Results:
     }
 
 
-def replay_full(laptop: Config) -> Results:
+def replay_full(config: Config) -> Results:
     """The paper's 4,000,000 steps in memory, as copies of real segments."""
     paper = paper_config()
     segments = paper_segments()
@@ -58,15 +58,15 @@ def replay_full(laptop: Config) -> Results:
     return {"steps": buffer.steps, "counted_bytes": buffer.bytes, "resident_bytes": resident}
 
 
-def bytes_per_game(laptop: Config) -> Results:
+def bytes_per_game(config: Config) -> Results:
     """Replay bytes per step of every game, for an epsilon-random policy of random weights.
 
     The segments are the paper's, recurrent state included; the convolutions that play are the
-    laptop's, which take a fraction of the time.
+    preset's, which take a fraction of the time.
     """
     paper = paper_config()
     network = replace(
-        paper.network, channels=laptop.network.channels, features=laptop.network.features
+        paper.network, channels=config.network.channels, features=config.network.features
     )
     config = replace(paper, network=network)
     per_game = {}

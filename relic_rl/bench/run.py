@@ -36,6 +36,7 @@ CLUSTER_PARTS: dict[str, Part] = {"cluster": cluster}
 def measure(config: Config, parts: Mapping[str, Part]) -> Iterator[tuple[str, float, Results]]:
     """Measures the parts one after the other: name, seconds it took, and all figures so far."""
     devices.set_threads(config)
+    devices.set_gpu_arithmetic(config)
     results: Results = {"machine": machine()}
     for name, part in parts.items():
         started = time.perf_counter()

@@ -1,6 +1,6 @@
 """Measure this machine's ceilings and the product against them.
 
-Settings change the laptop preset that is measured.
+A preset's own parts are measured with its settings, the replay's and one update at the paper's.
 """
 
 import json
@@ -22,6 +22,7 @@ def add_to(verbs: Any) -> None:
     parser = arguments.add_verb(
         verbs, "bench", run, usage="[flags] [--SECTION.FIELD VALUE ...]", doc=__doc__
     )
+    arguments.add_preset(parser, otherwise="laptop")
     arguments.add_path(
         parser, "--json", dest="json_file", metavar="FILE", help="Where to write the figures"
     )
@@ -43,6 +44,7 @@ def add_to(verbs: Any) -> None:
 def run(
     *,
     settings: Mapping[str, str],
+    preset: str | None = None,
     json_file: Path | None = None,
     parts: Sequence[str] = (),
     engine: EngineName | None = None,
@@ -59,11 +61,11 @@ def run(
         raise UsageError(f"unknown part {unknown[0]!r}: there are {', '.join(known)}")
     if json_file is not None:
         _expect_writable(json_file)
-    laptop = configuration.resolve("laptop", settings).config
-    if ENGINES[asked := laptop.run.engine].needs_cluster:
+    config = configuration.resolve(preset or "laptop", settings).config
+    if ENGINES[asked := config.run.engine].needs_cluster:
         raise UsageError(f"run.engine is {asked}: use --engine {asked}, which measures a cluster")
     console = Console(highlight=False, soft_wrap=True)
-    for name, seconds, results in measure(laptop, {name: known[name] for name in parts or known}):
+    for name, seconds, results in measure(config, {name: known[name] for name in parts or known}):
         console.print(_table(name, results[name], seconds))
         if json_file is not None:  # after each: what was measured outlives what fails
             json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

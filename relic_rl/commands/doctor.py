@@ -101,11 +101,13 @@ def _machine() -> Iterator[tuple[str, str]]:
     total = psutil.virtual_memory().total
     yield "memory", f"{available_bytes() / GIB:.1f} GiB free of {total / GIB:.1f}"
     yield "disk here", f"{disk.free / GIB:.1f} GiB free"
-    if torch.cuda.is_available():
+    if devices.has_gpu():
         gpu = torch.cuda.get_device_properties(0)
         yield "CUDA", f"{gpu.name}, {gpu.total_memory / GIB:.0f} GiB"
     else:
-        yield "CUDA", "none: the laptop preset is the default"
+        problem = devices.gpu_problem()
+        found = "none" if problem is None else f"a GPU that cannot be used: {problem}"
+        yield "CUDA", f"{found}; the laptop preset is the default"
     yield (
         "versions",
         ", ".join(

@@ -102,12 +102,17 @@ def _with_lanes(settings: Mapping[str, str], lanes_per_actor: int | None) -> Map
 
 def _plan(path: Path, run: RunIdentity, spec: EnvSpec, device: str) -> str:
     """What a run is about to do, before it does it."""
+    from relic_rl.machine import devices
     from relic_rl.machine.capacity import available_bytes
     from relic_rl.machine.resources import replay_bytes
 
     config = run.config
+    problem = devices.gpu_problem() if config.run.device == "auto" else None
+    waits = device == "cuda" and config.run.engine == "inline"
     return "\n".join(
         [
+            *([] if problem is None else [f"warning: the GPU is not used: {problem}"]),
+            *(["warning: acting waits for each update: give --engine threads"] if waits else []),
             f"training {run.game}, seed {run.seed}, preset {run.preset}, arm "
             f"{config.representation.arm} ({config.representation.encoder} encoder)",
             f"  engine {config.run.engine}, learner on {device}, {config.actor.lanes} lanes"

@@ -1,6 +1,9 @@
 """Where a run computes: the preset for this machine, the learner's device, torch's threads."""
 
+import functools
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -8,17 +11,60 @@ from relic_rl.config import Config
 from relic_rl.errors import ResourceError
 from relic_rl.machine.capacity import cores, processor
 
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/gpus")
+"""Holds an entry for each GPU that Linux has a driver for, whether torch can use it or not."""
+GET_TORCH = "https://pytorch.org/get-started/locally"
+
+
+@functools.cache
+def has_gpu() -> bool:
+    """Whether there is a GPU that computes: torch counts those that it has no kernels for, too."""
+    return torch.cuda.is_available() and gpu_problem() is None
+
+
+@functools.cache
+def gpu_problem() -> str | None:
+    """Why a GPU that is there cannot be used, and what to do; None: it can, or there is none."""
+    if torch.cuda.is_available():
+        try:
+            torch.ones(1, device="cuda").add_(1.0).item()
+        except (RuntimeError, AssertionError) as error:  # the second one from a torch without CUDA
+            said = str(error).splitlines()[0]
+            return f"it fails at the first kernel ({said}): install a PyTorch for it, {GET_TORCH}"
+        return None
+    if "CUDA_VISIBLE_DEVICES" in os.environ or not (
+        NVIDIA_DRIVER.is_dir() and any(NVIDIA_DRIVER.iterdir())
+    ):
+        return None  # hidden on purpose, or none
+    if torch.version.cuda is None:
+        return f"this PyTorch is built for the CPU only: install one with CUDA, {GET_TORCH}"
+    return (
+        f"its driver does not serve this PyTorch's CUDA {torch.version.cuda}: update the driver, "
+        f"or install a PyTorch for an older CUDA, {GET_TORCH}"
+    )
+
 
 def chosen_preset(preset: str | None) -> str:
     """The given preset, or the one that fits this machine."""
     if preset is not None:
         return preset
-    return "workstation" if torch.cuda.is_available() else "laptop"
+    return "workstation" if has_gpu() else "laptop"
 
 
 def uses_gpu(config: Config) -> bool:
     """Whether the run would learn on a GPU of this machine."""
-    return config.run.device != "cpu" and torch.cuda.is_available()
+    return config.run.device != "cpu" and has_gpu()
+
+
+def gpu_bytes() -> int:
+    """Memory of the first GPU that is still free."""
+    free, _ = torch.cuda.mem_get_info(0)
+    return int(free)
+
+
+def gpu_metrics(device: torch.device) -> dict[str, float]:
+    """For metrics.jsonl: the most memory that tensors took of a GPU; nothing on a CPU."""
+    return {"gpu_bytes": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}
 
 
 def learner_device(config: Config) -> torch.device:
@@ -27,8 +73,10 @@ def learner_device(config: Config) -> torch.device:
     Raises:
       ResourceError: the device, or an option, needs CUDA, and there is none.
     """
-    if config.run.device == "cuda" and not torch.cuda.is_available():
-        raise ResourceError("run.device is cuda, but no CUDA device is found: use cpu or auto")
+    if config.run.device == "cuda" and not has_gpu():
+        problem = gpu_problem()
+        why = "no CUDA device is found" if problem is None else f"the GPU is of no use: {problem}"
+        raise ResourceError(f"run.device is cuda, but {why}; or use cpu or auto")
     if uses_gpu(config):
         return torch.device("cuda")
     for option in ("bfloat16", "compile_encoders"):
@@ -62,6 +110,13 @@ def without_gpu_options(config: Config) -> Config:
 def learner_threads(config: Config) -> int:
     """CPU threads of the learner; how many there are decides how its sums are rounded."""
     return config.run.threads or cores()
+
+
+def set_gpu_arithmetic(config: Config) -> None:
+    """Says of all float32 on a GPU how exact and how tuned it is; nothing is left to PyTorch."""
+    torch.backends.cuda.matmul.allow_tf32 = config.learner.tf32
+    torch.backends.cudnn.allow_tf32 = config.learner.tf32
+    torch.backends.cudnn.benchmark = config.learner.cudnn_benchmark
 
 
 def set_threads(config: Config) -> None:

@@ -11,7 +11,7 @@ from envs.options import FRAME_SIDE_PIXELS
 from relic_rl.config import Config
 from relic_rl.errors import ResourceError
 from relic_rl.machine.capacity import available_bytes
-from relic_rl.machine.devices import uses_gpu
+from relic_rl.machine.devices import gpu_bytes, uses_gpu
 from relic_rl.runtime.engines import ENGINES
 
 STEP_BYTES = 700
@@ -19,9 +19,11 @@ STEP_BYTES = 700
 docs/benchmarks.md has them."""
 PROCESS_BYTES = 2**30
 """Python, torch and the emulators, with a margin: measured 0.5 to 0.7 GiB."""
+GPU_CONTEXT_BYTES = 2**30
+"""CUDA's own, cuDNN's and cuBLAS's workspaces: an estimate, not measured."""
 _STACKS_AT_WORK = 3
-"""Memory of an update on a CPU, activations and gradients included, in units of its batch's frame
-stacks: measured 3.0 with `paper` and 2.7 with `laptop`."""
+"""Memory of an update, activations and gradients included, in units of its batch's frame stacks:
+measured on a CPU, 3.0 with `paper` and 2.7 with `laptop`; taken for a GPU as well."""
 SHARED_MEMORY = Path("/dev/shm")
 _CHECKPOINTS_ON_DISK = 3
 """Two are kept while the next is staged."""
@@ -47,6 +49,12 @@ def check_resources(config: Config, run_dir: Path) -> None:
             f"the run needs about {_gib(needed)} of memory, {_gib(replay_bytes(config))} of it for "
             f"the full replay, and {_gib(available)} are free: lower --replay.capacity_steps, "
             "--replay.max_bytes, --learner.batch_sequences or --actor.lanes"
+        )
+    if uses_gpu(config) and gpu_memory_bytes(config) > gpu_bytes():
+        raise ResourceError(
+            f"the run needs about {_gib(gpu_memory_bytes(config))} of the GPU's memory, and "
+            f"{_gib(gpu_bytes())} are free: lower --learner.batch_sequences or --actor.lanes, end "
+            "what else uses it, or give --run.device cpu"
         )
     needed = disk_bytes(config)
     free = shutil.disk_usage(_existing(run_dir)).free + _held_bytes(run_dir)
@@ -78,14 +86,16 @@ def is_out_of_memory(error: Exception) -> bool:
 def memory_bytes(config: Config) -> int:
     """Memory of the process once its replay is full."""
     networks = 2 * learned_bytes(config)  # twice: a checkpoint's
-    acting, updating = _lane_bytes(config), _update_bytes(config)
-    return replay_bytes(config) + PROCESS_BYTES + networks + acting + updating
+    updating = 0 if uses_gpu(config) else _update_bytes(config)
+    return replay_bytes(config) + PROCESS_BYTES + networks + _lane_bytes(config) + updating
+
+
+def gpu_memory_bytes(config: Config) -> int:
+    """Memory of a GPU that the run learns on."""
+    return GPU_CONTEXT_BYTES + learned_bytes(config) + _update_bytes(config)
 
 
 def _update_bytes(config: Config) -> int:
-    """Memory of an update; 0 on a GPU."""
-    if uses_gpu(config):
-        return 0
     learner = config.learner
     stack = 4 * config.network.frame_stack * _FRAME_PIXELS
     return _STACKS_AT_WORK * learner.batch_sequences * learner.rows * stack

@@ -174,7 +174,9 @@ class MetricsLog:
 
 def depends_on_machine(name: str) -> bool:
     """Whether a column tells of the clock or of memory, and so differs between two equal runs."""
-    return name == "resident_bytes" or name.endswith(("minutes", "_seconds", "_per_second"))
+    return name in ("resident_bytes", "gpu_bytes") or name.endswith(
+        ("minutes", "_seconds", "_per_second")
+    )
 
 
 def reproducible(row: Mapping[str, object]) -> dict[str, object]:

@@ -17,8 +17,8 @@ import torch
 
 from relic_rl.config import Config
 from relic_rl.machine.capacity import available_bytes, core_ids, cores
-from relic_rl.machine.devices import uses_gpu
-from relic_rl.machine.resources import memory_bytes
+from relic_rl.machine.devices import gpu_bytes, uses_gpu
+from relic_rl.machine.resources import gpu_memory_bytes, memory_bytes
 from relic_rl.sweep.request import PlannedRun
 from relic_rl.sweep.run_process import RunProcess
 
@@ -44,11 +44,19 @@ class Slot:
         return {"OMP_NUM_THREADS": str(self.threads), **gpu}
 
 
+CORES_A_GPU_RUN = 5
+"""Of a run that learns on a GPU: its one Python process, not the GPU, is what is busy."""
+
+
 def carried(configs: Sequence[Config]) -> int:
-    """How many runs the machine can hold at once: one a GPU, else one a core."""
+    """How many runs the machine can hold at once: one a core, or several on each GPU."""
     by_memory = available_bytes() // max(map(memory_bytes, configs))
-    by_processors = torch.cuda.device_count() if any(map(uses_gpu, configs)) else cores()
-    return max(1, min(by_processors, by_memory))
+    if not any(map(uses_gpu, configs)):
+        return max(1, min(cores(), by_memory))
+    gpus = torch.cuda.device_count()
+    of_one_gpu = gpu_bytes() // max(map(gpu_memory_bytes, configs))
+    by_cores = max(gpus, cores() // CORES_A_GPU_RUN)
+    return max(1, min(by_cores, by_memory, gpus * of_one_gpu))
 
 
 def share(parallel: int, *, uses_gpu: bool) -> list[Slot]:

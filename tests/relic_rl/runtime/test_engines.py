@@ -217,7 +217,7 @@ def test_a_closed_engine_leaves_no_thread_and_no_process(trace: Trace) -> None:
 
 def test_metrics_are_numbers_under_names_of_their_own(trace: Trace) -> None:
     assert all(isinstance(value, int | float) for value in trace.metrics.values())
-    if trace.metrics:
+    if any(not name.endswith("_seconds") for name in trace.metrics):  # of engines elsewhere
         assert trace.metrics["actors_alive"] == 2
         assert trace.metrics["actor_restarts"] == 0
         assert 0 < trace.metrics["segment_bytes_per_step"] < 1000

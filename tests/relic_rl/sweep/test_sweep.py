@@ -17,12 +17,13 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from relic_rl import cli
 from relic_rl import config as configuration
 from relic_rl.analysis.series import find_series
 from relic_rl.errors import UsageError, UserError
-from relic_rl.machine.resources import memory_bytes
+from relic_rl.machine.resources import gpu_memory_bytes, memory_bytes
 from relic_rl.records.folders import is_in_use
 from relic_rl.records.run_folder import existing_run
 from relic_rl.records.run_status import RunStatus, read_status
@@ -211,6 +212,28 @@ def test_as_many_runs_at_once_as_cores_or_memory_carry(monkeypatch: pytest.Monke
     assert carried_with(cores=8, runs_in_memory=100) == 8
     assert carried_with(cores=8, runs_in_memory=3.9) == 3
     assert carried_with(cores=2, runs_in_memory=0.5) == 1
+
+
+@pytest.mark.cuda
+def test_several_runs_share_a_gpu_as_cores_and_its_memory_allow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = configuration.resolve("workstation", {}).config
+    needed = gpu_memory_bytes(config)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**40))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+
+    def carried_with(cores: int, runs_in_gpu: float) -> int:
+        free = int(runs_in_gpu * needed)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, free))
+        return carried([config])
+
+    assert 2**30 < needed < 4 * 2**30
+    assert carried_with(cores=16, runs_in_gpu=10) == 3
+    assert carried_with(cores=16, runs_in_gpu=2.5) == 2
+    assert carried_with(cores=2, runs_in_gpu=10) == 1
 
 
 @pytest.mark.parametrize("parallel", [1, 2, 3, 5, 8, 11])
