@@ -83,7 +83,7 @@ def random_disturbance(
     intensity and no noise.
 
     Args:
-      stacks: uint8[N, C, H, W], of the game's frames as they are.
+      stacks: uint8[N, C, H, W], of the game's frames as they are; contiguous is the fast case.
       generator: the only source of randomness.
       pad_pixels: largest shift, >= 0; border pixels are repeated.
       brightness: largest change of it, as a share.
@@ -98,7 +98,7 @@ def random_disturbance(
     )
     is_picture = out.amax(dim=(-2, -1), keepdim=True) > 0
     drawn = torch.rand(2, len(stacks), 1, 1, 1, generator=generator, device=device).to(out.device)
-    noise = torch.empty_like(out, device=device).normal_(generator=generator).to(out.device)
+    noise = torch.randn(out.shape, generator=generator, device=device).to(out.device)
     out.mul_(1 + brightness * (2 * drawn[0] - 1)).addcmul_(noise, noise_deviation * drawn[1])
     return out.clamp_(0, 255).mul_(is_picture)
 

@@ -1,6 +1,6 @@
 """Centred input: a game's mean picture taken off its frames, pixel by pixel.
 
-    out = clip((x - mean) / (deviation + 5), -5, 5)
+    out = clip((x - mean) / (deviation + 20), -5, 5)
 
 Most of an Atari frame is a background that never changes. Left in, it makes up 99.9 % of what an
 encoder yields on Pong: features of all frames point the same way, and the ball hardly shows.
@@ -10,14 +10,14 @@ they are: what a network has learned would not fit other ones.
 
 Source: Burda et al., "Exploration by Random Network Distillation", 2018, section 2.4, who whiten
 observations by the statistics of a random agent and clip at 5. Deviations: the agent's own first
-frames; 5 grey levels are added to the deviation, so that a pixel that hardly ever changes is not
-blown up; the statistics are frozen.
+frames; 20 grey levels are added to the deviation, so that a pixel that hardly ever changes is not
+blown up when the picture is noisy or darker; the statistics are frozen.
 """
 
 import torch
 from torch import Tensor, nn
 
-LEAST_DEVIATION = 5.0
+LEAST_DEVIATION = 20.0
 """In grey levels, added to each pixel's deviation."""
 LIMIT = 5.0
 UNMEASURED_SCALE = 1.0 / 255.0

@@ -24,7 +24,7 @@ def test_centred_pixels_are_those_of_the_formula_in_float64() -> None:
 
     x, pixels = seen.numpy().astype(np.float64), other.numpy().astype(np.float64)
     deviation = np.sqrt(((x - x.mean(0)) ** 2).mean(0))
-    expected = np.clip((pixels - x.mean(0)) / (deviation + 5), -5, 5)
+    expected = np.clip((pixels - x.mean(0)) / (deviation + 20), -5, 5)
 
     found = measured(seen)(other)
     assert found.dtype == torch.float32
@@ -33,12 +33,12 @@ def test_centred_pixels_are_those_of_the_formula_in_float64() -> None:
 
 
 def test_two_frames_by_hand() -> None:
-    # Grey 10 and 20: mean 15, deviation 5, so 40 becomes 25 / 10; 80 is clipped.
+    # Grey 10 and 20: mean 15, deviation 5, so 40 becomes 25 / 25; 150 is clipped.
     frames = torch.tensor([10, 20], dtype=torch.uint8)[:, None, None].expand(2, 5, 7)
     centring = measured(frames)
 
-    grey = torch.tensor([40, 80, 15], dtype=torch.uint8)[:, None, None].expand(3, 5, 7)
-    np.testing.assert_allclose(centring(grey)[:, 2, 3], [2.5, 5.0, 0.0], atol=1e-5)
+    grey = torch.tensor([40, 150, 15], dtype=torch.uint8)[:, None, None].expand(3, 5, 7)
+    np.testing.assert_allclose(centring(grey)[:, 2, 3], [1.0, 5.0, 0.0], atol=1e-5)
 
 
 def test_a_black_frame_is_zero_and_does_not_count_in_the_mean() -> None:
