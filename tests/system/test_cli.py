@@ -596,6 +596,13 @@ def test_a_run_in_use_is_refused_and_interrupting_it_leaves_a_checkpoint_to_resu
 
 
 @pytest.mark.slow  # test_stop has the same of a process that trains nothing
+def test_an_interrupt_while_modules_are_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "shtab.py").write_text("raise KeyboardInterrupt")  # as if Ctrl-C came then
+    result = relic_rl("games", cwd=tmp_path)
+
+    assert (result.returncode, result.stderr) == (130, "relic-rl: stopped\n")
+
+
 def test_signals_of_one_moment_are_one_request_and_leave_a_checkpoint(
     training: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
