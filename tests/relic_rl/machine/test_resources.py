@@ -32,7 +32,11 @@ class Usage(NamedTuple):
 
 @pytest.mark.parametrize("preset", ["smoke", "laptop"])
 def test_a_checkpoint_takes_what_was_expected_of_it(tmp_path: Path, preset: str) -> None:
-    overrides: dict[str, Any] = {"run.threads": 1, "representation.encoder": "separate"}
+    overrides: dict[str, Any] = {
+        "run.threads": 1,
+        "representation.arm": "relic",
+        "representation.encoder": "separate",
+    }
     config = resolve(preset, overrides).config
     training = Training(tmp_path, config, "toy_memory", 0, Console(stream=io.StringIO()))
     training.save()
