@@ -112,8 +112,10 @@ def _brightness(pictures: Pictures, more: float, scene: Scene) -> Pictures:
     return pictures + np.float32(more)
 
 
-def _darkness(pictures: Pictures, less: float, scene: Scene) -> Pictures:
-    return pictures * np.float32(1 - less)
+def _light(pictures: Pictures, share: float, scene: Scene) -> Pictures:
+    """Times 1 - share to 1 + share, the same over an episode."""
+    factors = 1 + share * (2 * scene.episode[:, 0] - 1)
+    return pictures * factors[:, None, None].astype(np.float32)
 
 
 def _contrast(pictures: Pictures, kept: float, scene: Scene) -> Pictures:
@@ -181,7 +183,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         _zoom_blur, ((1.11, 0.02), (1.16, 0.02), (1.21, 0.03), (1.26, 0.03), (1.31, 0.03))
     ),
     "brightness": Corruption(_brightness, (0.1, 0.2, 0.3, 0.4, 0.5)),
-    "darkness": Corruption(_darkness, (0.1, 0.2, 0.3, 0.4, 0.5)),
+    "light": Corruption(_light, (0.1, 0.2, 0.3, 0.4, 0.5)),
     "contrast": Corruption(_contrast, (0.4, 0.3, 0.2, 0.1, 0.05)),
     "pixelate": Corruption(_pixelate, (0.6, 0.5, 0.4, 0.3, 0.25)),
     "jpeg": Corruption(_jpeg, (25, 18, 15, 10, 7)),
@@ -189,7 +191,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "shift": Corruption(_shift, (1, 2, 4, 6, 8)),
     "frozen": Corruption(_frozen, (0.1, 0.2, 0.3, 0.4, 0.5)),
 }
-"""By name. Darkness, occlusion, shift and frozen are ours, and so are their levels: a share of the
+"""By name. Light, occlusion, shift and frozen are ours, and so are their levels: a share of the
 light, of the picture or of the steps, and pixels."""
 
 

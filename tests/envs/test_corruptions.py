@@ -136,10 +136,21 @@ def test_zoom_blur_keeps_the_middle_and_moves_the_border() -> None:
     assert out[0, 0].max() < 200
 
 
-def test_brightness_adds_and_darkness_takes_a_share() -> None:
+def test_brightness_adds_to_every_pixel() -> None:
     assert set(corrupted("brightness", GRAY, 4).flat) == {128 + 102}
-    assert set(corrupted("darkness", GRAY, 3).flat) == {round(0.7 * 128)}
     assert corrupted("brightness", np.full((1, 84, 84), 250, np.uint8), 5).max() == 255
+
+
+def test_light_is_a_factor_that_an_episode_keeps_drawn_evenly_up_to_its_share() -> None:
+    frames = np.full((400, 84, 84), 128, np.uint8)
+    view = scene(400)
+
+    out = CORRUPTIONS["light"](frames, 3, view)
+
+    factors = 0.7 + 0.6 * view.episode[:, 0]
+    np.testing.assert_array_equal(out[:, 5, 7], np.rint(128 * factors))
+    assert (out == out[:, :1, :1]).all()
+    assert (out.min(), out.max()) == (round(128 * 0.7), round(128 * 1.3))
 
 
 def test_contrast_pulls_each_picture_to_its_own_mean() -> None:
