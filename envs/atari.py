@@ -40,9 +40,10 @@ from numpy.typing import NDArray
 from envs.emulator import EmulatorScreen, make_emulator
 from envs.episodes import EpisodeLedger, episode_seed
 from envs.games import Game, find_game
-from envs.interface import EnvSpec, Frames, Screen, State, StepResult, check_actions
+from envs.interface import EnvSpec, Frames, Ram, Screen, State, StepResult, check_actions
 from envs.options import ACTION_SETS, FRAME_SIDE_PIXELS
 from envs.protocol import EpisodeProtocol, find_protocol
+from envs.ram import EmulatorRam
 
 RESEED_STEPS = 20_000
 """Seeding then costs 1.3 % of one thread's time, and a restore of 16 lanes on one core up to two
@@ -279,6 +280,15 @@ class AtariLanes:
             emulator,
             self._protocol.frame_skip,
             lambda: (int(self._seeds[0]), int(self.noop_frames[0])),
+        )
+
+    def ram(self) -> Ram:
+        """See `VectorEnv.ram`."""
+        action_set = self.spec.action_set or "full"
+        return EmulatorRam(
+            [make_emulator(self._game, self._protocol, action_set) for _ in range(self.lanes)],
+            self._protocol.frame_skip,
+            lambda lane: (int(self._seeds[lane]), int(self.noop_frames[lane])),
         )
 
     def close(self) -> None:

@@ -123,7 +123,7 @@ class Lanes(Protocol):
 
 
 class VectorEnv(Lanes, Protocol):
-    """Lanes that can also be left and continued, and filmed."""
+    """Lanes that can also be left and continued, filmed, and looked into."""
 
     def state(self) -> State:
         """Everything needed to continue from here: numpy arrays by name, for `np.savez`."""
@@ -141,6 +141,9 @@ class VectorEnv(Lanes, Protocol):
     def screen(self) -> "Screen":
         """What a film of lane 0 shows."""
 
+    def ram(self) -> "Ram":
+        """What the games of all lanes keep in memory."""
+
 
 class Screen(Protocol):
     """Shows the episodes of lane 0 at their native resolution, each from its beginning on."""
@@ -154,6 +157,26 @@ class Screen(Protocol):
         Returns:
           A picture of every environment frame that the action is held for, and their reward.
         """
+
+    def close(self) -> None:
+        """Frees what it holds."""
+
+
+class Ram(Protocol):
+    """Reads the memory of the lanes' games, of each episode from its beginning on."""
+
+    def begin(self) -> None:
+        """Turns to the episodes that the lanes have begun and not yet acted in."""
+
+    def follow(self, actions: NDArray[np.integer[Any]], result: StepResult) -> None:
+        """Takes a step after `VectorEnv.step` took it.
+
+        Raises:
+          RuntimeError: the same actions did not lead to the same rewards.
+        """
+
+    def read(self) -> NDArray[np.uint8]:
+        """uint8[N, bytes], behind the frames that are to be acted on."""
 
     def close(self) -> None:
         """Frees what it holds."""

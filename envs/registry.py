@@ -14,6 +14,9 @@ from envs.atari import RESEED_STEPS, make_atari, rom_md5
 from envs.games import ATARI57, Game, find_game
 from envs.interface import VectorEnv
 from envs.options import EnvOptions
+from envs.ram import RamVariable, ram_variables
+
+_RAM_VARIABLES = ram_variables()
 
 
 class Wanted(NamedTuple):
@@ -37,6 +40,8 @@ class Environment:
     """The MD5 of its cartridge image here, or None if it has none; raises RomError."""
     reference: Game | None = None
     """With a human's and random play's scores; None where nobody has measured them."""
+    ram_variables: tuple[RamVariable, ...] = ()
+    """What is known of its memory."""
 
 
 def find_environment(text: str) -> Environment:
@@ -66,8 +71,14 @@ def _make_memory(options: EnvOptions, wanted: Wanted) -> VectorEnv:
 
 ENVIRONMENTS: dict[str, Environment] = {
     **{
-        name: Environment(name, partial(_make_game, game), partial(rom_md5, game), game)
+        name: Environment(
+            name,
+            partial(_make_game, game),
+            partial(rom_md5, game),
+            game,
+            _RAM_VARIABLES.get(name, ()),
+        )
         for name, game in ATARI57.items()
     },
-    toy.SPEC.name: Environment(toy.SPEC.name, _make_memory),
+    toy.SPEC.name: Environment(toy.SPEC.name, _make_memory, ram_variables=toy.RAM_VARIABLES),
 }

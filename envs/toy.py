@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 
 from envs.episodes import EpisodeLedger, episode_seed
 from envs.interface import EnvSpec, Frames, Picture, State, StepResult, check_actions
+from envs.ram import RamVariable, ToldRam
 
 CUE_0, CUE_1, BLANK, QUESTION = range(4)
 SIDE_PIXELS = 36
 SPEC = EnvSpec("toy_memory", 1, ("CUE_0", "CUE_1"), SIDE_PIXELS, SIDE_PIXELS)
+RAM_VARIABLES = (
+    RamVariable("cue", 0, "misc"),
+    RamVariable("steps", 1, "score_clock_lives_display"),
+)
 
 
 class MemoryLanes:
@@ -113,6 +118,10 @@ class MemoryLanes:
     def screen(self) -> "MemoryScreen":
         """See `VectorEnv.screen`."""
         return MemoryScreen(self)
+
+    def ram(self) -> ToldRam:
+        """See `VectorEnv.ram`: the bytes of `RAM_VARIABLES`, which are all there is to know."""
+        return ToldRam(lambda: np.stack([self._cues, self._ledger.steps], axis=1).astype(np.uint8))
 
     def close(self) -> None:
         """See `VectorEnv.close`; there is nothing to free."""

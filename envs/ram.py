@@ -1,0 +1,140 @@
+"""What a game keeps in memory: which bytes are known, and how they are read beside the lanes.
+
+`ram_variables.csv` says at which byte of an Atari's 128 the variables of 22 games are: AtariARI.
+
+Source: Anand et al., "Unsupervised State Representation Learning in Atari", NeurIPS 2019, and the
+table of its code (mila-iqia/atari-representation-learning, `ram_annotations.py`), whose categories
+follow from the variables' names (`categorization.py`). Deviation: Asteroids' byte of lives and
+direction is in the first of its two categories.
+
+ale-py's vector environment shows no memory. An emulator beside each lane goes through the same
+states, as a film's does (`envs.emulator`), and its memory is read.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.emulator import NativeEnv
+from envs.interface import StepResult
+
+CATEGORIES = (
+    "agent_localization",
+    "small_object_localization",
+    "other_localization",
+    "score_clock_lives_display",
+    "misc",
+)
+"""AtariARI's kinds of variables."""
+_FILE = Path(__file__).parent / "ram_variables.csv"
+
+
+class RamVariable(NamedTuple):
+    """A variable of a game's state that is one byte of its memory."""
+
+    name: str
+    byte: int
+    category: str
+    """One of `CATEGORIES`."""
+
+
+def ram_variables() -> dict[str, tuple[RamVariable, ...]]:
+    """The variables of each game (`MsPacman`) that AtariARI has."""
+    with _FILE.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        game: tuple(
+            RamVariable(row["variable"], int(row["byte"]), row["category"])
+            for row in rows
+            if row["game"] == game
+        )
+        for game in dict.fromkeys(row["game"] for row in rows)
+    }
+
+
+class ToldRam:
+    """Memory that the lanes themselves tell, as an `envs.interface.Ram`.
+
+    Args:
+      read: uint8[N, bytes], of the episodes that the lanes are in.
+    """
+
+    def __init__(self, read: Callable[[], NDArray[np.uint8]]) -> None:
+        self._read = read
+
+    def begin(self) -> None:
+        """See `Ram.begin`; the lanes are looked at."""
+
+    def follow(self, actions: NDArray[np.integer[Any]], result: StepResult) -> None:
+        """See `Ram.follow`."""
+
+    def read(self) -> NDArray[np.uint8]:
+        """See `Ram.read`."""
+        return self._read()
+
+    def close(self) -> None:
+        """See `Ram.close`; there is nothing to free."""
+
+
+class EmulatorRam:
+    """The memory of Atari lanes, as an `envs.interface.Ram`.
+
+    Args:
+      emulators: one for each lane, made by `make_emulator`.
+      frames_per_step: that an action is held for.
+      start: tells the seed and the number of no-op frames of the episode that a lane is in.
+    """
+
+    def __init__(
+        self,
+        emulators: Sequence[NativeEnv],
+        frames_per_step: int,
+        start: Callable[[int], tuple[int, int]],
+    ) -> None:
+        self._emulators: Sequence[Any] = emulators
+        self._frames_per_step = frames_per_step
+        self._start = start
+
+    def begin(self) -> None:
+        """See `Ram.begin`; episodes must be seeded, as with `reseed_steps=0` all are."""
+        for lane in range(len(self._emulators)):
+            self._begin(lane)
+
+    def follow(self, actions: NDArray[np.integer[Any]], result: StepResult) -> None:
+        """See `Ram.follow`."""
+        ended = result.terminated | result.truncated
+        for lane, emulator in enumerate(self._emulators):
+            points = self._points(emulator, int(actions[lane]))
+            if points != result.rewards[lane]:
+                raise RuntimeError(
+                    f"beside lane {lane} the same action brought {points:g}, not "
+                    f"{result.rewards[lane]:g}: the game is another one"
+                )
+            if ended[lane]:
+                self._begin(lane)
+
+    def read(self) -> NDArray[np.uint8]:
+        """See `Ram.read`: 128 bytes a lane."""
+        return np.stack([emulator.unwrapped.ale.getRAM() for emulator in self._emulators])
+
+    def close(self) -> None:
+        """See `Ram.close`."""
+        for emulator in self._emulators:
+            emulator.close()
+
+    def _begin(self, lane: int) -> None:
+        seed, noop_frames = self._start(lane)
+        self._emulators[lane].reset(seed=seed, options={"noop_frames": noop_frames})
+
+    def _points(self, emulator: Any, action: int) -> float:
+        points = 0.0
+        for _ in range(self._frames_per_step):
+            _, reward, terminated, _, _ = emulator.step(action)
+            points += float(reward)
+            if terminated:
+                break
+        return points

@@ -1,0 +1,119 @@
+"""What linear probes found of a run's representation: `probes.jsonl`, a line for each probing.
+
+`relic-rl probe` appends to it, a report reads it. Of a checkpoint that was probed again the last
+line counts.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from relic_rl.errors import UserError
+
+PROBES_FILE = "probes.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """How well one variable of the game's state is read out of a representation."""
+
+    category: str
+    """One of `envs.ram.CATEGORIES`."""
+    f1: float
+    """Of a linear classifier: of each value, weighted by how often it occurs."""
+    r2: float | None
+    """Of a ridge regression; None where the test episodes hold one value only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """What is known of one representation."""
+
+    f1: float
+    """Mean over categories of the mean over their variables."""
+    r2: float | None
+    """The same; None if no variable has one."""
+    variables: dict[str, Readout]
+    effective_rank: float | None = None
+    """Of `chance`'s number of stacks."""
+    mean_share: float | None = None
+    """Of the mean vector in the mean square length: 1 if all features are the same."""
+    invariance: float | None = None
+    """Divergence between two views of a stack, in nats; of encoders."""
+    contrastive_accuracy: float | None = None
+    """How often a view's nearest is the other view of its stack; of encoders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """Everything that was found of one checkpoint; a line of `probes.jsonl`."""
+
+    game: str
+    env_frames: int
+    """Trained by then."""
+    updates: int
+    seed: int
+    """Of the episodes and of the untrained encoder."""
+    steps: int
+    """Played by the agent, over all episodes."""
+    episodes: int
+    train_steps: int
+    test_steps: int
+    repeated_steps: int
+    """Of the test episodes, left out: the same stack was trained on."""
+    epsilon: float
+    protocol: str | None
+    dropped: tuple[str, ...]
+    """Variables that hardly changed, and were not probed."""
+    chance: float
+    """Of the contrastive accuracy: one over the number of stacks compared."""
+    representations: dict[str, Representation]
+    """By name: encoder, lstm (of recurrent networks), random_encoder, pixels."""
+
+
+def append_probing(run_dir: Path, probing: Probing) -> None:
+    """Adds a line to the run's `probes.jsonl`.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    path = run_dir / PROBES_FILE
+    line = json.dumps(asdict(probing), allow_nan=False) + "\n"
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_probings(run_dir: Path) -> list[Probing]:
+    """What was found of a run, by frames trained; the last of each, none if nobody probed.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    path = run_dir / PROBES_FILE
+    found: dict[int, Probing] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for line in lines:
+            probing = _parsed(json.loads(line))
+            found[probing.env_frames] = probing
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+    return [found[env_frames] for env_frames in sorted(found)]
+
+
+def _parsed(document: dict[str, Any]) -> Probing:
+    representations = {
+        name: Representation(
+            **{
+                **fields,
+                "variables": {v: Readout(**readout) for v, readout in fields["variables"].items()},
+            }
+        )
+        for name, fields in document["representations"].items()
+    }
+    rest = {**document, "dropped": tuple(document["dropped"]), "representations": representations}
+    return Probing(**rest)

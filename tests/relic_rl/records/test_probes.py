@@ -1,0 +1,74 @@
+"""The record of probes: written, read, probed again, damaged."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from relic_rl.errors import UserError
+from relic_rl.records.probes import (
+    PROBES_FILE,
+    Probing,
+    Readout,
+    Representation,
+    append_probing,
+    read_probings,
+)
+
+
+def probing(**changes: object) -> Probing:
+    encoder = Representation(
+        f1=0.5,
+        r2=None,
+        variables={"ball_x": Readout("small_object_localization", 0.5, None)},
+        effective_rank=12.5,
+        mean_share=0.25,
+        invariance=0.1,
+        contrastive_accuracy=0.75,
+    )
+    found = Probing(
+        game="Pong",
+        env_frames=4000,
+        updates=10,
+        seed=0,
+        steps=1000,
+        episodes=16,
+        train_steps=700,
+        test_steps=190,
+        repeated_steps=10,
+        epsilon=0.2,
+        protocol="noop",
+        dropped=("player_x",),
+        chance=1 / 256,
+        representations={"encoder": encoder, "pixels": replace(encoder, effective_rank=None)},
+    )
+    return replace(found, **changes)  # type: ignore[arg-type]
+
+
+def test_what_was_written_is_read_by_frames_and_the_last_of_a_checkpoint_counts(
+    tmp_path: Path,
+) -> None:
+    late, early, again = probing(env_frames=8000), probing(), probing(seed=1)
+    for one in (late, early, again):
+        append_probing(tmp_path, one)
+
+    assert read_probings(tmp_path) == [again, late]
+
+
+def test_a_run_that_nobody_probed_has_none(tmp_path: Path) -> None:
+    assert read_probings(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ['{"game": "Po', "[]\n", '{"game": "Pong"}\n', "3\n"])
+def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / PROBES_FILE).write_text(text)
+
+    with pytest.raises(UserError, match=rf"{PROBES_FILE} is damaged"):
+        read_probings(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / PROBES_FILE).mkdir()
+
+    with pytest.raises(UserError, match=rf"cannot write .*{PROBES_FILE}"):
+        append_probing(tmp_path, probing())
