@@ -134,6 +134,23 @@ class R2D2Agent:
         policy.version_updates = self.updates
         return policy
 
+    def load_policy(self, parts: dict[str, dict[str, Tensor]], updates: int) -> None:
+        """Plays from here on as a policy did, here or elsewhere; what else learns is as it was.
+
+        Args:
+          parts: state dicts by part, as `Policy.load` takes them.
+          updates: that it had learned for.
+
+        Raises:
+          ValueError: parts, names, shapes or dtypes differ from this agent's.
+        """
+        for modules in filter(None, (self._acting_modules(), self.average)):
+            if parts.keys() != set(modules):
+                raise ValueError(f"parts are {sorted(parts)}, needs {sorted(modules)}")
+            for name, module in modules.items():
+                load_parameters(name, module, parts[name])
+        self.updates = updates
+
     def parameters_for_policy(self) -> dict[str, dict[str, Tensor]]:
         """State dicts, not copied, for `Policy.load`."""
         return {name: module.state_dict() for name, module in self._acting_modules().items()}

@@ -70,11 +70,15 @@ class Policy:
             part.load_state_dict(parts[name])
         self.version_updates = version_updates
 
+    def parameters(self) -> dict[str, dict[str, Tensor]]:
+        """State dicts by part, not copied: what `load` takes."""
+        return {name: part.state_dict() for name, part in self._parts.items()}
+
     def state(self) -> dict[str, Any]:
         """Parameters as arrays, and their version: an actor may act with older ones."""
         arrays = {
-            name: {key: tensor.cpu().numpy() for key, tensor in part.state_dict().items()}
-            for name, part in self._parts.items()
+            name: {key: tensor.cpu().numpy() for key, tensor in parameters.items()}
+            for name, parameters in self.parameters().items()
         }
         return {"version_updates": self.version_updates, "parameters": arrays}
 

@@ -49,7 +49,7 @@ class Agent:
     greedy. Two that were loaded from one run with one seed choose alike on the same frames.
 
     Args:
-      run_dir: a run's folder.
+      run_dir: a run's folder, or a policy file that `relic-rl export` wrote.
       epsilon: probability of a random action; None: that of the run's evaluations.
       seed: of the random actions.
 

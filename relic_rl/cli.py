@@ -16,6 +16,7 @@ from relic_rl.commands import (
     config,
     doctor,
     evaluate,
+    export,
     games,
     report,
     resume,
@@ -28,7 +29,20 @@ from relic_rl.commands.arguments import Parser, spelled
 from relic_rl.errors import UserError
 from relic_rl.machine import process
 
-VERBS = (train, resume, evaluate, watch, sweep, status, config, report, games, bench, doctor)
+VERBS = (
+    train,
+    resume,
+    evaluate,
+    watch,
+    export,
+    sweep,
+    status,
+    config,
+    report,
+    games,
+    bench,
+    doctor,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ source of its default in square brackets, and its bounds. The parts take these r
 
 import functools
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -190,18 +190,34 @@ def load(path: Path) -> tuple[Config, dict[str, Any]]:
     document = _read_toml(path, "configuration")
     top = {key: value for key, value in document.items() if not isinstance(value, dict)}
     sections = {key: value for key, value in document.items() if isinstance(value, dict)}
-    given = _given(sections, str(path))
+    return complete(sections, str(path)), top
+
+
+def complete(
+    document: Mapping[str, Any], origin: str, sections: Collection[str] = tuple(SECTIONS)
+) -> Config:
+    """The configuration of a document that lacks nothing of some sections.
+
+    Args:
+      document: values by section and field.
+      origin: where it is from, for messages.
+      sections: those that must be complete; what others lack has its default.
+
+    Raises:
+      UsageError: something is missing, unknown or of no sense.
+    """
+    given = _given(document, origin)
     missing = [
         f"{name} (default {default})"
         for name, default in values(Config()).items()
-        if name not in given
+        if name not in given and name.partition(".")[0] in sections
     ]
     if missing:
         raise UsageError(
-            f"{path} lacks {', '.join(missing)}: it is from another version, or damaged; add what "
-            "it was trained with"
+            f"{origin} lacks {', '.join(missing)}: it is from another version, or damaged; add "
+            "what it was trained with"
         )
-    return _validated(given), top
+    return _validated(given)
 
 
 def changed(config: Config, overrides: Mapping[str, Any]) -> Config:

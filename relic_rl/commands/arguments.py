@@ -138,6 +138,21 @@ def add_run_dir(parser: Parser) -> None:
     add_path(parser, "run_dir", metavar="RUN_DIR", help="The run's folder")
 
 
+def add_agent(parser: Parser) -> None:
+    """Adds who plays: a run's folder, a policy file or, with --trained, a game."""
+    add_path(
+        parser,
+        "run_dir",
+        metavar="RUN_DIR",
+        help="The run's folder, or a policy FILE that `relic-rl export` wrote",
+    )
+    parser.add_argument(
+        "--trained",
+        action="store_true",
+        help="RUN_DIR is a game's name: its agent that ships with relic-rl plays",
+    )
+
+
 def add_game(parser: Parser, **options: Any) -> None:
     """Adds GAME."""
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Play full episodes with a run's last checkpoint."""
+"""Play full episodes with a trained agent: a run's last checkpoint, a policy file, --trained."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ DEFAULT_SEVERITY = "3"
 def add_to(verbs: Any) -> None:
     """Adds `relic-rl evaluate`."""
     parser = arguments.add_verb(verbs, "evaluate", run, usage="RUN_DIR [flags]", doc=__doc__)
-    arguments.add_run_dir(parser)
+    arguments.add_agent(parser)
     arguments.add_number(
         parser, "--episodes", help="Episodes to play; by default as many as at the run's end"
     )
@@ -60,16 +60,17 @@ def add_to(verbs: Any) -> None:
 def run(
     run_dir: Path,
     *,
+    trained: bool = False,
     episodes: int | None = None,
     seed: int = 0,
     corruption: Sequence[str] = (),
     severity: Sequence[str] = (),
     as_json: bool = False,
 ) -> None:
-    """Plays full episodes with a run's last sound checkpoint; changes nothing in the folder."""
+    """Plays full episodes with a trained agent; changes nothing in a run's folder."""
     from relic_rl.evaluation.evaluate import evaluate_agent
     from relic_rl.evaluation.robustness import evaluate_corrupted
-    from relic_rl.evaluation.trained import load_trained
+    from relic_rl.evaluation.trained import load_trained, shipped_agent
 
     check_seed(seed)
     if severity and not corruption:
@@ -81,7 +82,9 @@ def run(
         closing(console),
         StopRequest().listening() as stop,
     ):
-        agent, config, spec, env_frames, _ = load_trained(run_dir)
+        agent, config, spec, env_frames, _ = load_trained(
+            shipped_agent(str(run_dir)) if trained else run_dir
+        )
         episodes = episodes or config.evaluation.episodes
         scores = evaluate_agent(
             agent,

@@ -1,4 +1,4 @@
-"""Film a run's agent at play, with its last checkpoint."""
+"""Film a trained agent at play: a run's last checkpoint, a policy file, --trained."""
 
 import sys
 from contextlib import closing
@@ -18,7 +18,7 @@ def add_to(verbs: Any) -> None:
     parser = arguments.add_verb(
         verbs, "watch", run, usage="RUN_DIR --video FILE.mp4|FILE.gif [flags]", doc=__doc__
     )
-    arguments.add_run_dir(parser)
+    arguments.add_agent(parser)
     arguments.add_path(
         parser,
         "--video",
@@ -50,6 +50,7 @@ def run(
     run_dir: Path,
     *,
     video: Path,
+    trained: bool = False,
     overlay: bool = False,
     episodes: int = 1,
     seed: int = 0,
@@ -63,18 +64,18 @@ def run(
       UserError: no sound checkpoint.
     """
     from relic_rl.evaluation.film import SUFFIXES, film
-    from relic_rl.evaluation.trained import load_trained
+    from relic_rl.evaluation.trained import load_trained, shipped_agent
     from relic_rl.records.uploads import upload_film
 
     if video.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--video is {str(video)!r}: it must end with {' or '.join(SUFFIXES)}")
     check_seed(seed)
-    trained = load_trained(run_dir)
-    if track != "off" and trained.tracker_id is None:
+    loaded = load_trained(shipped_agent(str(run_dir)) if trained else run_dir)
+    if track != "off" and loaded.tracker_id is None:
         raise UsageError(f"{run_dir} was not tracked, so its film has no place at the tracker")
     with closing(Console(stream=sys.stderr)) as console:
         made = film(
-            trained,
+            loaded,
             video,
             overlay=overlay,
             episodes=episodes,
@@ -85,8 +86,8 @@ def run(
     scores = ", ".join(f"{score:.0f}" for score in made.scores)
     played = f"scores {scores}" if scores else f"score so far {made.score_so_far:.0f}"
     print(
-        f"{trained.spec.name} after {trained.env_frames:,} frames of training: filmed "
+        f"{loaded.spec.name} after {loaded.env_frames:,} frames of training: filmed "
         f"{made.frames:,} frames, {played}, in {video}"
     )
-    if track != "off" and trained.tracker_id is not None:
-        upload_film(run_dir, video, track, trained.tracker_id)
+    if track != "off" and loaded.tracker_id is not None:
+        upload_film(run_dir, video, track, loaded.tracker_id)

@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from relic_rl.errors import UserError
@@ -103,14 +104,19 @@ def expect_no_link(path: Path, kind: str) -> None:
         )
 
 
-def write_whole(file: Path, text: str) -> None:
+def write_whole(file: Path, content: str | bytes) -> None:
     """Writes a file so that it is whole, old or new, whenever the process dies."""
     staged = file.with_name(f".{file.name}")
-    with staged.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    staged.replace(file)
+    try:
+        with staged.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        staged.replace(file)
+    except OSError:  # a full disk: what there is of it only takes room
+        with suppress(OSError):
+            staged.unlink()
+        raise
 
 
 def _take(handle: int) -> None:

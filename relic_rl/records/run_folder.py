@@ -14,6 +14,8 @@ from relic_rl.records.metrics import FILES as TABLES
 
 CONFIG_FILE = "config.toml"
 LOG_FILE = "log.txt"
+POLICY_SUFFIX = ".safetensors"
+"""Of a file that holds an agent's policy alone."""
 
 
 def new_run(path: Path) -> FolderLock:

@@ -1,0 +1,183 @@
+"""An agent in one file: it plays as the run does that it came from, and nothing else is taken."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from relic_rl import api, cli
+from relic_rl.evaluation.trained import load_trained
+from relic_rl.records.policy_file import read_policy
+
+TINY = {
+    "run.frames": 2_400,
+    "run.threads": 1,
+    "replay.min_steps": 200,
+    "evaluation.episodes": 1,
+}
+ARMS = {
+    "shared": {},
+    "separate": {
+        "representation.encoder": "separate",
+        "representation.acting_encoder": "momentum",
+        "learner.average_decay": 0.9,
+        "network.centred_input": True,
+    },
+}
+
+
+@pytest.fixture(scope="module", params=ARMS)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp(request.param) / "breakout"
+    return api.train("breakout", preset="smoke", run_dir=path, settings=TINY | ARMS[request.param])
+
+
+@pytest.fixture(scope="module")
+def policy_file(run: Path) -> Path:
+    out = run.parent / "agent.safetensors"
+    assert cli.main(["export", str(run), "--out", str(out)]) == 0
+    return out
+
+
+def evaluated(source: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(source), "--episodes", "2", "--json", *flags]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    capsys.readouterr()
+    status = cli.main(arguments)
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    return status, err
+
+
+def test_a_file_plays_as_its_run_does(
+    run: Path, policy_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disturbed = ("--corruption", "shift", "gaussian_noise")
+
+    assert evaluated(policy_file, capsys, *disturbed) == evaluated(run, capsys, *disturbed)
+    assert api.evaluate(policy_file, episodes=1) == api.evaluate(run, episodes=1)
+
+
+def test_a_file_is_filmed(policy_file: Path, tmp_path: Path) -> None:
+    film = tmp_path / "film.gif"
+
+    watched = ["watch", str(policy_file), "--video", str(film), "--overlay", "--max-frames", "8"]
+
+    assert cli.main(watched) == 0
+    assert film.stat().st_size > 0
+
+
+def test_a_file_holds_the_judged_parameters_and_how_they_were_made(
+    run: Path, policy_file: Path
+) -> None:
+    found, trained = read_policy(policy_file), load_trained(run)
+    judged = trained.agent.evaluation_policy().parameters()
+
+    assert found.parts.keys() == judged.keys()
+    for part, tensors in judged.items():
+        torch.testing.assert_close(found.parts[part], dict(tensors), rtol=0, atol=0)
+    assert (found.game, found.env_frames) == ("Breakout", 2_400)
+    metadata = json.loads((run / "metadata.json").read_text())
+    assert found.about["made"] == metadata
+    (row,) = api.read_run(run).evaluations["mean_score"]
+    assert found.about["evaluation"]["mean_score"] == row
+    assert "optimizer" not in " ".join(load_file(policy_file))
+
+
+@pytest.mark.parametrize("place", [0.0, 0.001, 0.1, 0.5, 0.99])
+def test_a_file_with_one_byte_changed_is_refused(
+    place: float, policy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = bytearray(policy_file.read_bytes())
+    content[int(place * len(content))] ^= 1
+    changed = tmp_path / "changed.safetensors"
+    changed.write_bytes(content)
+
+    status, line = refusal(capsys, "evaluate", str(changed))
+
+    assert status == 1
+    assert str(changed) in line
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "cut", "other tensors", "other version"])
+def test_what_is_no_policy_file_is_refused(
+    kind: str, policy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "strange.safetensors"
+    if kind in ("empty", "text"):
+        path.write_text("" if kind == "empty" else "game = 'pong'\n")
+    elif kind == "cut":
+        path.write_bytes(policy_file.read_bytes()[:-1])
+    else:
+        text = {} if kind == "other tensors" else {"relic_rl_policy": json.dumps({"schema": 99})}
+        save_file({"weight": torch.zeros(3)}, path, text)
+
+    status, line = refusal(capsys, "evaluate", str(path))
+
+    assert status == 1
+    assert str(path) in line
+
+
+def test_parameters_of_another_network_are_refused(policy_file: Path) -> None:
+    policy = read_policy(policy_file)
+    agent = load_trained(policy_file).agent
+    first = next(iter(policy.parts["online"]))
+
+    with pytest.raises(ValueError, match="do not match"):
+        agent.load_policy({**policy.parts, "online": {first: torch.zeros(1)}}, 0)
+    with pytest.raises(ValueError, match="parts are"):
+        agent.load_policy({"online": policy.parts["online"], "stranger": {}}, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ("export nothere --out a.safetensors", 2, "nothere"),
+        ("export RUN --out a.pt", 2, "must end with .safetensors"),
+        ("export RUN --out nothere/a.safetensors", 1, "nothere/a.safetensors"),
+        ("export FILE --out a.safetensors", 2, "no folder"),
+        ("export RUN", 2, "--out"),
+        ("resume FILE", 1, "FILE"),
+        ("evaluate pongg --trained", 2, "nearest is 'Pong'"),
+        ("evaluate zaxxon --trained", 2, "no trained agent ships for zaxxon"),
+        ("watch zaxxon --trained --video a.gif", 2, "no trained agent ships for zaxxon"),
+    ],
+)
+def test_a_refusal_is_one_line(
+    arguments: str,
+    status: int,
+    says: str,
+    run: Path,
+    policy_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = {"RUN": str(run), "FILE": str(policy_file)}
+
+    given, line = refusal(capsys, *(places.get(word, word) for word in arguments.split()))
+
+    assert (given, places.get(says, says) in line) == (status, True), line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_left_as_it_was(
+    run: Path, policy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "agent.safetensors"
+    out.mkdir()  # a folder is never replaced by a file
+
+    status, line = refusal(capsys, "export", str(run), "--out", str(out))
+
+    assert status == 1
+    assert f"cannot write {out}" in line
+    assert list(tmp_path.iterdir()) == [out]
