@@ -13,6 +13,7 @@ Where this differs from ale-py's own defaults, and why:
 - ale-py draws its no-ops from [0, noop_max - 1]; we pass one more, so that the protocol's 30 means
   0 to 30. Rewards during no-ops do not count.
 - An action out of range would make the emulator wait for ever: it is refused before.
+- It plays a game's default mode only; `envs.flavoured` has lanes for the others.
 - `full` means the 18 joystick actions in all games but Skiing: its 9 without FIRE, all that ale-py
   offers there.
 
@@ -29,6 +30,7 @@ of them took to act, without the network. The emulator is deterministic; the sco
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -126,10 +128,33 @@ def make_atari(
         reward_clipping=False,
         use_fire_reset=False,
     )
-    spec = EnvSpec(
+    spec = atari_spec(
+        game,
+        protocol,
+        action_set,
+        emulators.ale.get_action_set(),
+        frame_height=frame_height,
+        frame_width=frame_width,
+        md5=md5,
+    )
+    return AtariLanes(emulators, spec, game, protocol, seed, reseed_steps)
+
+
+def atari_spec(
+    game: Game,
+    protocol: EpisodeProtocol,
+    action_set: str,
+    actions: Sequence[Any],
+    *,
+    frame_height: int = FRAME_SIDE_PIXELS,
+    frame_width: int = FRAME_SIDE_PIXELS,
+    md5: str,
+) -> EnvSpec:
+    """Returns what lanes of a game are; `actions` are ale-py's, in the emulator's order."""
+    return EnvSpec(
         name=game.name,
         frames_per_step=protocol.frame_skip,
-        action_meanings=tuple(action.name for action in emulators.ale.get_action_set()),
+        action_meanings=tuple(action.name for action in actions),
         frame_height=frame_height,
         frame_width=frame_width,
         protocol=protocol,
@@ -137,7 +162,6 @@ def make_atari(
         rom_md5=md5,
         reference=game,
     )
-    return AtariLanes(emulators, spec, game, protocol, seed, reseed_steps)
 
 
 def rom_md5(game: Game) -> str:

@@ -1,4 +1,6 @@
-"""One game in ale-py's single environment, at its native speed and resolution: what films show.
+"""One game in ale-py's single environment, at its native speed and resolution.
+
+What films show, and what lanes of another mode are made of (`envs.flavoured`).
 
 It can be started as any episode of `AtariLanes` was: with the same seed and the same number of
 no-ops. Fed with the same actions (each `frame_skip` times) it goes through the same states: the
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.games import Game
-from envs.interface import Picture
+from envs.interface import Flavour, Picture
 from envs.protocol import EpisodeProtocol
 
 NativeEnv = gymnasium.Env[NDArray[np.uint8], Any]
@@ -50,8 +52,15 @@ class SeededStart(gymnasium.Wrapper[NDArray[np.uint8], Any, NDArray[np.uint8], A
         return frame, info
 
 
-def make_emulator(game: Game, protocol: EpisodeProtocol, action_set: str = "full") -> NativeEnv:
+def make_emulator(
+    game: Game,
+    protocol: EpisodeProtocol,
+    action_set: str = "full",
+    flavour: Flavour | None = None,
+) -> NativeEnv:
     """Returns the game at native resolution: a step is one emulator frame, without a cap.
+
+    `flavour` is one of the game's; None: its default.
 
     Observations and `render()` are uint8[210, 160, 3] in most games, RGB.
     `reset(seed=s, options={"noop_frames": k})` starts it like the episode of `AtariLanes` with
@@ -60,6 +69,8 @@ def make_emulator(game: Game, protocol: EpisodeProtocol, action_set: str = "full
     gymnasium.register_envs(ale_py)
     emulator = gymnasium.make(
         game.env_id,
+        mode=flavour and flavour.mode,
+        difficulty=flavour and flavour.difficulty,
         disable_env_checker=True,
         obs_type="rgb",
         frameskip=1,

@@ -25,6 +25,28 @@ Picture = NDArray[np.uint8]
 """uint8[height, width, 3], RGB."""
 
 
+class Flavour(NamedTuple):
+    """A mode and a difficulty of a game, by the numbers that ale-py gives them."""
+
+    mode: int
+    difficulty: int
+
+
+class Flavours(NamedTuple):
+    """The modes and the difficulties that a game has; each of one goes with each of the other.
+
+    [Machado et al., 2018; Farebrother et al., 2018: "Generalization and Regularization in DQN"]
+    """
+
+    modes: tuple[int, ...]
+    difficulties: tuple[int, ...]
+
+    @property
+    def default(self) -> Flavour:
+        """What is played unless another is asked for: the first of each."""
+        return Flavour(self.modes[0], self.difficulties[0])
+
+
 @dataclass(frozen=True)
 class EnvSpec:
     """What an environment is: all that those who act, learn and keep records need to know of it."""
@@ -122,8 +144,15 @@ class Lanes(Protocol):
         """Frees threads and memory; they are of no use afterwards."""
 
 
-class VectorEnv(Lanes, Protocol):
-    """Lanes that can also be left and continued, filmed, and looked into."""
+class FilmedLanes(Lanes, Protocol):
+    """Lanes that can also be filmed."""
+
+    def screen(self) -> "Screen":
+        """What a film of lane 0 shows."""
+
+
+class VectorEnv(FilmedLanes, Protocol):
+    """Lanes that can also be left and continued, and looked into."""
 
     def state(self) -> State:
         """Everything needed to continue from here: numpy arrays by name, for `np.savez`."""
@@ -138,9 +167,6 @@ class VectorEnv(Lanes, Protocol):
           RuntimeError: the same actions did not lead to the same scores.
         """
 
-    def screen(self) -> "Screen":
-        """What a film of lane 0 shows."""
-
     def ram(self) -> "Ram":
         """What the games of all lanes keep in memory."""
 
@@ -152,7 +178,7 @@ class Screen(Protocol):
         """Turns to the episode that lane 0 has begun and not yet acted in."""
 
     def step(self, action: int) -> tuple[list[Picture], float]:
-        """Shows an action before `VectorEnv.step` takes it.
+        """Shows an action before `Lanes.step` takes it.
 
         Returns:
           A picture of every environment frame that the action is held for, and their reward.

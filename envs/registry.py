@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from envs import toy
 from envs.atari import RESEED_STEPS, make_atari, rom_md5
+from envs.flavoured import FlavouredLanes, find_flavours
 from envs.games import ATARI57, Game, find_game
-from envs.interface import VectorEnv
+from envs.interface import FilmedLanes, Flavour, Flavours, VectorEnv
 from envs.options import EnvOptions
+from envs.protocol import find_protocol
 from envs.ram import RamVariable, ram_variables
 
 _RAM_VARIABLES = ram_variables()
@@ -42,6 +44,10 @@ class Environment:
     """With a human's and random play's scores; None where nobody has measured them."""
     ram_variables: tuple[RamVariable, ...] = ()
     """What is known of its memory."""
+    find_flavours: Callable[[], Flavours] = lambda: Flavours((0,), (0,))
+    """The modes and difficulties that it has; raises RomError."""
+    make_flavour: Callable[[EnvOptions, Wanted, Flavour], FilmedLanes] | None = None
+    """Makes lanes of any of these, each episode seeded; None if there is but one."""
 
 
 def find_environment(text: str) -> Environment:
@@ -65,6 +71,17 @@ def _make_game(game: Game, options: EnvOptions, wanted: Wanted) -> VectorEnv:
     )
 
 
+def _make_flavour(game: Game, options: EnvOptions, wanted: Wanted, flavour: Flavour) -> FilmedLanes:
+    return FlavouredLanes(
+        game,
+        flavour,
+        wanted.lanes,
+        wanted.seed,
+        find_protocol(options.protocol),
+        action_set=options.action_set,
+    )
+
+
 def _make_memory(options: EnvOptions, wanted: Wanted) -> VectorEnv:
     return toy.MemoryLanes(wanted.lanes, wanted.seed)
 
@@ -77,6 +94,8 @@ ENVIRONMENTS: dict[str, Environment] = {
             partial(rom_md5, game),
             game,
             _RAM_VARIABLES.get(name, ()),
+            partial(find_flavours, game),
+            partial(_make_flavour, game),
         )
         for name, game in ATARI57.items()
     },

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from agents.value_rescaling import unrescale
-from envs.interface import Picture, Screen, VectorEnv
+from envs.interface import FilmedLanes, Flavour, Picture, Screen
 from relic_rl import build
 from relic_rl.errors import UserError
 from relic_rl.evaluation.evaluate import Tell, make_player, nobody
@@ -60,6 +60,7 @@ def film(
     episodes: int,
     seed: int,
     max_frames: int | None,
+    flavour: Flavour | None = None,
     tell: Tell = nobody,
 ) -> Film:
     """Films an agent at play; a signal ends the film early, and it is still written.
@@ -71,6 +72,7 @@ def film(
       episodes: 1 or more, full ones.
       seed: of the episodes, as in `relic-rl evaluate`.
       max_frames: of the whole film, for a short one; None for no limit.
+      flavour: mode and difficulty of the game; None for what it was trained in.
       tell: how far it is.
 
     Raises:
@@ -79,7 +81,7 @@ def film(
     scores: list[float] = []
     frames = 0
     with StopRequest().listening() as stop, _writer(video, trained.spec.frames_per_step) as write:
-        for steps, step in enumerate(_play(trained, seed, overlay=overlay)):
+        for steps, step in enumerate(_play(trained, seed, flavour, overlay=overlay)):
             tell(len(scores), episodes, steps)
             shot = step.pictures[: None if max_frames is None else max_frames - frames]
             frames += len(shot)
@@ -94,10 +96,14 @@ def film(
     return Film(frames, scores, step.score)
 
 
-def _play(trained: TrainedAgent, seed: int, *, overlay: bool) -> Iterator[_Step]:
+def _play(
+    trained: TrainedAgent, seed: int, flavour: Flavour | None, *, overlay: bool
+) -> Iterator[_Step]:
     """Plays for ever, step by step."""
     agent, config, game = trained.agent, trained.config, trained.spec.name
-    env = build.make_evaluation_env(config, game, lanes=1, seed=seed, updates=agent.updates)
+    env = build.make_evaluation_env(
+        config, game, lanes=1, seed=seed, updates=agent.updates, flavour=flavour
+    )
     screen = env.screen()
     player = make_player(agent, config, env.reset(), seed=seed)
     try:
@@ -109,7 +115,7 @@ def _play(trained: TrainedAgent, seed: int, *, overlay: bool) -> Iterator[_Step]
 
 
 def _play_episode(
-    trained: TrainedAgent, env: VectorEnv, screen: Screen, player: Player, *, overlay: bool
+    trained: TrainedAgent, env: FilmedLanes, screen: Screen, player: Player, *, overlay: bool
 ) -> Iterator[_Step]:
     screen.begin()
     score, filmed_score, ended = 0.0, 0.0, False
