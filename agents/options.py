@@ -44,13 +44,13 @@ class LearnerOptions(SequenceOptions):
     batch_sequences: PositiveInt = 64
     """Sequences in a batch. [R2D2 table 2]"""
     trace_lambda: Fraction = 0.0
-    """Above 0: Peng's Q(λ) targets over the sequence instead of n-step ones. [ours]"""
+    """Above 0: Peng's Q(lambda) targets over the sequence instead of n-step ones. [ours]"""
     discount: Fraction = 0.997
-    """Discount γ of the return. [R2D2 table 2]"""
+    """Discount (gamma) of the return. [R2D2 table 2]"""
     life_loss_ends_return: bool = False
     """Nothing is bootstrapped over a lost life; the episode continues. [R2D2 app.: no]"""
     rescaling_epsilon: PositiveFloat = 1e-3
-    """ε of the value rescaling h. [R2D2 2.3]"""
+    """Epsilon of the value rescaling h. [R2D2 2.3]"""
     learning_rate: PositiveFloat = 1e-4
     """Learning rate of Adam. [R2D2 table 2]"""
     adam_epsilon: PositiveFloat = 1e-3

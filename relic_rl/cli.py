@@ -89,7 +89,7 @@ def _parser() -> Parser:
         "--print-completion",
         choices=shtab.SUPPORTED_SHELLS,
         action=_PrintCompletion,
-        help="Print a shell's completion script and exit",
+        help="Print a shell's completion script and exit.",
     )
     verbs = parser.add_subparsers(prog="relic-rl", metavar="COMMAND", required=True)
     for verb in VERBS:

@@ -22,6 +22,8 @@ from relic_rl.counters import Budget
 
 PLAIN_SECONDS = 30.0
 _LIVE_SECONDS = 0.25
+_BAR_COLUMNS = (8, 24)
+"""Of the bar, the least and the most; with less room there is none."""
 # From which value on, divided by what, with how many digits; 999,960 is 1.00M, not 1000.0k.
 _COUNT_UNITS = ((999.995e6, 1e9, "B", 2), (999.95e3, 1e6, "M", 2), (9999.5, 1e3, "k", 1))
 
@@ -77,7 +79,7 @@ class Console:
         """
         if self._is_due(what):
             head = f"{what}: {finished} of {counted(episodes, 'episode')}"
-            self._show(head, [f"{count(steps)} steps"], finished / episodes)
+            self._show([head], [f"{count(steps)} steps"], finished / episodes)
 
     def close(self) -> None:
         """Leaves the last status on the screen and restores the terminal."""
@@ -94,10 +96,10 @@ class Console:
         self._subject, self._next_status = what, now + self._interval_seconds
         return self._is_terminal or not is_new
 
-    def _show(self, head: str, parts: list[str], fraction: float | None) -> None:
+    def _show(self, head: list[str], parts: list[str], fraction: float | None) -> None:
         with suppress(OSError, ValueError):
             if not self._is_terminal:
-                self._out.print(Text("  ".join([head, *parts])), soft_wrap=True)
+                self._out.print(Text("  ".join([*head, *parts])), soft_wrap=True)
                 return
             if self._live is None:
                 self._live = Live(console=self._out, auto_refresh=False)
@@ -105,7 +107,7 @@ class Console:
             columns = self._out.width
             self._live.update(_panel(head, parts, fraction, columns), refresh=True)
 
-    def _head(self, row: Mapping[str, object]) -> str:
+    def _head(self, row: Mapping[str, object]) -> list[str]:
         """The counters; the one that the bar shows stands beside its limit."""
         frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
         of_frames = of_minutes = ""
@@ -122,7 +124,7 @@ class Console:
         left = self._seconds_left(row)
         if left is not None:
             parts.append(f"{duration(left)} left")
-        return "  ".join(parts)
+        return parts
 
     def _seconds_left(self, row: Mapping[str, object]) -> float | None:
         frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
@@ -136,6 +138,12 @@ class Console:
         if self._budget is None or frames is None or minutes is None:
             return None
         return self._budget.fraction(frames, minutes)
+
+
+def print_line(text: str) -> None:
+    """Prints a result on stdout; a terminal gets it folded between words, a file as it is."""
+    out = _Terminal(highlight=False)
+    out.print(Text(text), soft_wrap=not can_redraw(out))
 
 
 def can_redraw(console: rich.console.Console) -> bool:
@@ -202,22 +210,23 @@ _FIELDS: tuple[tuple[str, Callable[[float], str]], ...] = (
 )
 
 
-def _panel(head: str, parts: list[str], fraction: float | None, columns: int) -> Table:
+def _panel(head: list[str], parts: list[str], fraction: float | None, columns: int) -> Table:
+    """Head and parts, each part on one line; a bar before the head where there is room for one."""
+    if fraction is not None:
+        head = [f"{fraction:4.0%}", *head]
     first = Table.grid(padding=(0, 2))
-    if fraction is None:
-        first.add_row(Text(head, style="bold"))
+    left = columns - len("  ".join(head)) - 2
+    if fraction is None or left < _BAR_COLUMNS[0]:
+        first.add_row(Text(_folded(head, columns), style="bold"))
     else:
         bar = ProgressBar(
             total=1.0,
             completed=fraction,
-            width=24,
+            width=min(left, _BAR_COLUMNS[1]),
             complete_style="cyan",
             finished_style="cyan",
         )
-        first.add_column()  # the bar, which gives way
-        first.add_column(no_wrap=True)
-        first.add_column(no_wrap=True)
-        first.add_row(bar, Text(f"{fraction:4.0%}"), Text(head, style="bold"))
+        first.add_row(bar, Text("  ".join(head), style="bold"))
     panel = Table.grid()
     panel.add_row(first)
     panel.add_row(Text(_folded(parts, columns), style="dim"))

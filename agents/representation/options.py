@@ -33,7 +33,7 @@ class RepresentationOptions:
     weight: NonNegativeFloat = 1.0
     """Weight of the loss beside the RL loss, where one optimizer learns from both. [ours]"""
     temperature: PositiveFloat = 1.0
-    """τ; not of curl and byol. [ReLIC table 8]"""
+    """Temperature (tau); not of curl and byol. [ReLIC table 8]"""
     alpha: NonNegativeFloat = 1.0
     """Weight of the invariance term. [ReLIC eq. 3; value not stated]"""
     normalize: bool = False

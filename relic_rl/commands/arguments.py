@@ -6,6 +6,7 @@ Defaults stand in a verb's function: an argument that is not given is not passed
 import argparse
 import inspect
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -261,7 +262,7 @@ def _form(kind: Any) -> dict[str, Any]:
         return {"choices": Suggestions(get_args(of_list)), "metavar": "NAME,NAME"}
     kind = next(iter(get_args(kind)), kind) if get_origin(kind) is not tuple else tuple
     if kind is bool:
-        return {"choices": Suggestions(("true", "false"))}
+        return {"choices": Suggestions(("true", "false")), "metavar": "true|false"}
     if kind is int:
         return {"metavar": "N", "type": _whole_numbers}
     return {"metavar": {float: "X", tuple: "N,N,N"}.get(kind, "TEXT")}
@@ -280,8 +281,37 @@ def _without_unit(text: str) -> str:
 
 
 class _HelpFormatter(argparse.HelpFormatter):
+    """Nothing is wider than the terminal: choices stand in the text, and heads are wrapped."""
+
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32)
+
+    def _format_usage(self, *given: Any) -> str:
+        return _wrapped(super()._format_usage(*given), self._width) + "\n\n"
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        head = super()._format_action_invocation(action)
+        return _wrapped(head, self._width - self._current_indent, self._current_indent)
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        name = action.metavar or ("NAME" if action.choices else default_metavar)
+        return f"{name} ..." if action.nargs == argparse.ONE_OR_MORE else str(name)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.metavar or not action.choices:
+            return action.help
+        *names, last = map(str, action.choices)
+        return f"{action.help} NAME is {', '.join(names)} or {last}.".lstrip()
+
+
+def _wrapped(text: str, width: int, indent: int = 0) -> str:
+    return textwrap.fill(
+        text,
+        width,
+        subsequent_indent=" " * (indent + 4),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 class _StoreOnce(argparse.Action):

@@ -1,6 +1,7 @@
 """Show every setting: its value, where it comes from, and the source of its default."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 from rich.table import Table
@@ -12,6 +13,7 @@ from relic_rl.commands.printing import print_json, print_table, table_console
 from relic_rl.config import Resolved
 from relic_rl.records.identity import environment_of
 
+_HEADS = ("setting", "value", "from", "meaning", "source of the default")
 _MEANING_COLUMNS = 36
 """The least width for a column of sentences; with less, it is left out."""
 _SOURCE_COLUMNS = 24
@@ -53,19 +55,19 @@ def _table(game: str, resolved: Resolved, width: int) -> Table:
         (field, shown(value), resolved.origins[field], *docs[field])
         for field, value in configuration.values(resolved.config).items()
     ]
+    needed = [2 + max(map(len, column)) for column in list(zip(*rows, strict=True))[:3]]
+    needed += (_MEANING_COLUMNS, _SOURCE_COLUMNS)
+    fitting = sum(total <= width for total in accumulate(needed))
+    heads = _HEADS[:fitting]
+    cells: list[tuple[str, ...]] = [row[:fitting] for row in rows]
+    if fitting < 2:  # one column: a long name seldom has a long value
+        heads, cells = ("setting and value",), [(f"{row[0]} {row[1]}",) for row in rows]
     table = Table(title=f"{game}, preset {resolved.preset}", title_justify="left", box=None)
-    for column in ("setting", "value", "from"):
-        table.add_column(column, no_wrap=True, overflow="ignore")
-    left = width - sum(2 + max(map(len, column)) for column in list(zip(*rows, strict=True))[:3])
-    texts = (
-        ("meaning", _MEANING_COLUMNS),
-        ("source of the default", _MEANING_COLUMNS + _SOURCE_COLUMNS),
-    )
-    names = [name for name, needed in texts if left >= needed]
-    for name in names:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*row[: 3 + len(names)])
+    for head in heads:
+        is_prose = head in _HEADS[3:]
+        table.add_column(head, no_wrap=not is_prose, overflow="fold" if is_prose else "ignore")
+    for cell in cells:
+        table.add_row(*cell)
     return table
 
 

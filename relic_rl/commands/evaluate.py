@@ -14,7 +14,7 @@ from rich.table import Table
 from envs.corruptions import CORRUPTIONS, LEVELS
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import against_human, print_json, print_table, under_rules
-from relic_rl.console import Console, counted
+from relic_rl.console import Console, counted, print_line
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.identity import check_seed
 from relic_rl.stop import StopRequest
@@ -127,10 +127,10 @@ def run(
     if as_json:
         print_json(result)
         return
-    print(f"{spec.name} after {env_frames:,} frames{under_rules(spec)}")
+    print_line(f"{spec.name} after {env_frames:,} frames{under_rules(spec)}")
     listed = ", ".join(f"{score:.0f}" for score in scores)
-    print(f"scores of {counted(episodes, 'episode')}: {listed}")
-    print(f"mean score {mean:.1f}{against_human(spec.reference, mean)}")
+    print_line(f"scores of {counted(episodes, 'episode')}: {listed}")
+    print_line(f"mean score {mean:.1f}{against_human(spec.reference, mean)}")
     if corruption:
         print_table(_table(corrupted))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.commands import arguments
+from relic_rl.console import print_line
 from relic_rl.errors import UsageError
 from relic_rl.records.tracking import TRACKERS, TrackerName
 
@@ -79,7 +80,8 @@ def run(
         report = write_report(dirs, out, against, labelled=labels, allow_mixed=allow_mixed)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    print("\n".join([*(f"warning: {w}" for w in report.warnings), f"report in {report.page}"]))
+    for line in [*(f"warning: {w}" for w in report.warnings), f"report in {report.page}"]:
+        print_line(line)
     upload_report(folders, report.files, track)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from relic_rl.commands import arguments
-from relic_rl.console import Console
+from relic_rl.console import Console, print_line
 from relic_rl.errors import UsageError
 from relic_rl.records.identity import check_seed
 from relic_rl.records.tracking import TRACKERS, TrackerName
@@ -85,7 +85,7 @@ def run(
         )
     scores = ", ".join(f"{score:.0f}" for score in made.scores)
     played = f"scores {scores}" if scores else f"score so far {made.score_so_far:.0f}"
-    print(
+    print_line(
         f"{loaded.spec.name} after {loaded.env_frames:,} frames of training: filmed "
         f"{made.frames:,} frames, {played}, in {video}"
     )

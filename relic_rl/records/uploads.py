@@ -6,6 +6,7 @@ A film goes to the run that it shows; a report is a run of its own, in the group
 from collections.abc import Sequence
 from pathlib import Path
 
+from relic_rl.console import print_line
 from relic_rl.errors import UserError
 from relic_rl.records.sweep_folder import SWEEP_FILE, names_of
 from relic_rl.records.tracking import TrackedRun, TrackerName, make_tracker
@@ -46,6 +47,8 @@ def _upload(files: Sequence[Path], mode: TrackerName, run: TrackedRun) -> None:
     taken = 0 if tracker.mode == "off" else len(files) - tracker.dropped_items
     if not taken:
         raise UserError(f"no tracker took any of {len(files)} files: the warning above says why")
-    print(f"given to the tracker, {tracker.mode}: {taken} files of {run.name!r}, run {tracker.id}")
+    print_line(
+        f"given to the tracker, {tracker.mode}: {taken} files of {run.name!r}, run {tracker.id}"
+    )
     if tracker.left_to_do:
-        print(tracker.left_to_do)
+        print_line(tracker.left_to_do)

@@ -20,6 +20,6 @@ class ReplayOptions:
     priority_exponent: Fraction = 0.9
     """Exponent of the priorities in sampling. [R2D2 table 2]"""
     priority_mix: Fraction = 0.9
-    """η: share of the largest error in a sequence's priority, the rest is the mean. [R2D2 2.3]"""
+    """Eta: share of the largest error in a sequence's priority; the rest is the mean. [R2D2 2.3]"""
     importance_exponent: Fraction = 0.6
     """Exponent of the importance weights. [R2D2 table 2]"""

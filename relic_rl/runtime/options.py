@@ -27,7 +27,7 @@ class ActorOptions:
     actors: PositiveInt = 1
     """Actors that share the lanes evenly; more than one needs the threads or ray engine. [ours]"""
     epsilon_base: PositiveFraction = 0.4
-    """ε_i = base^(1 + exponent i / (lanes - 1)). [Ape-X]"""
+    """epsilon_i = base^(1 + exponent i / (lanes - 1)). [Ape-X]"""
     epsilon_exponent: NonNegativeFloat = 7.0
     """See epsilon_base. [Ape-X]"""
     publish_every_updates: PositiveInt = 16

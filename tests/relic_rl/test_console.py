@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from relic_rl.console import Console, count, counted, duration
+from relic_rl.console import Console, count, counted, duration, print_line
 from relic_rl.counters import Budget
 
 ROW = {
@@ -125,18 +125,28 @@ def test_the_limit_beside_the_bar_is_the_one_that_the_bar_shows(
     assert fraction in shown
 
 
-@pytest.mark.parametrize("columns", [44, 80, 160])
-def test_a_narrow_terminal_gets_whole_parts_a_line(a_terminal, monkeypatch, columns):
+@pytest.mark.parametrize(
+    ("columns", "frames", "ends"),
+    [
+        (44, 4_000_000, [" 25%  1.00M of 4.00M frames  10m  50m left"]),
+        (44, 100_000_000, ["  1%  1.00M of 100.00M frames  10m", "27h 30m left"]),
+        (80, 100_000_000, ["  1%  1.00M of 100.00M frames  10m  27h 30m left"]),
+        (160, 4_000_000, [" 25%  1.00M of 4.00M frames  10m  50m left"]),
+    ],
+)
+def test_a_narrow_terminal_gets_whole_parts_a_line(a_terminal, monkeypatch, columns, frames, ends):
     monkeypatch.setenv("COLUMNS", str(columns))
     row = {**ROW, "mean_score": 0.5, "evaluation_score": 1.0, "representation_loss": 3.365}
-    console = Console(stream=a_terminal, budget=Budget(4_000_000))
+    console = Console(stream=a_terminal, budget=Budget(frames))
 
     console.status(row)
     console.close()
 
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", a_terminal.getvalue())
     lines = [line.rstrip() for line in re.split(r"[\r\n]+", shown) if line.strip()]
-    assert any(line.endswith(" 25%  1.00M of 4.00M frames  10m  50m left") for line in lines)
+    for end in ends:
+        assert any(line.endswith(end) for line in lines), end
+    assert "…" not in shown
     assert any(line.endswith("representation 3.365") for line in lines)
     assert max(map(len, lines)) <= columns
     assert not any(line.endswith(("rl", "representation", "replay", "best")) for line in lines)
@@ -235,3 +245,16 @@ def test_duration_has_at_most_two_units(seconds, text):
 )
 def test_one_of_a_kind_is_no_plural(number, text):
     assert counted(number, "episode") == text
+
+
+def test_a_result_is_folded_between_words_on_a_terminal_alone(a_terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "44")
+    line = "mean score -21.0 (random play -20.7, human 14.6: -0.8 % human-normalized)"
+    for stream in (a_terminal, pipe := io.StringIO()):
+        monkeypatch.setattr("sys.stdout", stream)
+        print_line(line)
+
+    assert pipe.getvalue() == line + "\n"
+    folded = a_terminal.getvalue().splitlines()
+    assert max(map(len, folded)) <= 44
+    assert " ".join(part.strip() for part in folded) == line

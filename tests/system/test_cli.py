@@ -483,7 +483,7 @@ def test_a_terminal_of_another_encoding_shows_what_it_can(
     assert (result.returncode, result.stderr, rest) == (0, b"", "")
     shown = dict(zip(verbs, parts, strict=True))
 
-    assert "\\u03b5 of the value rescaling" in shown["config"]  # ε is in neither
+    assert shown["config"].isascii()  # what settings mean can be read anywhere
     assert "mean score" in shown["evaluate"]
     assert (
         f"in {'läufe' if encoding != 'ascii' else 'l' + chr(92) + 'xe4ufe'}/p0" in shown["resume"]

@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from relic_rl import cli
 from relic_rl.config import field_types
 from relic_rl.sweep.request import Placement, SweepRequest
 
@@ -111,7 +112,13 @@ def test_a_status_leaves_columns_out_before_it_folds_a_word(tmp_path: Path) -> N
 
 
 def test_config_leaves_columns_out_before_it_folds_a_name_or_a_value(tmp_path: Path) -> None:
-    expected = {44: [], 80: [], 110: ["meaning"], 160: ["meaning", "source"]}
+    expected = {
+        44: [],
+        60: [],
+        80: ["from"],
+        110: ["from", "meaning"],
+        160: ["from", "meaning", "source"],
+    }
     code = "cli.main(['config', '--preset', 'paper'])"
     tables = on_terminals(code, tmp_path, *((columns, {"TERM": "xterm"}) for columns in expected))
     for (columns, texts), shown in zip(expected.items(), tables, strict=True):
@@ -120,8 +127,26 @@ def test_config_leaves_columns_out_before_it_folds_a_name_or_a_value(tmp_path: P
         words = [line.split() for line in lines if line.strip()]
         rows = {found[0]: found[1] for found in words if found[0] in names}
 
-        assert [word for word in ("meaning", "source") if word in head] == texts, columns
+        assert [word for word in expected[160] if word in head] == texts, columns
+        assert max(map(len, lines)) <= columns
         assert rows.items() >= {
             ("representation.stacks_per_sequence", "1"),
             ("run.frames", "15_000_000_000"),
         }
+
+
+def test_help_is_as_wide_as_the_terminal_and_no_word_of_it_is_cut(tmp_path: Path) -> None:
+    verbs = [[], *([name.rpartition(".")[2]] for name in (verb.__name__ for verb in cli.VERBS))]
+    code = (
+        f"for verb in {verbs!r}:\n"
+        "        try: cli.main([*verb, '--help'])\n"
+        "        except SystemExit: pass"
+    )
+    for columns, shown in zip(
+        (44, 80), on_terminals(code, tmp_path, (44, {}), (80, {})), strict=True
+    ):
+        lines = shown.splitlines()
+
+        assert sum(line.startswith("usage: relic-rl") for line in lines) == len(verbs)
+        assert max(map(len, lines)) <= columns
+        assert re.search(r"NAME\s+is\s+inline,\s+threads\s+or\s+ray\.", shown)

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import relic_rl.analysis
+from envs.games import ATARI57
 from relic_rl import cli
 from relic_rl.analysis import notes
 from relic_rl.analysis.columns import make_columns
@@ -17,6 +19,7 @@ from relic_rl.analysis.report import read_report, write_report
 from relic_rl.analysis.runs import read_run
 from relic_rl.analysis.scores import aggregate, probability_of_improvement
 from relic_rl.analysis.series import find_series
+from relic_rl.records.metrics import Episode, MetricsLog
 from relic_rl.sweep.manifest import Manifest
 from relic_rl.sweep.request import Placement, SweepRequest
 
@@ -394,6 +397,28 @@ def test_a_run_of_100_000_episodes_makes_a_small_report(tmp_path, write_run):
 
     assert written.page.stat().st_size < 2e6
     assert all(path.stat().st_size < 5e5 for path in written.files if path != written.page)
+
+
+@pytest.mark.slow  # half a minute of processor time, most of it to read 5.7 million episodes
+def test_a_report_of_57_long_runs_stays_under_10_mb(tmp_path, write_run):
+    scores = [i % 41 - 20.0 for i in range(200)]
+    runs = [
+        write_run(tmp_path / f"runs/{game}", game, 0, scores, frames=200_000_000)
+        for game in ATARI57
+    ]
+    log = MetricsLog(runs[0])
+    log.write_episodes(
+        Episode(2000 * i, i / 40, i % 256, 0.1, i * 7919 % 997 - 300.0, 500, True)
+        for i in range(100_000)
+    )
+    log.close()
+    for run in runs[1:]:
+        shutil.copy(runs[0] / "episodes.csv", run)
+
+    written = write_report([tmp_path / "runs"], tmp_path / "out")
+
+    assert sum(path.stat().st_size for path in written.files) < 10e6
+    assert written.page.stat().st_size < 5e6
 
 
 # --- folders as crashes and half a sweep leave them -----------------------------------------------
