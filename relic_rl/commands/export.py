@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from relic_rl.commands import arguments
+from relic_rl.console import print_line
 from relic_rl.errors import UsageError
 from relic_rl.records.metadata import METADATA_FILE
 from relic_rl.records.metrics import EVALUATIONS_FILE
@@ -53,7 +54,7 @@ def run(run_dir: Path, *, out: Path) -> None:
     )
     size_bytes = write_policy(out, policy)
     judged = f", mean score {evaluation['mean_score']:.1f}" if evaluation else ", never evaluated"
-    print(
+    print_line(
         f"{trained.spec.name} after {trained.env_frames:,} frames{judged}: "
         f"{size_bytes / 1e6:.1f} MB in {out}"
     )
