@@ -24,7 +24,9 @@ from relic_rl.console import Console, counted
 from relic_rl.counters import Progress
 from relic_rl.errors import ResourceError
 from relic_rl.evaluation.evaluate import evaluate_agent
+from relic_rl.evaluation.trained import TrainedAgent, save_policy
 from relic_rl.machine import devices
+from relic_rl.records import run_folder
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.records.journal import Journal
 from relic_rl.records.metrics import Evaluation
@@ -61,7 +63,7 @@ class Training:
         self.seed = seed
         self.console = console
         state = checkpoint.state if checkpoint is not None else None
-        spec = build.env_spec(config, game)
+        self.spec = spec = build.env_spec(config, game)
         self.progress = Progress(frames_per_step=spec.frames_per_step)
         if state:
             self.progress = Progress(**state["progress"])
@@ -125,6 +127,7 @@ class Training:
         self.save()
         if evaluation is not None:
             self._draw_curves()
+            self._give_back()
         return evaluation
 
     def train(self, stop: StopRequest) -> None:
@@ -260,6 +263,19 @@ class Training:
                 state=self._state(),
                 replay=self.replay,
             )
+
+    def _give_back(self) -> None:
+        """Frees the disk of what `run.keep` does not name."""
+        keep = self.config.run.keep
+        if keep == "policy":
+            out = self.folder / run_folder.POLICY_FILE
+            frames = self.progress.env_frames
+            save_policy(
+                TrainedAgent(self.agent, self.config, self.spec, frames, None), self.folder, out
+            )
+            self.checkpoints.remove_all()
+        elif keep == "checkpoint":
+            self.checkpoints.remove_replay()
 
     def _state(self) -> dict[str, Any]:
         return {

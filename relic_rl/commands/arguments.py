@@ -26,6 +26,7 @@ SHORT = {
     "--actors": "actor.actors",
     "--ray-address": "run.ray_address",
     "--track": "run.track",
+    "--keep": "run.keep",
 }
 """Flags that stand for a setting, in the verbs that have them."""
 _SCALES = {"k": 10**3, "m": 10**6, "b": 10**9}

@@ -1,15 +1,11 @@
 """Write a run's agent into one file that can play: no replay, no optimizer, no pickle."""
 
-import csv
-import json
 from pathlib import Path
 from typing import Any
 
 from relic_rl.commands import arguments
 from relic_rl.console import print_line
 from relic_rl.errors import UsageError
-from relic_rl.records.metadata import METADATA_FILE
-from relic_rl.records.metrics import EVALUATIONS_FILE
 from relic_rl.records.run_folder import POLICY_SUFFIX
 
 
@@ -35,52 +31,16 @@ def run(run_dir: Path, *, out: Path) -> None:
       UsageError: another suffix, or the file is of another kind.
       UserError: no sound checkpoint, or the file cannot be written.
     """
-    from relic_rl.evaluation.trained import load_trained
-    from relic_rl.records.policy_file import PolicyFile, write_policy
+    from relic_rl.evaluation.trained import load_trained, save_policy
 
     if out.suffix.lower() != POLICY_SUFFIX:
         raise UsageError(f"--out is {str(out)!r}: it must end with {POLICY_SUFFIX}")
     if not run_dir.is_dir():
         raise UsageError(f"{run_dir} is no folder: give a run's")
     trained = load_trained(run_dir)
-    evaluation = _evaluation_at(run_dir, trained.env_frames)
-    policy = PolicyFile(
-        parts=trained.agent.evaluation_policy().parameters(),
-        config=trained.config,
-        game=trained.spec.name,
-        updates=trained.agent.updates,
-        env_frames=trained.env_frames,
-        about={"made": _metadata(run_dir), "evaluation": evaluation},
-    )
-    size_bytes = write_policy(out, policy)
+    size_bytes, evaluation = save_policy(trained, run_dir, out)
     judged = f", mean score {evaluation['mean_score']:.1f}" if evaluation else ", never evaluated"
     print_line(
         f"{trained.spec.name} after {trained.env_frames:,} frames{judged}: "
         f"{size_bytes / 1e6:.1f} MB in {out}"
     )
-
-
-def _metadata(run_dir: Path) -> dict[str, Any]:
-    """What the run recorded of itself; nothing where that is missing or damaged."""
-    try:
-        found = json.loads((run_dir / METADATA_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _evaluation_at(run_dir: Path, env_frames: int) -> dict[str, Any] | None:
-    """The last evaluation of what is exported; None if the run did not evaluate it."""
-    try:
-        text = (run_dir / EVALUATIONS_FILE).read_text(encoding="utf-8")
-        for row in reversed(list(csv.DictReader(text.splitlines()))):
-            if int(row["env_frames"]) == env_frames:
-                return {
-                    "mean_score": float(row["mean_score"]),
-                    "scores": [float(score) for score in row["scores"].split(";")],
-                    "epsilon": float(row["epsilon"]),
-                    "protocol": row["protocol"],
-                }
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return None

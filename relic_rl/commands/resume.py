@@ -21,8 +21,9 @@ from relic_rl.records.run_status import is_finished, last_evaluation
 if TYPE_CHECKING:
     from relic_rl.records.checkpoint import Checkpoint
 
-CHANGEABLE = ("run.frames", "run.minutes", "run.ray_address", "run.track")
-"""Settings that a resume changes without asking: when to end, where to act, who is told."""
+CHANGEABLE = ("run.frames", "run.minutes", "run.ray_address", "run.track", "run.keep")
+"""Settings that a resume changes without asking: when to end, where to act, who is told,
+what is left."""
 
 
 def add_to(verbs: Any) -> None:

@@ -52,7 +52,17 @@ def add_to(verbs: Any) -> None:
     parser.add_argument(
         "--retry-failed", action="store_true", help="Also start the runs that failed before"
     )
-    short = ("--frames", "--minutes", "--engine", "--track")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="Start nothing: say what hours, memory and disk it will take, by a trial of a minute",
+    )
+    parser.add_argument(
+        "--commands",
+        action="store_true",
+        help="Start nothing: print a command line for each run, for a batch system's job array",
+    )
+    short = ("--frames", "--minutes", "--engine", "--track", "--keep")
     arguments.add_settings(parser, short=short, several=True)
 
 

@@ -3,8 +3,10 @@
 The agents that ship with the package are policy files, one a game, in `SHIPPED`.
 """
 
+import csv
+import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agents.agent import R2D2Agent
 from envs.interface import EnvSpec
@@ -16,7 +18,9 @@ from relic_rl.machine import devices
 from relic_rl.records import run_folder
 from relic_rl.records.checkpoint import CheckpointError, CheckpointStore
 from relic_rl.records.identity import environment_of, read_identity
-from relic_rl.records.policy_file import read_policy
+from relic_rl.records.metadata import METADATA_FILE
+from relic_rl.records.metrics import EVALUATIONS_FILE
+from relic_rl.records.policy_file import PolicyFile, read_policy, write_policy
 
 SHIPPED = Path(__file__).parent.parent / "trained_agents"
 
@@ -47,7 +51,34 @@ def load_trained(source: Path) -> TrainedAgent:
     Raises:
       UserError: the folder holds no run, or no sound checkpoint; the file holds no policy.
     """
-    return _from_file(source) if source.is_file() else _from_run(source)
+    if source.is_file():
+        return _from_file(source)
+    policy = source / run_folder.POLICY_FILE
+    is_all_there_is = policy.is_file() and CheckpointStore(source).is_empty
+    return _from_file(policy) if is_all_there_is else _from_run(source)
+
+
+def save_policy(
+    trained: TrainedAgent, run_dir: Path, out: Path
+) -> tuple[int, dict[str, Any] | None]:
+    """Writes the policy that an agent is judged by, with what its run recorded of itself.
+
+    Returns:
+      The file's bytes, and the evaluation of this agent: None if its run has none.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    evaluation = _evaluation_at(run_dir, trained.env_frames)
+    policy = PolicyFile(
+        parts=trained.agent.evaluation_policy().parameters(),
+        config=trained.config,
+        game=trained.spec.name,
+        updates=trained.agent.updates,
+        env_frames=trained.env_frames,
+        about={"made": _metadata(run_dir), "evaluation": evaluation},
+    )
+    return write_policy(out, policy), evaluation
 
 
 def shipped_agent(game: str) -> Path:
@@ -96,3 +127,29 @@ def _from_run(run_dir: Path) -> TrainedAgent:
     except ValueError as error:
         raise CheckpointError(f"checkpoint {checkpoint.path} does not fit: {error}") from error
     return TrainedAgent(agent, config, spec, progress.env_frames, progress.tracker_id)
+
+
+def _metadata(run_dir: Path) -> dict[str, Any]:
+    """What the run recorded of itself; nothing where that is missing or damaged."""
+    try:
+        found = json.loads((run_dir / METADATA_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _evaluation_at(run_dir: Path, env_frames: int) -> dict[str, Any] | None:
+    """The last evaluation of what is exported; None if the run did not evaluate it."""
+    try:
+        text = (run_dir / EVALUATIONS_FILE).read_text(encoding="utf-8")
+        for row in reversed(list(csv.DictReader(text.splitlines()))):
+            if int(row["env_frames"]) == env_frames:
+                return {
+                    "mean_score": float(row["mean_score"]),
+                    "scores": [float(score) for score in row["scores"].split(";")],
+                    "epsilon": float(row["epsilon"]),
+                    "protocol": row["protocol"],
+                }
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return None

@@ -1,6 +1,7 @@
 """What a run will need of the machine, compared with what is free before it starts."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -46,21 +47,21 @@ def check_resources(config: Config, run_dir: Path) -> None:
     needed, available = memory_bytes(config), available_bytes()
     if needed > available:
         raise ResourceError(
-            f"the run needs about {_gib(needed)} of memory, {_gib(replay_bytes(config))} of it for "
-            f"the full replay, and {_gib(available)} are free: lower --replay.capacity_steps, "
+            f"the run needs about {gib(needed)} of memory, {gib(replay_bytes(config))} of it for "
+            f"the full replay, and {gib(available)} are free: lower --replay.capacity_steps, "
             "--replay.max_bytes, --learner.batch_sequences or --actor.lanes"
         )
     if uses_gpu(config) and gpu_memory_bytes(config) > gpu_bytes():
         raise ResourceError(
-            f"the run needs about {_gib(gpu_memory_bytes(config))} of the GPU's memory, and "
-            f"{_gib(gpu_bytes())} are free: lower --learner.batch_sequences or --actor.lanes, end "
+            f"the run needs about {gib(gpu_memory_bytes(config))} of the GPU's memory, and "
+            f"{gib(gpu_bytes())} are free: lower --learner.batch_sequences or --actor.lanes, end "
             "what else uses it, or give --run.device cpu"
         )
     needed = disk_bytes(config)
-    free = shutil.disk_usage(_existing(run_dir)).free + _held_bytes(run_dir)
+    free = free_disk_bytes(run_dir) + _held_bytes(run_dir)
     if needed > free:
         raise ResourceError(
-            f"the run's checkpoints need about {_gib(needed)} of disk, {_gib(free)} are free at "
+            f"the run's checkpoints need about {gib(needed)} of disk, {gib(free)} are free at "
             f"{run_dir}: free some, lower --replay.capacity_steps, or begin the run on another disk"
         )
     needed = shared_memory_bytes(config)
@@ -70,8 +71,8 @@ def check_resources(config: Config, run_dir: Path) -> None:
         and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed
     ):
         raise ResourceError(
-            f"run.engine {config.run.engine} needs about {_gib(needed)} of shared memory, "
-            f"{_gib(free)} are free at {SHARED_MEMORY}: enlarge it (docker run --shm-size), or use "
+            f"run.engine {config.run.engine} needs about {gib(needed)} of shared memory, "
+            f"{gib(free)} are free at {SHARED_MEMORY}: enlarge it (docker run --shm-size), or use "
             "an engine without a cluster"
         )
 
@@ -112,6 +113,34 @@ def disk_bytes(config: Config) -> int:
     """Disk for checkpoints: the full replay once, the rest for each checkpoint kept."""
     kept = learned_bytes(config) + _lane_bytes(config)
     return replay_bytes(config) + _CHECKPOINTS_ON_DISK * kept
+
+
+def left_bytes(config: Config) -> int:
+    """Disk of a finished run, by what it keeps."""
+    policy = _bytes_of(_agent(config).parameters_for_policy())
+    checkpoint = learned_bytes(config) + _lane_bytes(config)
+    return {"replay": disk_bytes(config), "checkpoint": checkpoint, "policy": policy}[
+        config.run.keep
+    ]
+
+
+def check_disk(needed: int, path: Path, runs: Iterable[Path]) -> None:
+    """Refuses a sweep whose runs will not have room for what they leave.
+
+    Args:
+      needed: of all runs.
+      path: where they will be; need not exist yet.
+      runs: their folders; what they hold already counts as free.
+
+    Raises:
+      ResourceError: there is too little.
+    """
+    free = free_disk_bytes(path) + sum(map(_held_bytes, runs))
+    if needed > free:
+        raise ResourceError(
+            f"the runs need about {gib(needed)} of disk, {gib(free)} are free at {path}: free "
+            "some, give --keep policy, lower --replay.capacity_steps, or use another disk"
+        )
 
 
 def shared_memory_bytes(config: Config) -> int:
@@ -164,10 +193,16 @@ def _held_bytes(run_dir: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
+def free_disk_bytes(path: Path) -> int:
+    """Where a path is, or would be."""
+    return shutil.disk_usage(_existing(path)).free
+
+
 def _existing(path: Path) -> Path:
     path = path.absolute()
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _gib(size: int) -> str:
+def gib(size: int) -> str:
+    """For people."""
     return f"{size / 2**30:.2f} GiB"

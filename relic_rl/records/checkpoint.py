@@ -124,6 +124,7 @@ class CheckpointStore:
           CheckpointError: there is none.
         """
         if not read_only:
+            self._expect_replay()
             self._clear_leftovers()
         damage: dict[Path, str] = {}
         for path in reversed(self._all()):
@@ -151,6 +152,22 @@ class CheckpointStore:
             + ": start a new run in another folder"
         )
 
+    def remove_replay(self) -> None:
+        """Leaves the newest checkpoint, which can be evaluated and not resumed."""
+        self._remove(self._all()[:-1])
+
+    def remove_all(self) -> None:
+        """Leaves nothing: the caller has kept what is wanted."""
+        self._remove(self._all())
+
+    def _remove(self, checkpoints: list[Path]) -> None:
+        """Removes checkpoints and all segments; what fails is left: nothing needs it."""
+        for path in checkpoints:
+            with suppress(OSError):  # hidden first: half of one must not be taken for one
+                path = path.rename(path.with_name(f"{_STAGING}{path.name}"))
+                shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self._segments, ignore_errors=True)
+
     @property
     def is_empty(self) -> bool:
         """Whether none was ever finished: a run that ended before its first has lost nothing."""
@@ -158,6 +175,13 @@ class CheckpointStore:
             path.name.removeprefix(DAMAGED).removeprefix(_REPLACED).isdigit()
             for path in _entries(self._checkpoints)
         )
+
+    def _expect_replay(self) -> None:
+        if self._all() and not self._segments.exists():
+            raise CheckpointError(
+                f"{self._checkpoints} has no replay to resume with: it was given back when the run "
+                "was finished (run.keep), or removed; the agent can still be evaluated"
+            )
 
     def _all(self) -> list[Path]:
         return sorted(path for path in _entries(self._checkpoints) if path.name.isdigit())

@@ -16,6 +16,8 @@ CONFIG_FILE = "config.toml"
 LOG_FILE = "log.txt"
 POLICY_SUFFIX = ".safetensors"
 """Of a file that holds an agent's policy alone."""
+POLICY_FILE = f"policy{POLICY_SUFFIX}"
+"""What is left of a finished run's agent with `run.keep = "policy"`."""
 
 
 def new_run(path: Path) -> FolderLock:

@@ -4,12 +4,14 @@ The same on this machine and on a node of a cluster: what it needs to know is in
 """
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from envs.games import slug_of
 from relic_rl.records import run_folder
 from relic_rl.sweep.request import PlannedRun
 
@@ -90,9 +92,14 @@ class RunProcess:
         return last[:_REASON_LETTERS]
 
 
+def command_line(run: PlannedRun, preset: str, folder: Path) -> str:
+    """`relic-rl train GAME --run-dir FOLDER` and the rest, as a shell takes it."""
+    return f"relic-rl {shlex.join(_train_arguments(run, preset, folder, {}))}"
+
+
 def _train_arguments(
     run: PlannedRun, preset: str, folder: Path, settings: Mapping[str, str]
 ) -> list[str]:
     flags = [f"--{name}={value}" for name, value in {**settings, **run.settings}.items()]
-    options = ["--preset", preset, "--seed", str(run.seed), "--run-dir", str(folder)]
-    return ["train", run.game, *options, *flags]
+    options = ["--run-dir", str(folder), "--preset", preset, "--seed", str(run.seed)]
+    return ["train", slug_of(run.game), *options, *flags]

@@ -7,21 +7,28 @@ starts if it does not. So a sweep can be stopped or killed at any time,
 and the same command continues with it.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from envs.games import ATARI57
 from relic_rl import config as configuration
+from relic_rl.config import Config
 from relic_rl.console import Console, end_in_words
 from relic_rl.errors import UsageError, UserError, command
 from relic_rl.machine import devices
+from relic_rl.machine.resources import check_disk
 from relic_rl.records.folders import FolderLock, check_path
 from relic_rl.records.identity import check_seed, environment_of
 from relic_rl.records.run_folder import holds_run
+from relic_rl.records.run_status import read_status
 from relic_rl.records.sweep_folder import SWEEP_FILE
 from relic_rl.stop import StopRequest
+from relic_rl.sweep import plan
 from relic_rl.sweep.backends import BACKENDS, Order
 from relic_rl.sweep.request import Placement, PlannedRun, SweepRequest
+from relic_rl.sweep.run_process import command_line
 from relic_rl.sweep.runs import SweepRuns
 
 
@@ -36,6 +43,8 @@ def sweep(
     backend: str | None = None,
     ray_address: str | None = None,
     max_parallel: int | None = None,
+    dry_run: bool = False,
+    commands: bool = False,
 ) -> None:
     """Runs a sweep, or resumes it; returns when every run has ended or a signal came.
 
@@ -49,6 +58,8 @@ def sweep(
       backend: where the runs are; None, like the next two: as the sweep began.
       ray_address: of the cluster to run on.
       max_parallel: runs at once.
+      dry_run: say what it will take, and start nothing but a trial.
+      commands: print the runs' command lines, and start nothing.
 
     Raises:
       UsageError: something asked for is not possible, or is not what the folder's sweep is.
@@ -57,16 +68,32 @@ def sweep(
     """
     request = _request(path, games, seeds, preset, settings)
     runs = request.runs()
-    combinations = {tuple(run.settings.items()): run.settings for run in runs}.values()
-    configs = [configuration.resolve(request.preset, settings).config for settings in combinations]
+    config_of = _configs(request.preset, runs)
     _expect_mine(path, request, runs)
     begun = Placement.read(path) if (path / SWEEP_FILE).exists() else Placement()
     placement = begun.changed(backend=backend, ray_address=ray_address, max_parallel=max_parallel)
-    kind = BACKENDS[placement.backend]
-    if not kind.joins_cluster:
+    kind, configs = BACKENDS[placement.backend], list(dict.fromkeys(config_of.values()))
+    if not (kind.joins_cluster or commands):
         for config in configs:
             devices.learner_device(config)  # refused here, before the folder is taken
     check_path(path.absolute(), "sweep folder")
+    works = [plan.Work(run, config_of[run.folder], read_status(path / run.folder)) for run in runs]
+    works = [work for work in works if not work.done.finished]
+    if dry_run:
+        if kind.joins_cluster:
+            raise UsageError("--dry-run tries this machine: give --backend local")
+        with StopRequest().listening() as stop, closing(Console(stream=sys.stderr)) as console:
+            for line in plan.plan(
+                path,
+                works,
+                lambda folder: kind.make(
+                    Order(folder, request.preset, configs, placement, len(works))
+                ),
+                stop,
+                console.say,
+            ):
+                print(line)
+        return
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -75,18 +102,36 @@ def sweep(
         if not (path / SWEEP_FILE).exists():
             request.write(path, placement)
         preset = SweepRequest.read(path).preset  # a file's copy, which no user edits
+        if commands:
+            for work in works:
+                print(command_line(work.run, preset, path / work.run.folder))
+            return
         console = Console()
         budgets = {config.run.budget for config in configs}
         ends = sorted(map(end_in_words, budgets))
         console.say(f"each run ends after {', or '.join(ends)}")
         where = kind.make(Order(path, preset, configs, placement, len(runs)))
         try:
-            work = SweepRuns(path, preset, runs, where, console, retry_failed=retry_failed)
+            needed = plan.needed_disk_bytes([work.config for work in works], where.slots())
+            check_disk(needed, path, [path / work.run.folder for work in works])
+            left = SweepRuns(path, preset, runs, where, console, retry_failed=retry_failed)
             with StopRequest().listening() as stop:
-                work.run(stop)
+                left.run(stop)
         finally:
             where.close()
-        work.say_end(stop)
+        left.say_end(stop)
+
+
+def _configs(preset: str, runs: Sequence[PlannedRun]) -> dict[str, Config]:
+    """Of each run, by its folder; equal settings are resolved once."""
+    resolved: dict[tuple[tuple[str, str], ...], Config] = {}
+    found = {}
+    for run in runs:
+        key = tuple(run.settings.items())
+        if key not in resolved:
+            resolved[key] = configuration.resolve(preset, run.settings).config
+        found[run.folder] = resolved[key]
+    return found
 
 
 def _request(

@@ -141,6 +141,21 @@ def test_a_run_over_two_nodes_outlives_a_preemption(nodes: tuple[str, str], tmp_
     assert "JobState=COMPLETED" in slurm("scontrol", "show", "job", job)
 
 
+def test_the_runs_of_a_sweep_are_the_tasks_of_a_job_array(
+    nodes: tuple[str, str], tmp_path: Path
+) -> None:
+    commands = tmp_path / "my commands.txt"
+    asked = ("--games", "breakout", "pong", "--frames", "12k", *SMALL)
+    listed = ("relic-rl", "sweep", str(tmp_path / "sweep"), *asked, "--commands")
+    commands.write_text(slurm(*listed) + "\n")
+    options = ("--parsable", "--array=1-2", "-c2", f"--output={tmp_path}/%a")
+    slurm("sbatch", *options, "docs/slurm/run.sbatch", str(commands))
+    wait_until(lambda: not slurm("squeue", "-h"), 300)
+
+    assert [said(tmp_path / task).count("finished: ") for task in "12"] == [1, 1]
+    assert slurm(*listed) == ""
+
+
 def submit(log: Path, script: str, run: Path, *settings: str, options: tuple[str, ...]) -> str:
     command = ("sbatch", "--parsable", f"--output={log}", *options, f"docs/slurm/{script}")
     return slurm(*command, str(run), "breakout", *SMALL, *settings)

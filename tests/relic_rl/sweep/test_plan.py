@@ -1,0 +1,163 @@
+"""What a sweep will take: the arithmetic by hand, and a trial of real runs."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relic_rl import cli
+from relic_rl import config as configuration
+from relic_rl.config import Config
+from relic_rl.machine.resources import disk_bytes, left_bytes
+from relic_rl.records.run_status import RunStatus, read_status
+from relic_rl.sweep import plan
+from relic_rl.sweep.plan import Rate, Work
+from relic_rl.sweep.request import PlannedRun
+
+RATE = Rate(
+    begun_seconds=30, begun_frames=20_000, frames_per_second=1_000, acting_seconds_per_step=1e-3
+)
+SMALL = ("--preset", "smoke", "--run.threads", "1", "--env.threads", "1")
+
+
+def config(**settings: Any) -> Config:
+    given = {f"evaluation.{name}": 0 for name in ("every_minutes",)} | {"evaluation.episodes": 2}
+    texts = {name.replace("__", "."): value for name, value in settings.items()}
+    merged = {name: str(value) for name, value in (given | texts).items()}
+    return configuration.resolve("laptop", merged).config
+
+
+def work(config: Config, done: RunStatus | None = None) -> Work:
+    return Work(PlannedRun("runs/pong-s0", "Pong", 0, {}, {}), config, done or RunStatus())
+
+
+@pytest.mark.parametrize(
+    ("settings", "done", "seconds"),
+    [
+        # 30 s for the first 20,000 frames, 1,000 a second after; evaluation 2 x 4,000 steps.
+        ({"run__frames": 120_000, "run__minutes": 0}, RunStatus(), 30 + 100 + 8),
+        ({"run__frames": 10_000, "run__minutes": 0}, RunStatus(), 30 + 8),
+        ({"run__frames": 10**9, "run__minutes": 2}, RunStatus(), 120 + 8),
+        ({"run__frames": 10**9, "run__minutes": 2}, RunStatus(minutes=1.5), 30 + 8),
+        ({"run__frames": 120_000, "run__minutes": 0}, RunStatus(env_frames=50_000), 30 + 50 + 8),
+        (
+            {"run__frames": 10**9, "run__minutes": 2, "evaluation__every_minutes": 0.9},
+            RunStatus(),
+            120 + 3 * 8,
+        ),
+    ],
+)
+def test_a_run_takes_its_start_its_frames_or_minutes_and_its_evaluations(
+    settings: dict[str, Any], done: RunStatus, seconds: float
+) -> None:
+    assert RATE.seconds(config(**settings), done) == pytest.approx(seconds)
+
+
+def test_runs_start_where_one_has_ended() -> None:
+    short, long = (config(run__frames=frames, run__minutes=0) for frames in (120_000, 320_000))
+    works = [work(short), work(long), work(short), work(short)]
+    rates = {short: RATE, long: RATE}
+
+    # 138 s each, and 338: the second slot is busy with the long one while the others follow.
+    assert plan.expected_seconds(works, rates, 1) == pytest.approx(3 * 138 + 338)
+    assert plan.expected_seconds(works, rates, 2) == pytest.approx(3 * 138)
+    assert plan.expected_seconds(works, rates, 9) == pytest.approx(338)
+
+
+def test_disk_is_what_all_leave_and_what_those_at_work_have_beside() -> None:
+    all_kept, policy = config(run__keep="replay"), config(run__keep="policy")
+
+    assert left_bytes(all_kept) == disk_bytes(all_kept)
+    assert plan.needed_disk_bytes([all_kept] * 5, 2) == 5 * disk_bytes(all_kept)
+    beside = disk_bytes(policy) - left_bytes(policy)
+    assert plan.needed_disk_bytes([policy] * 5, 2) == 5 * left_bytes(policy) + 2 * beside
+    assert left_bytes(policy) < left_bytes(config(run__keep="checkpoint")) < disk_bytes(policy) / 10
+
+
+def test_a_rate_is_of_the_windows_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "TRIAL_SECONDS", 5.0)
+    first = {"env_frames": 20_000, "window_seconds": 9.0, "frames_per_second": 9e9}
+    later = {
+        "window_seconds": 3.0,
+        "frames_per_second": 400.0,
+        "steps_per_second": 100.0,
+        "environment_seconds": 0.2,
+        "inference_seconds": 0.1,
+    }
+    rows = [first, later | {"env_frames": 21_200}, later | {"env_frames": 22_400}]
+
+    assert plan._rate(rows[:2], 20.0, is_over=False) is None
+    assert plan._rate([], 20.0, is_over=True) is None
+    assert plan._rate(rows, 25.0, is_over=False) == pytest.approx((25.0, 22_400, 400.0, 0.001))
+
+
+def test_a_dry_run_says_speed_time_memory_and_disk_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.5)
+    sweep = tmp_path / "sweep"
+    asked = ["--games", "pong", "breakout", "boxing", "--frames", "40k", *SMALL]
+
+    assert cli.main(["sweep", str(sweep), *asked, "--dry-run"]) == 0
+
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].startswith(f"3 runs to do in {sweep}")
+    assert [line.split()[0] for line in lines[1:]] == ["speed", "time", "memory", "disk"]
+    assert "trial: runs/" in err
+    assert not sweep.exists()
+
+
+def test_a_trial_that_fails_says_why_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--games", "pong", *SMALL, "--replay.max_bytes", "100k", "--replay.min_steps"]
+
+    status = cli.main(["sweep", str(tmp_path / "sweep"), *asked, "2k", "--dry-run"])
+
+    out, err = capsys.readouterr()
+    assert (status, out) == (1, "")
+    assert "the trial of pong-s0 failed: " in err.splitlines()[-1]
+
+
+def test_the_printed_commands_are_the_sweeps_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = tmp_path / "sweep"
+    preset = tmp_path / "my preset.toml"
+    preset.write_text("[actor]\nlanes = 4\n[replay]\nmin_steps = 200\n[run]\nframes = 1_600\n")
+    asked = ["sweep", str(sweep), "--games", "pong", "breakout", "--preset", str(preset)]
+    asked += ["--run.threads", "1", "--evaluation.episodes", "1", "--learner.discount", ".9", ".99"]
+
+    assert cli.main([*asked, "--commands"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    first = shlex.split(lines[0])
+    assert first[:4] == ["relic-rl", "train", "breakout", "--run-dir"]
+    preset.unlink()  # the sweep has its copy
+    command = [sys.executable, "-m", "relic_rl.cli", *first[1:]]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    assert read_status(Path(first[4])).finished
+    assert cli.main(["sweep", str(sweep), "--commands"]) == 0
+    assert capsys.readouterr().out.splitlines() == lines[1:]
+
+
+def test_a_sweep_whose_runs_together_fill_the_disk_is_refused_before_any_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = shutil.disk_usage(tmp_path).free // 3  # three of them do not fit, one does
+    asked = ["sweep", str(tmp_path / "sweep"), "--games", "pong", "breakout", "boxing", *SMALL]
+    large = ["--replay.capacity_steps", "10b", "--replay.max_bytes", str(some)]
+
+    status = cli.main([*asked, *large, "--max-parallel", "1"])
+
+    assert status == 1
+    refusal = capsys.readouterr().err.splitlines()[-1]
+    assert "the runs need about" in refusal
+    assert "--keep policy" in refusal
+    assert not (tmp_path / "sweep" / "runs").exists()

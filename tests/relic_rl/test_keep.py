@@ -1,0 +1,77 @@
+"""What a finished run leaves of itself, by `run.keep`, and what can still be done with it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relic_rl import api, cli
+from relic_rl.records.run_status import read_status
+
+TINY = {"run.frames": 2_400, "run.threads": 1, "replay.min_steps": 200, "evaluation.episodes": 1}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same run, three times, with other remains."""
+    folder = tmp_path_factory.mktemp("keep")
+    return {
+        keep: api.train(
+            "breakout", preset="smoke", run_dir=folder / keep, settings=TINY | {"run.keep": keep}
+        )
+        for keep in ("replay", "checkpoint", "policy")
+    }
+
+
+def evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(run), "--episodes", "2", "--json"]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def test_each_leaves_what_it_says(runs: dict[str, Path]) -> None:
+    def left(keep: str) -> set[str]:
+        return {path.name for path in runs[keep].iterdir()}
+
+    assert left("replay") - left("checkpoint") == {"segments"}
+    assert left("policy") - left("checkpoint") == {"policy.safetensors"}
+    assert len(list((runs["checkpoint"] / "checkpoints").iterdir())) == 1
+    assert not (runs["policy"] / "checkpoints").exists() or not list(
+        (runs["policy"] / "checkpoints").iterdir()
+    )
+
+
+@pytest.mark.parametrize("keep", ["checkpoint", "policy"])
+def test_what_is_left_plays_as_all_of_it_did(
+    keep: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluated(runs[keep], capsys) == evaluated(runs["replay"], capsys)
+    assert read_status(runs[keep]).finished
+
+
+@pytest.mark.parametrize(
+    ("keep", "says"), [("checkpoint", "has no replay to resume with"), ("policy", "are gone")]
+)
+def test_it_is_not_resumed_and_a_line_says_why(
+    keep: str, says: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = evaluated(runs[keep], capsys)
+
+    status = cli.main(["resume", str(runs[keep]), "--frames", "4000"])
+
+    assert status == 1
+    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert evaluated(runs[keep], capsys) == before
+
+
+def test_a_run_that_keeps_its_replay_may_give_it_back_after_more_training(
+    runs: dict[str, Path],
+) -> None:
+    run = str(runs["replay"])
+
+    assert cli.main(["resume", run, "--frames", "2800", "--run.keep", "policy"]) == 0
+
+    assert (runs["replay"] / "policy.safetensors").is_file()
+    assert read_status(runs["replay"]).env_frames >= 2_800
