@@ -14,6 +14,7 @@ from relic_rl.errors import UsageError
 from relic_rl.records import metadata, run_folder
 from relic_rl.records.folders import write_whole
 from relic_rl.records.identity import RunIdentity, check_seed, environment_of
+from relic_rl.runtime.engines import ENGINES
 
 
 def add_to(verbs: Any) -> None:
@@ -108,7 +109,7 @@ def _plan(path: Path, run: RunIdentity, spec: EnvSpec, device: str) -> str:
 
     config = run.config
     problem = devices.gpu_problem() if config.run.device == "auto" else None
-    waits = device == "cuda" and config.run.engine == "inline"
+    waits = device == "cuda" and not ENGINES[config.run.engine].samples_ahead
     return "\n".join(
         [
             *([] if problem is None else [f"warning: the GPU is not used: {problem}"]),
