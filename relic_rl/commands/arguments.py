@@ -140,13 +140,14 @@ def add_run_dir(parser: Parser) -> None:
     add_path(parser, "run_dir", metavar="RUN_DIR", help="The run's folder")
 
 
-def add_agent(parser: Parser) -> None:
-    """Adds who plays: a run's folder, a policy file or, with --trained, a game."""
+def add_agent(parser: Parser, *, or_else: str = "") -> None:
+    """Adds who plays: a run's folder, a policy file or, with --trained, a game; or what is said."""
+    others = f", {or_else}" if or_else else ""
     add_path(
         parser,
         "run_dir",
         metavar="RUN_DIR",
-        help="The run's folder, or a policy FILE that `relic-rl export` wrote",
+        help=f"The run's folder{others}, or a policy FILE that `relic-rl export` wrote",
     )
     parser.add_argument(
         "--trained",

@@ -1,10 +1,12 @@
-"""Play full episodes with a trained agent: a run's last checkpoint, a policy file, --trained."""
+"""Play full episodes with a trained agent: a run's last checkpoint, a policy file, --trained.
+
+Or with the agents of all runs of a sweep, one after the other.
+"""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, redirect_stdout
-from dataclasses import asdict
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -12,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from envs.corruptions import CORRUPTIONS, LEVELS
+from envs.interface import EnvSpec
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import against_human, print_json, print_table, under_rules
 from relic_rl.console import Console, counted, print_line
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.identity import check_seed
+from relic_rl.records.robustness import Judgement, read_judgements, save_judgement
+from relic_rl.records.sweep_folder import SWEEP_FILE, names_of
 from relic_rl.stop import StopRequest
 
 if TYPE_CHECKING:
-    from relic_rl.evaluation.robustness import CorruptedScores
+    from relic_rl.evaluation.robustness import Condition
 
 ALL = "all"
 DEFAULT_SEVERITY = "3"
@@ -28,8 +33,10 @@ DEFAULT_SEVERITY = "3"
 
 def add_to(verbs: Any) -> None:
     """Adds `relic-rl evaluate`."""
-    parser = arguments.add_verb(verbs, "evaluate", run, usage="RUN_DIR [flags]", doc=__doc__)
-    arguments.add_agent(parser)
+    parser = arguments.add_verb(
+        verbs, "evaluate", run, usage="RUN_DIR|SWEEP_DIR [flags]", doc=__doc__
+    )
+    arguments.add_agent(parser, or_else="a sweep's, for all of its runs")
     arguments.add_number(
         parser, "--episodes", help="Episodes to play; by default as many as at the run's end"
     )
@@ -54,7 +61,92 @@ def add_to(verbs: Any) -> None:
         choices=(ALL, *map(str, LEVELS)),
         help=f"With --corruption: 1 to 5, or {ALL}; by default {DEFAULT_SEVERITY}",
     )
+    for what in ("mode", "difficulty"):
+        parser.add_argument(
+            f"--{what}",
+            metavar="N",
+            nargs="+",
+            help=f"Also play in another {what} of the game, by ale-py's number, or in {ALL}; "
+            "a mode goes with every difficulty and corruption that is given",
+        )
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="Write the scores to robustness.csv in the run's folder, for `relic-rl report`",
+    )
     arguments.add_json(parser)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be played by each agent."""
+
+    episodes: int | None
+    seed: int
+    corruptions: Sequence[str]
+    severities: Sequence[int]
+    modes: Sequence[str]
+    difficulties: Sequence[str]
+    save: bool
+
+    def conditions(self, game: str) -> "list[Condition]":
+        """Raises UsageError: the game lacks a mode or difficulty."""
+        from relic_rl.evaluation.robustness import conditions
+
+        return conditions(
+            game,
+            modes=self.modes,
+            difficulties=self.difficulties,
+            corruptions=self.corruptions,
+            severities=self.severities,
+        )
+
+
+@dataclass(frozen=True)
+class _Played:
+    """What came of it."""
+
+    name: str
+    spec: EnvSpec
+    judgements: list[Judgement]
+
+    @property
+    def clean(self) -> Judgement:
+        return self.judgements[0]
+
+    @property
+    def corrupted(self) -> list[Judgement]:
+        return [one for one in self.judgements if one.default_mode and not one.is_clean]
+
+    @property
+    def elsewhere(self) -> list[Judgement]:
+        return [one for one in self.judgements if not one.default_mode]
+
+    @property
+    def mean_kept(self) -> float | None:
+        shares = [one.kept for one in self.corrupted if one.kept is not None]
+        return fmean(shares) if shares else None
+
+    def document(self, asked: _Asked) -> dict[str, Any]:
+        """For programs."""
+        clean = self.clean
+        result = {
+            "game": self.spec.name,
+            "env_frames": clean.env_frames,
+            "episodes": clean.episodes,
+            "scores": clean.scores,
+            "mean_score": clean.mean_score,
+            "human_normalized_score": self.spec.human_normalized(clean.mean_score),
+            "protocol": self.spec.protocol and self.spec.protocol.name,
+        }
+        if asked.corruptions:
+            of_look = ("corruption", "severity", "scores", "kept", "mean_score")
+            result["corruptions"] = [_only(one, of_look) for one in self.corrupted]
+            result["mean_kept"] = self.mean_kept
+        if asked.modes or asked.difficulties:
+            of_mode = ("mode", "difficulty", "corruption", "severity", "scores", "mean_score")
+            result["modes"] = [_only(one, of_mode) for one in self.elsewhere]
+        return result
 
 
 def run(
@@ -65,16 +157,34 @@ def run(
     seed: int = 0,
     corruption: Sequence[str] = (),
     severity: Sequence[str] = (),
+    mode: Sequence[str] = (),
+    difficulty: Sequence[str] = (),
+    save: bool = False,
     as_json: bool = False,
 ) -> None:
-    """Plays full episodes with a trained agent; changes nothing in a run's folder."""
-    from relic_rl.evaluation.evaluate import evaluate_agent
-    from relic_rl.evaluation.robustness import evaluate_corrupted
-    from relic_rl.evaluation.trained import load_trained, shipped_agent
+    """Plays full episodes with trained agents; changes nothing in a run's folder but with `save`.
+
+    Raises:
+      UsageError: flags that do not go together, or a mode that a game lacks.
+      UserError: no sound checkpoint, or, of a sweep, in some of its runs.
+    """
+    from relic_rl.evaluation.trained import shipped_agent
 
     check_seed(seed)
     if severity and not corruption:
         raise UsageError("--severity goes with --corruption")
+    if save and (trained or run_dir.is_file()):
+        raise UsageError("--save goes with a run's folder, not with a policy file")
+    asked = _Asked(
+        episodes,
+        seed,
+        _wanted(corruption, CORRUPTIONS),
+        [int(level) for level in _wanted(severity or [DEFAULT_SEVERITY], LEVELS)],
+        mode,
+        difficulty,
+        save,
+    )
+    skipped: list[str] = []
     # stdout belongs to the result: how far it is goes to stderr, as does ale-py's greeting.
     console = Console(stream=sys.stderr)
     with (
@@ -82,57 +192,109 @@ def run(
         closing(console),
         StopRequest().listening() as stop,
     ):
-        agent, config, spec, env_frames, _ = load_trained(
-            shipped_agent(str(run_dir)) if trained else run_dir
-        )
-        episodes = episodes or config.evaluation.episodes
-        scores = evaluate_agent(
-            agent,
-            config,
-            spec.name,
-            seed=seed,
-            episodes=episodes,
-            stop=stop,
-            tell=partial(console.playing, "evaluating"),
-        )
-        corrupted = []
-        for one in evaluate_corrupted(
-            agent,
-            config,
-            spec.name,
-            scores,
-            corruptions=_wanted(corruption, CORRUPTIONS),
-            severities=[int(level) for level in _wanted(severity or [DEFAULT_SEVERITY], LEVELS)],
-            seed=seed,
-            stop=stop,
-            tell=console.playing,
-        ):
-            corrupted.append(one)
-            console.say(f"{one.corruption} {one.severity}: mean score {one.mean_score:.1f}")
+        if is_sweep := (run_dir / SWEEP_FILE).is_file():
+            played = list(_play_sweep(run_dir, asked, skipped, console, stop))
+        else:
+            source = shipped_agent(str(run_dir)) if trained else run_dir
+            played = [_play(source, asked, console, stop)]
     if stop.requested:
-        raise UserError("stopped before all episodes were played")
-    mean = fmean(scores)
-    result = {
-        "game": spec.name,
-        "env_frames": env_frames,
-        "episodes": episodes,
-        "scores": scores,
-        "mean_score": mean,
-        "human_normalized_score": spec.human_normalized(mean),
-        "protocol": spec.protocol and spec.protocol.name,
-    }
-    if corruption:
-        result["corruptions"] = [{**asdict(one), "mean_score": one.mean_score} for one in corrupted]
-        result["mean_kept"] = _mean_kept(corrupted)
+        kept = "; what was played is saved" * save
+        raise UserError(f"stopped before all episodes were played{kept}")
+    if is_sweep:
+        _print_sweep(played, asked, as_json=as_json)
+    else:
+        _print_one(played[0], asked, as_json=as_json)
+    if skipped:
+        raise UserError(f"not evaluated: {', '.join(skipped)}")
+
+
+def _play(
+    source: Path, asked: _Asked, console: Console, stop: StopRequest, name: str = ""
+) -> _Played:
+    """Lets one agent play all that is asked for; of a sweep it has a name."""
+    from relic_rl.evaluation.robustness import judge
+    from relic_rl.evaluation.trained import load_trained
+
+    agent = load_trained(source)
+    conditions = asked.conditions(agent.spec.name)
+    if asked.save:
+        read_judgements(source)  # a damaged file is told now, not after an hour
+    head = f"{name}: " if name else ""
+    found = []
+    for one in judge(
+        agent,
+        conditions,
+        episodes=asked.episodes or agent.config.evaluation.episodes,
+        seed=asked.seed,
+        stop=stop,
+        tell=lambda what, *far: console.playing(f"{head}{what}", *far),
+    ):
+        found.append(one)
+        if asked.save:
+            save_judgement(source, one)
+        if name or len(found) > 1:
+            said = conditions[len(found) - 1]
+            console.say(f"{head}{said}: mean score {one.mean_score:.1f}")
+    return _Played(name, agent.spec, found)
+
+
+def _play_sweep(
+    path: Path, asked: _Asked, skipped: list[str], console: Console, stop: StopRequest
+) -> Iterator[_Played]:
+    """Lets the agents of a sweep's runs play, in their order; `skipped` gets those that cannot."""
+    from relic_rl.sweep.request import SweepRequest
+
+    runs = SweepRequest.read(path).runs()
+    for game in dict.fromkeys(run.game for run in runs):
+        asked.conditions(game)  # refused before anything is played
+    for number, run in enumerate(runs, start=1):
+        if stop.requested:
+            return
+        folder = path / run.folder
+        name, _ = names_of(folder)
+        try:
+            played = _play(folder, asked, console, stop, f"run {number} of {len(runs)}, {name}")
+        except UserError as error:
+            skipped.append(name)
+            console.say(f"{name} is skipped: {error}")
+            continue
+        if played.judgements:
+            yield replace(played, name=name)
+
+
+def _print_one(played: _Played, asked: _Asked, *, as_json: bool) -> None:
     if as_json:
-        print_json(result)
+        print_json(played.document(asked))
         return
-    print_line(f"{spec.name} after {env_frames:,} frames{under_rules(spec)}")
-    listed = ", ".join(f"{score:.0f}" for score in scores)
-    print_line(f"scores of {counted(episodes, 'episode')}: {listed}")
-    print_line(f"mean score {mean:.1f}{against_human(spec.reference, mean)}")
-    if corruption:
-        print_table(_table(corrupted))
+    spec, clean = played.spec, played.clean
+    print_line(f"{spec.name} after {clean.env_frames:,} frames{under_rules(spec)}")
+    listed = ", ".join(f"{score:.0f}" for score in clean.scores)
+    print_line(f"scores of {counted(clean.episodes, 'episode')}: {listed}")
+    print_line(
+        f"mean score {clean.mean_score:.1f}{against_human(spec.reference, clean.mean_score)}"
+    )
+    if asked.corruptions:
+        print_table(_corruptions_table(played))
+    if played.elsewhere:
+        print_table(_modes_table(played.elsewhere))
+
+
+def _print_sweep(played: Sequence[_Played], asked: _Asked, *, as_json: bool) -> None:
+    if as_json:
+        documents = [{"run": one.name, **one.document(asked)} for one in played]
+        print_json({"runs": documents})
+        return
+    table = Table(box=None)
+    table.add_column("run", no_wrap=True)
+    for column in ("frames", "mean score", "of human", *["kept"] * bool(asked.corruptions)):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in played:
+        score = one.clean.mean_score
+        cells = [f"{one.clean.env_frames:,}", f"{score:,.1f}"]
+        cells.append(_percent(one.spec.human_normalized(score)))
+        cells += [_percent(one.mean_kept)] * bool(asked.corruptions)
+        table.add_row(one.name, *cells)
+    print_table(table)
 
 
 def _wanted(given: Sequence[str], known: Iterable[Any]) -> list[str]:
@@ -140,21 +302,34 @@ def _wanted(given: Sequence[str], known: Iterable[Any]) -> list[str]:
     return [str(name) for name in known if ALL in given or str(name) in given]
 
 
-def _mean_kept(corrupted: Sequence["CorruptedScores"]) -> float | None:
-    shares = [one.kept for one in corrupted if one.kept is not None]
-    return fmean(shares) if shares else None
+def _only(one: Judgement, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in names}
 
 
-def _table(corrupted: Sequence["CorruptedScores"]) -> Table:
+def _corruptions_table(played: _Played) -> Table:
     """A row for each corruption and severity, and the mean of what is kept."""
     table = Table(box=None)
     table.add_column("corruption", no_wrap=True)
     for column in ("severity", "mean score", "kept"):
         table.add_column(column, justify="right", no_wrap=True)
-    for one in corrupted:
+    for one in played.corrupted:
         row = (one.corruption, str(one.severity), f"{one.mean_score:,.1f}", _percent(one.kept))
         table.add_row(*row)
-    table.add_row("mean", "", "", _percent(_mean_kept(corrupted)))
+    table.add_row("mean", "", "", _percent(played.mean_kept))
+    return table
+
+
+def _modes_table(elsewhere: Sequence[Judgement]) -> Table:
+    """A row for each mode and difficulty that the agent never saw, and each corruption there."""
+    table = Table(box=None)
+    is_corrupted = not all(one.is_clean for one in elsewhere)
+    columns = ["mode", "difficulty", *["corruption", "severity"] * is_corrupted, "mean score"]
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in elsewhere:
+        look = ("", "") if one.is_clean else (one.corruption, str(one.severity))
+        cells = [str(one.mode), str(one.difficulty), *(look if is_corrupted else ())]
+        table.add_row(*cells, f"{one.mean_score:,.1f}")
     return table
 
 

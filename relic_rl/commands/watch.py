@@ -38,6 +38,13 @@ def add_to(verbs: Any) -> None:
         least=0,
         help="Seed of the episodes: the first is `relic-rl evaluate --episodes 1`'s",
     )
+    for what in ("mode", "difficulty"):
+        arguments.add_number(
+            parser,
+            f"--{what}",
+            least=0,
+            help=f"Film another {what} of the game, by ale-py's number",
+        )
     arguments.add_number(parser, "--max-frames", help="Length of the film; 60 frames are a second")
     parser.add_argument(
         "--track",
@@ -54,16 +61,19 @@ def run(
     overlay: bool = False,
     episodes: int = 1,
     seed: int = 0,
+    mode: int | None = None,
+    difficulty: int | None = None,
     max_frames: int | None = None,
     track: TrackerName = "off",
 ) -> None:
     """Films a run's last checkpoint.
 
     Raises:
-      UsageError: another suffix, or a run that was not tracked.
+      UsageError: another suffix, a mode that the game lacks, or a run that was not tracked.
       UserError: no sound checkpoint.
     """
     from relic_rl.evaluation.film import SUFFIXES, film
+    from relic_rl.evaluation.robustness import conditions
     from relic_rl.evaluation.trained import load_trained, shipped_agent
     from relic_rl.records.uploads import upload_film
 
@@ -73,6 +83,8 @@ def run(
     loaded = load_trained(shipped_agent(str(run_dir)) if trained else run_dir)
     if track != "off" and loaded.tracker_id is None:
         raise UsageError(f"{run_dir} was not tracked, so its film has no place at the tracker")
+    modes, difficulties = ([] if one is None else [str(one)] for one in (mode, difficulty))
+    asked = conditions(loaded.spec.name, modes=modes, difficulties=difficulties)[-1]
     with closing(Console(stream=sys.stderr)) as console:
         made = film(
             loaded,
@@ -81,6 +93,7 @@ def run(
             episodes=episodes,
             seed=seed,
             max_frames=max_frames,
+            flavour=asked.flavour,
             tell=partial(console.playing, "filming"),
         )
     scores = ", ".join(f"{score:.0f}" for score in made.scores)

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from agents.agent import R2D2Agent
-from envs.interface import Frames, Lanes
+from envs.interface import Flavour, Frames, Lanes
 from relic_rl import build
 from relic_rl.config import Config
 from relic_rl.runtime.player import Player
@@ -42,14 +42,17 @@ def evaluate_agent(
     episodes: int,
     stop: StopRequest,
     tell: Tell = nobody,
+    flavour: Flavour | None = None,
     see: Callable[[Lanes], Lanes] = lambda env: env,
 ) -> list[float]:
     """Scores of full episodes with an agent's `evaluation_policy`; none if stopped.
 
-    `see` may change how the environment looks to the agent, as a corruption does.
+    `flavour` is a mode and difficulty of the game; None: what agents train in. `see` may change
+    how the environment looks to the agent, as a corruption does.
     """
+    lanes = evaluation_lanes(episodes)
     env = build.make_evaluation_env(
-        config, game, lanes=evaluation_lanes(episodes), seed=seed, updates=agent.updates
+        config, game, lanes=lanes, seed=seed, updates=agent.updates, flavour=flavour
     )
     try:
         start = partial(make_player, agent, config, seed=seed)

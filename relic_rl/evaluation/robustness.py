@@ -1,86 +1,131 @@
-"""How much of its score an agent keeps when what it sees is corrupted."""
+"""How an agent fares in what it was not trained in: corrupted pictures, other modes of its game."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
+from typing import NamedTuple
 
-from agents.agent import R2D2Agent
 from envs.corrupted import CorruptedEnv
 from envs.corruptions import CORRUPTIONS
 from envs.games import ATARI57
-from envs.interface import Lanes
+from envs.interface import Flavour, Lanes
+from envs.registry import find_environment
 from relic_rl import build
-from relic_rl.config import Config
+from relic_rl.errors import UsageError
 from relic_rl.evaluation.evaluate import evaluate_agent
+from relic_rl.evaluation.trained import TrainedAgent
+from relic_rl.records.robustness import NO_CORRUPTION, Judgement
 from relic_rl.stop import StopRequest
 
-
-@dataclass(frozen=True, slots=True)
-class CorruptedScores:
-    """Scores under one corruption at one severity."""
-
-    corruption: str
-    severity: int
-    scores: list[float]
-    kept: float | None
-    """Share of what the agent scores above random play on clean frames; None where that is
-    nothing, or where random play has no score."""
-
-    @property
-    def mean_score(self) -> float:
-        """Over the episodes."""
-        return fmean(self.scores)
+ALL = "all"
 
 
-def evaluate_corrupted(
-    agent: R2D2Agent,
-    config: Config,
+class Condition(NamedTuple):
+    """What an agent is judged under."""
+
+    flavour: Flavour
+    corruption: str = NO_CORRUPTION
+    severity: int = 0
+    """1 to 5, of a corruption."""
+
+    def __str__(self) -> str:
+        """`mode 1, difficulty 0, shift 3`."""
+        corrupted = f", {self.corruption} {self.severity}" * bool(self.severity)
+        return f"mode {self.flavour.mode}, difficulty {self.flavour.difficulty}{corrupted}"
+
+
+def conditions(
     game: str,
-    clean_scores: Sequence[float],
     *,
-    corruptions: Sequence[str],
-    severities: Sequence[int],
+    modes: Sequence[str] = (),
+    difficulties: Sequence[str] = (),
+    corruptions: Sequence[str] = (),
+    severities: Sequence[int] = (),
+) -> list[Condition]:
+    """Every condition that is asked for; the first is what the agent was trained in.
+
+    Each mode goes with each difficulty, and in each of these each corruption with each severity.
+
+    Args:
+      game: a game's name, or a toy's.
+      modes: numbers that ale-py gives them, or `ALL`; without any, the default.
+      difficulties: the same.
+      corruptions: names in `envs.corruptions.CORRUPTIONS`.
+      severities: 1 to 5.
+
+    Raises:
+      UsageError: the game has no such mode or difficulty.
+      RomError: its ROM is missing or damaged.
+    """
+    known = find_environment(game).find_flavours()
+    asked = itertools.product(
+        _chosen(game, "--mode", modes, known.modes),
+        _chosen(game, "--difficulty", difficulties, known.difficulties),
+    )
+    flavours = dict.fromkeys([known.default, *itertools.starmap(Flavour, asked)])
+    looks = [(NO_CORRUPTION, 0), *itertools.product(corruptions, severities)]
+    return [Condition(flavour, *look) for flavour in flavours for look in looks]
+
+
+def judge(
+    trained: TrainedAgent,
+    judged: Sequence[Condition],
+    *,
+    episodes: int,
     seed: int,
     stop: StopRequest,
     tell: Callable[[str, int, int, int], None],
-) -> Iterator[CorruptedScores]:
-    """Plays the episodes of the clean scores again, under each corruption at each severity.
+) -> Iterator[Judgement]:
+    """Plays the same number of episodes under each condition; ends early if stopped.
 
-    The same `seed` gives the same games and the same corruptions. Ends early if stopped.
+    The same `seed` gives the same games and the same corruptions.
 
     Args:
-      agent: plays with its `evaluation_policy`.
-      config: the run's.
-      game: a game's name, or a toy's.
-      clean_scores: of `evaluate_agent` with this seed.
-      corruptions: names in `envs.corruptions.CORRUPTIONS`.
-      severities: 1 to 5.
+      trained: plays with its `evaluation_policy`.
+      judged: the first is clean and in the default mode; the others are held against it.
+      episodes: under each.
       seed: of the episodes.
       stop: looked at before each step.
-      tell: which corruption is played, and how far its episodes are, as `evaluate_agent` tells.
+      tell: which condition is played, and how far its episodes are, as `evaluate_agent` tells.
     """
-    for corruption in corruptions:
-        for severity in severities:
-            see = partial(_seen, corruption=corruption, severity=severity, seed=seed)
-            scores = evaluate_agent(
-                agent,
-                config,
-                game,
-                seed=seed,
-                episodes=len(clean_scores),
-                stop=stop,
-                tell=partial(tell, f"{corruption} {severity}"),
-                see=see,
-            )
-            if not scores:
-                return
-            kept = kept_share(game, clean_scores, scores)
-            yield CorruptedScores(corruption, severity, scores, kept)
+    agent, config, spec, env_frames, _ = trained
+    clean: list[float] = []
+    for condition in judged:
+        scores = evaluate_agent(
+            agent,
+            config,
+            spec.name,
+            seed=seed,
+            episodes=episodes,
+            stop=stop,
+            tell=partial(tell, str(condition) if clean else "evaluating"),
+            flavour=condition.flavour,
+            see=partial(_seen, condition=condition, seed=seed),
+        )
+        if not scores:
+            return
+        clean = clean or scores
+        is_default = condition.flavour == judged[0].flavour
+        is_held = is_default and condition.corruption != NO_CORRUPTION
+        yield Judgement(
+            env_frames=env_frames,
+            protocol=spec.protocol.name if spec.protocol else "none",
+            epsilon=config.evaluation.epsilon,
+            seed=seed,
+            episodes=episodes,
+            **condition.flavour._asdict(),
+            default_mode=is_default,
+            corruption=condition.corruption,
+            severity=condition.severity,
+            mean_score=fmean(scores),
+            kept=kept_share(spec.name, clean, scores) if is_held else None,
+            scores=tuple(scores),
+        )
 
 
 def kept_share(game: str, clean_scores: Sequence[float], scores: Sequence[float]) -> float | None:
-    """(mean - random) / (clean mean - random): see `CorruptedScores.kept`."""
+    """(mean - random) / (clean mean - random): see `Judgement.kept`."""
     if game not in ATARI57:
         return None
     random = ATARI57[game].random
@@ -88,6 +133,16 @@ def kept_share(game: str, clean_scores: Sequence[float], scores: Sequence[float]
     return (fmean(scores) - random) / earned if earned > 0 else None
 
 
-def _seen(env: Lanes, *, corruption: str, severity: int, seed: int) -> Lanes:
+def _chosen(game: str, flag: str, given: Sequence[str], known: Sequence[int]) -> list[int]:
+    names = list(map(str, known))
+    if unknown := [one for one in given if one not in (ALL, *names)]:
+        raise UsageError(f"{flag} is {unknown[0]!r}: {game} has {', '.join(names)}")
+    return [one for one in known if ALL in given or str(one) in given] or [known[0]]
+
+
+def _seen(env: Lanes, *, condition: Condition, seed: int) -> Lanes:
+    _, corruption, severity = condition
+    if corruption == NO_CORRUPTION:
+        return env
     drawn = build.named_seed(seed, f"corruption {corruption} {severity}")
     return CorruptedEnv(env, CORRUPTIONS[corruption], severity, seed=drawn)

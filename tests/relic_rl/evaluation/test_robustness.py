@@ -1,14 +1,22 @@
-"""Scores under corrupted frames: what is kept, exact on repeat, and what is refused."""
+"""Scores under corrupted frames and in other modes: exact on repeat, saved, and what is refused."""
 
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from envs.corruptions import CORRUPTIONS
+from envs.games import ATARI57
 from relic_rl import cli
-from relic_rl.evaluation.robustness import kept_share
+from relic_rl.commands import evaluate
+from relic_rl.evaluation.robustness import conditions, kept_share
+from relic_rl.records.folders import FolderLock
+from relic_rl.records.robustness import ROBUSTNESS_FILE, Judgement, read_judgements
+from relic_rl.sweep.request import Placement, SweepRequest
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +28,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def evaluated(run: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose episodes take no time."""
+    path = tmp_path_factory.mktemp("robustness") / "toy"
+    flags = ("--frames", "200", "--run.threads", "1", "--run-dir", str(path))
+    assert cli.main(["train", "toy_memory", "--preset", "smoke", *flags]) == 0
+    return path
+
+
+def evaluated(
+    run: Path, capsys: pytest.CaptureFixture[str], *flags: str, episodes: int = 2
+) -> dict[str, Any]:
     capsys.readouterr()
-    assert cli.main(["evaluate", str(run), "--episodes", "2", "--json", *flags]) == 0
+    command = ["evaluate", str(run), "--episodes", str(episodes), "--json", *flags]
+    assert cli.main(command) == 0
     (line,) = capsys.readouterr().out.splitlines()
     found: dict[str, Any] = json.loads(line)
     return found
@@ -75,6 +95,9 @@ def test_the_table_has_a_line_for_each_and_the_mean(
         (("--corruption", "sift"), ["nearest is 'shift'", *CORRUPTIONS]),
         (("--corruption", "shift", "--severity", "6"), ["--severity is '6'", "1 or 2"]),
         (("--severity", "3"), ["--severity goes with --corruption"]),
+        (("--mode", "0", "3"), ["--mode is '3': Breakout has 0, 4, 8, 12, 16, 20"]),
+        (("--mode", "hard"), ["--mode is 'hard': Breakout has 0, 4"]),
+        (("--difficulty", "2"), ["--difficulty is '2': Breakout has 0, 1"]),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_choices(
@@ -86,3 +109,239 @@ def test_mistakes_are_one_line_that_names_the_choices(
     assert said.count("\n") == 1
     for word in words:
         assert word in said
+
+
+def test_every_mode_goes_with_every_difficulty_and_corruption_after_the_default() -> None:
+    asked = conditions(
+        "Freeway", modes=["7", "3"], difficulties=["all"], corruptions=["shift"], severities=[2]
+    )
+
+    flavours = [(0, 0), (3, 0), (3, 1), (7, 0), (7, 1)]
+    looks = [("none", 0), ("shift", 2)]
+    assert [(*one.flavour, *one[1:]) for one in asked] == [
+        (*flavour, *look) for flavour in flavours for look in looks
+    ]
+
+
+def test_all_modes_are_played_at_the_default_difficulty_unless_it_is_given_too() -> None:
+    assert [one.flavour for one in conditions("Freeway", modes=["all"])] == [
+        (mode, 0) for mode in range(8)
+    ]
+    assert len(conditions("Freeway", modes=["all"], difficulties=["all"])) == 16
+    assert len(conditions("Assault", modes=["all"], difficulties=["all"])) == 1
+    assert len(conditions("toy_memory", modes=["0"])) == 1
+
+
+def test_other_modes_stand_beside_the_default_and_are_the_same_on_repeat(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = evaluated(run, capsys, "--mode", "0", "--difficulty", "0", episodes=1)
+    assert clean["modes"] == []  # the default, by its number: played once
+    flags = ("--mode", "0", "4", "--difficulty", "1")
+    one, two = (evaluated(run, capsys, *flags, episodes=1) for _ in range(2))
+
+    assert one == two
+    assert {name: one[name] for name in clean if name != "modes"} | {"modes": []} == clean
+    assert [(m["mode"], m["difficulty"]) for m in one["modes"]] == [(0, 1), (4, 1)]
+    assert all(len(m["scores"]) == 1 for m in one["modes"])
+
+
+def test_a_film_of_a_mode_is_the_episode_that_is_scored_there(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--episodes", "1", "--mode", "24", "--seed", "1")
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(run), *flags]) == 0
+    head, line = capsys.readouterr().out.splitlines()[-2:]
+    assert head.split() == ["mode", "difficulty", "mean", "score"]
+    mode, difficulty, score = line.split()
+    assert (mode, difficulty) == ("24", "0")
+
+    assert cli.main(["watch", str(run), "--video", str(tmp_path / "film.gif"), *flags]) == 0
+    assert f"scores {float(score):.0f}, in" in capsys.readouterr().out
+    assert cli.main(["watch", str(run), "--video", str(tmp_path / "no.gif"), "--mode", "3"]) == 2
+    assert "--mode is '3': Breakout has 0, 4" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
+
+
+# --- saved ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(toy: Path, tmp_path: Path) -> Path:
+    """A run, to write in."""
+    return Path(shutil.copytree(toy, tmp_path / "run"))
+
+
+def test_what_is_saved_is_what_was_played(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    flags = ("--save", "--corruption", "shift", "--severity", "2", "--difficulty", "1")
+    found = evaluated(copy, capsys, *flags, episodes=1)
+    rows = read_judgements(copy)
+
+    assert [(r.mode, r.difficulty, r.default_mode, r.corruption, r.severity) for r in rows] == [
+        (0, 0, True, "none", 0),
+        (0, 0, True, "shift", 2),
+        (0, 1, False, "none", 0),
+        (0, 1, False, "shift", 2),
+    ]
+    assert {(r.protocol, r.seed, r.episodes, r.env_frames) for r in rows} == {
+        (found["protocol"], 0, 1, found["env_frames"])
+    }
+    assert list(rows[0].scores) == found["scores"]
+    assert list(rows[1].scores) == found["corruptions"][0]["scores"]
+    assert rows[1].kept == found["corruptions"][0]["kept"]
+    assert [list(r.scores) for r in rows[2:]] == [m["scores"] for m in found["modes"]]
+
+
+def test_a_repeat_changes_nothing_and_another_seed_adds(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--save", "--corruption", "shift", "frozen")
+    found = evaluated(copy, capsys, *flags)
+    saved = (copy / ROBUSTNESS_FILE).read_bytes()
+
+    assert evaluated(copy, capsys, *flags) == found
+    assert (copy / ROBUSTNESS_FILE).read_bytes() == saved
+    evaluated(copy, capsys, "--save", "--seed", "1")
+    evaluated(copy, capsys, "--save", episodes=3)
+    assert [(row.seed, row.episodes, row.corruption) for row in read_judgements(copy)] == [
+        (0, 2, "none"),
+        (0, 2, "shift"),
+        (0, 2, "frozen"),
+        (1, 2, "none"),
+        (0, 3, "none"),
+    ]
+
+
+def test_saving_beside_a_run_that_trains_touches_nothing_of_it(copy: Path) -> None:
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+
+    with FolderLock(copy, "run folder"):
+        before = files()
+        assert cli.main(["evaluate", str(copy), "--episodes", "1", "--save"]) == 0
+        after = files()
+
+    added = {path.name for path in after.keys() - before.keys()}
+    assert added == {ROBUSTNESS_FILE, ".robustness.lock"}
+    assert {path: after[path] for path in before} == before
+
+
+def test_without_save_nothing_is_written(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(copy.rglob("*"))
+    evaluated(copy, capsys)
+
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_a_damaged_file_of_saved_scores_is_told_before_anything_is_played(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / ROBUSTNESS_FILE).write_text("env_frames,protocol\n12,noop\n")
+    capsys.readouterr()
+
+    assert cli.main(["evaluate", str(copy), "--save"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"{copy / ROBUSTNESS_FILE}, line 2 is damaged" in err
+
+
+def test_a_policy_file_has_no_folder_to_save_in(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = copy / "agent.safetensors"
+    assert cli.main(["export", str(copy), "--out", str(policy)]) == 0
+
+    assert cli.main(["evaluate", str(policy), "--save"]) == 2
+    assert "--save goes with a run's folder" in capsys.readouterr().err
+
+
+# --- sweeps ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sweep(toy: Path, tmp_path: Path) -> Path:
+    """Of two seeds, one of which has been trained."""
+    path = tmp_path / "sweep"
+    path.mkdir()
+    SweepRequest(("toy_memory",), (0, 1), "smoke", {}).write(path, Placement())
+    shutil.copytree(toy, path / "runs" / "toy_memory-s0")
+    return path
+
+
+def test_a_sweeps_runs_are_played_and_saved_and_those_without_a_checkpoint_named(
+    sweep: Path, toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--corruption", "shift", "--episodes", "2")
+    alone = evaluated(toy, capsys, *flags[:2])
+
+    assert cli.main(["evaluate", str(sweep), "--json", "--save", *flags]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"runs": [{"run": "toy_memory-s0", **alone}]}
+    assert "run 1 of 2, toy_memory-s0: mode 0, difficulty 0: mean score" in err
+    assert "toy_memory-s1 is skipped: run folder" in err
+    assert err.splitlines()[-1] == "relic-rl: not evaluated: toy_memory-s1"
+    assert len(read_judgements(sweep / "runs/toy_memory-s0")) == 2
+
+
+def test_a_sweep_is_a_table_of_its_runs(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(sweep / "runs/toy_memory-s0", sweep / "runs/toy_memory-s1")
+    capsys.readouterr()
+
+    assert cli.main(["evaluate", str(sweep), "--episodes", "1"]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["run", "frames"]
+    assert (first.split()[0], second.split()[0]) == ("toy_memory-s0", "toy_memory-s1")
+
+
+def test_an_interrupt_keeps_what_was_saved(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save, saved = evaluate.save_judgement, []
+
+    def save_and_interrupt(run_dir: Path, judgement: Judgement) -> None:
+        save(run_dir, judgement)
+        saved.append(judgement)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(evaluate, "save_judgement", save_and_interrupt)
+    flags = ("--episodes", "1", "--save", "--corruption", "all")
+
+    assert cli.main(["evaluate", str(sweep), *flags]) == 1
+    assert read_judgements(sweep / "runs/toy_memory-s0") == saved
+    assert len(saved) == 1
+
+
+def test_a_mode_that_a_game_of_a_sweep_lacks_is_refused_before_anything_is_played(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+
+    assert cli.main(["evaluate", str(sweep), "--mode", "1"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "--mode is '1': toy_memory has 0" in err
+
+
+# --- all games ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", [game.slug for game in ATARI57.values()])
+def test_every_game_is_judged_under_all_that_is_offered(
+    game: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    cap = ("--frames", "1200", "--replay.min_steps", "200", "--run.threads", "1")
+    train = ["train", game, "--preset", "smoke", "--run-dir", str(run), *cap]
+    assert cli.main([*train, "--evaluation.episodes", "1"]) == 0
+    flags = ("--episodes", "1", "--save", "--corruption", "shift", "--severity", "1")
+    command = ["evaluate", str(run), "--json", *flags, "--difficulty", "all"]
+    capsys.readouterr()
+
+    assert cli.main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    asked = conditions(found["game"], difficulties=["all"], corruptions=["shift"], severities=[1])
+    assert len(read_judgements(run)) == len(asked)
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "report"), "--against"]) == 0
