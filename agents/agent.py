@@ -124,6 +124,25 @@ class R2D2Agent:
         """
         return self._policy_of(self.average or self._acting_modules())
 
+    def untrained_policy(self, seed: int) -> Policy:
+        """One of the same shape that has learned nothing; it sees frames centred as this one does.
+
+        Args:
+          seed: of its parameters.
+        """
+        fresh = R2D2Agent(
+            self.env,
+            self.network,
+            self.learner,
+            self.representation,
+            priority_mix=self._priority_mix,
+            device=self.device,
+            seed=seed,
+        )
+        for own, measured in zip(fresh._centrings(), self._centrings(), strict=True):
+            own.load_state_dict(measured.state_dict())
+        return fresh.evaluation_policy()
+
     def _acting_modules(self) -> nn.ModuleDict:
         given = {} if self.given_encoder is None else {"given_encoder": self.given_encoder}
         return nn.ModuleDict({"online": self.online, **given})

@@ -32,6 +32,21 @@ def effective_rank(features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def mean_share(features: Tensor) -> Tensor:
+    """Returns how much of the features is the same in all rows, a scalar in [0, 1].
+
+    |mean_i f_i|² / mean_i |f_i|²: 1 if all rows are equal. 0 if all features are zero.
+
+    Args:
+      features: float[N, F].
+    """
+    largest = features.abs().amax().clamp(min=torch.finfo(features.dtype).tiny)
+    scaled = features / largest  # squares keep in range
+    square = scaled.square().sum(dim=1).mean()
+    return torch.where(square > 0, scaled.mean(dim=0).square().sum() / square, 0.0)
+
+
+@torch.no_grad()
 def gradient_cosine(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     """Returns the cosine of the angle between two gradients, a scalar in [-1, 1].
 

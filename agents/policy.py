@@ -32,8 +32,21 @@ class Policy:
         Returns:
           Q-values float32[B, A] in rescaled space, and the state after this step.
         """
-        given = None if self._given_encoder is None else self._given_encoder(seen.stacks)
-        return self._unroll(self._online.encode(seen.stacks, given), seen)
+        return self._unroll(self.features(seen.stacks), seen)
+
+    @torch.inference_mode()
+    def features(self, stacks: Tensor) -> Tensor:
+        """What the LSTM is given of the pictures, by all encoders: float32[B, F'].
+
+        Args:
+          stacks: uint8[B, S, H, W], or float32 of what `see` yields.
+        """
+        given = None if self._given_encoder is None else self._given_encoder(stacks)
+        return self._online.encode(stacks, given)
+
+    def see(self, frames: Tensor) -> Tensor:
+        """Frames [..., H, W] in [0, 255] as the encoders see them: see `ConvEncoder.see`."""
+        return self._online.encoder.see(frames)
 
     def pixel_gradient(self, seen: PolicyInput) -> Tensor:
         """How the largest Q-value changes with each pixel, through all encoders.

@@ -59,7 +59,7 @@ class Console:
             self._out.print(Text(text), soft_wrap=not self._is_terminal)
 
     def status(self, row: Mapping[str, object]) -> None:
-        """Shows how the run stands; called often, it writes rarely, as does `playing`.
+        """Shows how the run stands; called often, it writes rarely, as do those below.
 
         Args:
           row: any of the keys of `_FIELDS`, and `env_frames`, `minutes`; what is absent or None
@@ -77,9 +77,12 @@ class Console:
           episodes: how many there will be.
           steps: of the agent so far, over all episodes.
         """
+        self.working(what, finished, episodes, "episode", f"{count(steps)} steps")
+
+    def working(self, what: str, done: int, of: int, noun: str, *more: str) -> None:
+        """Shows how far a piece of work is: so many of so many, in the place of the status."""
         if self._is_due(what):
-            head = f"{what}: {finished} of {counted(episodes, 'episode')}"
-            self._show([head], [f"{count(steps)} steps"], finished / episodes)
+            self._show([f"{what}: {done:,} of {counted(of, noun)}"], [*more], done / of)
 
     def close(self) -> None:
         """Leaves the last status on the screen and restores the terminal."""

@@ -120,7 +120,7 @@ def _play_episode(
     screen.begin()
     score, filmed_score, ended = 0.0, 0.0, False
     while not ended:
-        seen, q, actions = player.act()
+        seen, q, actions, _ = player.act()
         thought = None
         if overlay:
             value = unrescale(

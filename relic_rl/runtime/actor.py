@@ -74,7 +74,7 @@ class Actor:
           NotFiniteError: a Q-value or a reward is NaN or infinite.
         """
         with self.stopwatch.time("inference"):
-            seen, q_values, actions = self._player.act()
+            seen, q_values, actions, _ = self._player.act()
         self._expect_finite("Q-values", q_values)
         with self.stopwatch.time("recording"):
             self._recorder.acted(seen, q_values, actions)

@@ -27,6 +27,8 @@ class Decision(NamedTuple):
     """float32[N, A], in rescaled space."""
     actions: NDArray[np.int64]
     """int64[N]: greedy, or random at the lane's rate."""
+    after: NDArray[np.float32]
+    """float32[2, N, D]: hidden and cell state of the LSTM after the step."""
 
 
 class Player:
@@ -77,7 +79,7 @@ class Player:
         q_values, chosen, hidden, cell = np.split(found, [A, A + 1, A + 1 + D], axis=1)
         self._next_state = np.stack([hidden, cell])
         seen = _policy_input([torch.from_numpy(array) for array in given])
-        return Decision(seen, q_values, chosen[:, 0].astype(np.int64))
+        return Decision(seen, q_values, chosen[:, 0].astype(np.int64), self._next_state)
 
     def observe(self, actions: NDArray[np.int64], result: StepResult) -> None:
         """Takes in what the actions led to; a lane whose episode ended forgets it."""

@@ -1,0 +1,135 @@
+"""Ask what a run's representation knows of its game.
+
+Linear probes read the variables of the game's memory out of the encoder's features and out of the
+LSTM's state, on episodes of their own; beside them, out of an untrained encoder and out of the
+pixels. For the 22 games that AtariARI annotates (Anand et al., 2019).
+"""
+
+import sys
+from contextlib import closing, redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from relic_rl.commands import arguments
+from relic_rl.commands.printing import (
+    leave_out,
+    print_json,
+    print_table,
+    table_console,
+    under_rules,
+)
+from relic_rl.console import Console, counted
+from relic_rl.errors import UserError
+from relic_rl.records.identity import check_seed
+from relic_rl.records.probes import PROBES_FILE, Probing, append_probing
+from relic_rl.records.run_folder import expect_run
+from relic_rl.stop import StopRequest
+
+STEPS = 20_000
+HEADINGS = {"encoder": "encoder", "lstm": "LSTM", "random_encoder": "random", "pixels": "pixels"}
+KINDS = {
+    "agent_localization": "agent",
+    "small_object_localization": "small object",
+    "other_localization": "other object",
+    "score_clock_lives_display": "display",
+    "misc": "other",
+}
+"""Of variables, in the order of a table."""
+
+
+def add_to(verbs: Any) -> None:
+    """Adds `relic-rl probe`."""
+    parser = arguments.add_verb(verbs, "probe", run, usage="RUN_DIR [flags]", doc=__doc__)
+    arguments.add_run_dir(parser)
+    arguments.add_number(parser, "--steps", help="Steps to play, over all episodes")
+    arguments.add_number(
+        parser, "--seed", least=0, help="Seed of the episodes and of the untrained encoder"
+    )
+    arguments.add_json(parser)
+
+
+def run(run_dir: Path, *, steps: int = STEPS, seed: int = 0, as_json: bool = False) -> None:
+    """Probes a run's last sound checkpoint, and adds what was found to its `probes.jsonl`."""
+    from relic_rl.evaluation.probe import probe_agent
+    from relic_rl.evaluation.trained import load_trained
+
+    check_seed(seed)
+    expect_run(run_dir)  # and no file: what is found goes beside the run
+    # stdout belongs to the result: how far it is goes to stderr, as does ale-py's greeting.
+    console = Console(stream=sys.stderr)
+    with redirect_stdout(sys.stderr), closing(console), StopRequest().listening() as stop:
+        agent, config, spec, env_frames, _ = load_trained(run_dir)
+        found = probe_agent(
+            agent,
+            config,
+            spec,
+            env_frames=env_frames,
+            seed=seed,
+            steps=steps,
+            stop=stop,
+            tell=console.working,
+        )
+    if found is None:
+        raise UserError("stopped before everything was probed")
+    append_probing(run_dir, found)
+    if as_json:
+        print_json(asdict(found))
+        return
+    print(f"{spec.name} after {env_frames:,} frames{under_rules(spec)}")
+    print(
+        f"{counted(found.steps, 'step')} of {counted(found.episodes, 'episode')}, "
+        f"{found.train_steps:,} to learn from and {found.test_steps:,} to judge by"
+    )
+    readouts = _readouts(found)
+    leave_out(readouts, ["kind"], table_console())
+    print_table(readouts)
+    if found.dropped:
+        listed = ", ".join(found.dropped)
+        print(f"{counted(len(found.dropped), 'variable')} hardly changed, not probed: {listed}")
+    print_table(_geometry(found))
+    print(f"chance of the contrastive accuracy: {_number(found.chance)}")
+    print(f"added to {run_dir / PROBES_FILE}")
+
+
+def _readouts(found: Probing) -> Table:
+    """A row for each variable, and the mean; F1 and R² of each representation."""
+    table = Table(box=None)
+    table.add_column("variable", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    for score in ("F1", "R²"):
+        for name in found.representations:
+            table.add_column(f"{score}\n{HEADINGS[name]}", justify="right", no_wrap=True)
+    representations = found.representations.values()
+    categories = {
+        variable: readout.category
+        for variable, readout in found.representations["encoder"].variables.items()
+    }
+    for variable in sorted(categories, key=lambda name: [*KINDS].index(categories[name])):
+        readouts = [one.variables[variable] for one in representations]
+        scores = [one.f1 for one in readouts] + [one.r2 for one in readouts]
+        table.add_row(variable, KINDS[categories[variable]], *map(_number, scores))
+    means = [one.f1 for one in representations] + [one.r2 for one in representations]
+    table.add_row("mean over kinds", "", *map(_number, means))
+    return table
+
+
+def _geometry(found: Probing) -> Table:
+    """What needs no labels: a column for each representation."""
+    table = Table(box=None)
+    table.add_column("", no_wrap=True)
+    for name in found.representations:
+        table.add_column(HEADINGS[name], justify="right", no_wrap=True)
+    for row in ("effective_rank", "mean_share", "invariance", "contrastive_accuracy"):
+        values = [getattr(one, row) for one in found.representations.values()]
+        table.add_row(row.replace("_", " "), *map(_number, values))
+    return table
+
+
+def _number(value: float | None) -> str:
+    """As many digits as a probe is worth."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"

@@ -1,0 +1,254 @@
+"""Probing a run: what is found, kept and refused; that it repeats; that it changes nothing."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.policy import Policy
+from relic_rl import cli
+from relic_rl.evaluation.linear_probe import Split
+from relic_rl.evaluation.observed_play import LANES, ObservedPlay, observe_play
+from relic_rl.evaluation.probe import averages, probe_agent, without_repeated
+from relic_rl.evaluation.trained import TrainedAgent, load_trained
+from relic_rl.records.probes import PROBES_FILE, Readout, read_probings
+from relic_rl.stop import StopRequest
+
+TRAINED = ("--frames", "1200", "--replay.min_steps", "64", "--run.threads", "1")
+CENTRED = ("--network.centred_input", "true", "--env.threads", "1")
+
+
+def trained_run(folder: Path, game: str, *flags: str) -> Path:
+    path = folder / game
+    command = ["train", game, "--preset", "smoke", "--run-dir", str(path), *TRAINED, *flags]
+    assert cli.main(command) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def pong(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_run(tmp_path_factory.mktemp("probe"), "pong", *CENTRED)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_run(tmp_path_factory.mktemp("probe"), "toy_memory")
+
+
+@pytest.fixture(scope="module")
+def play(pong: Path) -> ObservedPlay:
+    trained = load_trained(pong)
+    found = observed(trained, trained.agent.untrained_policy(7), steps=160)
+    assert found is not None
+    return found
+
+
+def observed(
+    trained: TrainedAgent, control: Policy, *, steps: int, seed: int = 0
+) -> ObservedPlay | None:
+    return observe_play(
+        trained.agent,
+        trained.config,
+        trained.spec,
+        control,
+        seed=seed,
+        steps=steps,
+        stop=StopRequest(),
+        tell=lambda done: None,
+    )
+
+
+def probed(run: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert cli.main(["probe", str(run), "--json", *flags]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+# --- the observed play ----------------------------------------------------------------------------
+
+
+def test_everything_that_is_kept_of_a_step_belongs_together(pong: Path, play: ObservedPlay) -> None:
+    policy = load_trained(pong).agent.evaluation_policy()
+    features = play.representations["encoder"][play.sampled]
+    newest = play.stacks[:, -1].float()
+    blocks = newest.unflatten(1, (42, 2)).unflatten(3, (42, 2)).mean((2, 4)).flatten(1)
+    # The agent's paddle is the brightest of its column, from row 14 on.
+    paddles = [np.flatnonzero(frame[14:77, 74] > 120) for frame in play.stacks[:, -1].numpy()]
+    seen = [(i, rows.mean()) for i, rows in enumerate(paddles) if len(rows)]
+    told = play.memory[play.sampled, 51].numpy()
+
+    assert len(play.memory) == 160
+    torch.testing.assert_close(policy.features(play.stacks), features)
+    torch.testing.assert_close(play.representations["pixels"][play.sampled], blocks)
+    assert len(set(play.digests[play.sampled.numpy()].tolist())) == len(play.sampled)
+    assert len(seen) > 3
+    assert np.corrcoef([told[i] for i, _ in seen], [row for _, row in seen])[0, 1] > 0.95
+
+
+def test_the_lstm_s_state_is_that_after_the_step(toy: Path) -> None:
+    # At the start of an episode it begins at zero: one step of the network says what follows.
+    trained = load_trained(toy)
+    found = observed(trained, trained.agent.untrained_policy(0), steps=LANES)
+    assert found is not None
+    network = trained.agent.evaluation_policy()._online
+    stack = found.stacks[:1]
+    with torch.no_grad():
+        _, state = network.unroll(
+            network.encode(stack)[None],
+            torch.full((1, 1), -1),
+            torch.zeros(1, 1),
+            network.initial_state(1),
+        )
+
+    kept = found.representations["lstm"][found.sampled[0]]
+    torch.testing.assert_close(kept, torch.cat([state.hidden, state.cell], dim=1)[0])
+
+
+def test_an_episode_has_a_number_of_its_own_from_its_first_step_on(toy: Path) -> None:
+    trained = load_trained(toy)
+    found = observed(trained, trained.agent.untrained_policy(0), steps=20 * LANES)
+    assert found is not None
+    steps = found.memory[:, 1].numpy()  # the toy's second byte: of the episode so far
+
+    assert len(np.unique(found.episodes)) == 3 * LANES  # of 8 steps each, the last ones cut off
+    for episode in np.unique(found.episodes):
+        of_one = steps[found.episodes == episode]
+        assert of_one.tolist() == list(range(len(of_one)))
+
+
+def test_the_control_has_the_same_shape_and_centring_and_other_parameters(pong: Path) -> None:
+    agent = load_trained(pong).agent
+    own, control = (
+        dict(policy._online.named_parameters()) | dict(policy._online.named_buffers())
+        for policy in (agent.evaluation_policy(), agent.untrained_policy(3))
+    )
+
+    assert {name: t.shape for name, t in own.items()} == {n: t.shape for n, t in control.items()}
+    for name, tensor in own.items():
+        is_centring = ".centring." in name
+        is_bias = name.endswith("bias")  # all begin at zero
+        assert torch.equal(tensor, control[name]) == is_centring or is_bias, name
+    assert own["encoders.0.centring.measured_frames"] > 0
+
+
+# --- what is made of it ---------------------------------------------------------------------------
+
+
+def test_no_stack_of_the_test_was_learned_from_unless_all_were() -> None:
+    split = Split(torch.tensor([0, 1]), torch.tensor([2]), torch.tensor([3, 4, 5]))
+    digests = np.array([7, 8, 9, 8, 1, 9], np.uint64)
+
+    assert without_repeated(split, digests).test.tolist() == [4]
+    assert without_repeated(split, np.full(6, 7, np.uint64)) is split
+
+
+def test_the_mean_is_over_kinds_and_within_them_over_variables() -> None:
+    readouts = {
+        "ball_x": Readout("small_object_localization", 0.2, 0.5),
+        "ball_y": Readout("small_object_localization", 0.4, None),
+        "player_y": Readout("agent_localization", 0.9, 1.0),
+    }
+
+    assert averages(readouts) == pytest.approx((0.6, 0.75))
+    assert averages({"a": replace(readouts["ball_y"], r2=None)}) == (0.4, None)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_a_run_is_probed_beside_two_controls_again_alike_and_its_other_files_stay(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.stat().st_mtime_ns for p in toy.rglob("*") if p.name != PROBES_FILE}
+    first, again, other = (
+        probed(toy, capsys, "--steps", "1000", "--seed", seed) for seed in ("0", "0", "1")
+    )
+
+    assert first == again != other
+    assert [*first["representations"]] == ["encoder", "lstm", "random_encoder", "pixels"]
+    assert (first["game"], first["env_frames"], first["dropped"]) == ("toy_memory", 1200, [])
+    assert first["steps"] == 1008  # whole steps of 16 lanes
+    assert first["train_steps"] + first["test_steps"] < first["steps"]
+    for name, found in first["representations"].items():
+        assert set(found["variables"]) == {"cue", "steps"}
+        assert all(0 <= one["f1"] <= 1 for one in found["variables"].values())
+        views = [found["invariance"], found["contrastive_accuracy"]]
+        assert (None in views) == ("encoder" not in name)
+    written = read_probings(toy)
+    assert [(one.env_frames, one.seed) for one in written] == [(1200, 1)]
+    assert len((toy / PROBES_FILE).read_text().splitlines()) == 3
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_the_table_has_a_line_for_each_variable_and_for_what_needs_none(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["probe", str(toy), "--steps", "1000"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    words = [line[0] for line in lines if line]
+
+    assert {"steps", "cue", "mean", "effective", "invariance", "contrastive"} <= set(words)
+    (cue,) = [line for line in lines if line[:1] == ["cue"]]
+    assert len([float(number) for number in cue[-8:]]) == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--steps", "999"], ["steps is 999", "at least 1000"]),
+        (["--steps", "0"], ["--steps", "0"]),
+        (["--seed", "-1"], ["--seed", "-1"]),
+    ],
+)
+def test_mistakes_are_one_line(
+    toy: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: list[str]
+) -> None:
+    capsys.readouterr()
+    assert cli.main(["probe", str(toy), *flags]) == 2
+
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert all(word in err for word in words), err
+
+
+def test_a_game_without_annotations_is_refused_with_those_that_have_some(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained_run(tmp_path, "road_runner")
+    capsys.readouterr()
+
+    assert cli.main(["probe", str(run)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "RoadRunner" in err
+    assert "Asteroids, Berzerk, Bowling" in err
+    assert not (run / PROBES_FILE).exists()
+
+
+@pytest.mark.parametrize("moment", ["playing", "probing encoder", "probing pixels"])
+def test_a_stop_ends_it_wherever_it_is(toy: Path, moment: str) -> None:
+    trained, stop, told = load_trained(toy), StopRequest(), []
+
+    def tell(what: str, done: int, of: int, noun: str) -> None:
+        told.append(what)
+        stop.requested = what == moment
+
+    found = probe_agent(
+        trained.agent,
+        trained.config,
+        trained.spec,
+        env_frames=0,
+        seed=0,
+        steps=1000,
+        stop=stop,
+        tell=tell,
+    )
+
+    assert found is None
+    assert told[-1] == moment
