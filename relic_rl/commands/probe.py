@@ -6,6 +6,7 @@ pixels. For the 22 games that AtariARI annotates (Anand et al., 2019).
 """
 
 import sys
+from collections.abc import Sequence
 from contextlib import closing, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -83,15 +84,20 @@ def run(run_dir: Path, *, steps: int = STEPS, seed: int = 0, as_json: bool = Fal
         f"{counted(found.steps, 'step')} of {counted(found.episodes, 'episode')}, "
         f"{found.train_steps:,} to learn from and {found.test_steps:,} to judge by"
     )
-    readouts = _readouts(found)
-    leave_out(readouts, ["kind"], table_console())
-    print_table(readouts)
+    _print(_readouts(found), ["kind"])
     if found.dropped:
         listed = ", ".join(found.dropped)
         print(f"{counted(len(found.dropped), 'variable')} hardly changed, not probed: {listed}")
-    print_table(_geometry(found))
+    _print(_geometry(found), [])
     print(f"chance of the contrastive accuracy: {_number(found.chance)}")
     print(f"added to {run_dir / PROBES_FILE}")
+
+
+def _print(table: Table, names: Sequence[str]) -> None:
+    """Prints a table; on a narrow terminal without the columns named, and then without the last."""
+    scores = [str(column.header) for column in table.columns if column.justify == "right"]
+    leave_out(table, [*names, *reversed(scores[1:])], table_console())
+    print_table(table)
 
 
 def _readouts(found: Probing) -> Table:

@@ -80,9 +80,8 @@ def observe_play(
       UserError: the emulators beside the lanes went another way.
     """
     acting = replace(config, evaluation=replace(config.evaluation, epsilon=EPSILON))
-    env = build.make_evaluation_env(
-        config, spec.name, lanes=LANES, seed=seed, updates=agent.updates
-    )
+    episodes = build.named_seed(seed, f"observed play {agent.updates}")
+    env = build.make_env(config, spec.name, lanes=LANES, seed=episodes, reseed_steps=0)
     notes = _Notes(control, recurrent=config.network.recurrent)
     with closing(env), closing(Watchdog()) as watchdog:
         with watchdog.watching("the start of the probe's emulators"):

@@ -164,3 +164,39 @@ def test_without_a_decay_evaluation_plays_with_the_newest(make_agent: Any, make_
         (judged[k] == v.numpy(force=True)).all() for k, v in agent.online.state_dict().items()
     )
     assert "average" not in agent.model_state()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"arm": "none"}, {"arm": "relic", "encoder": "separate"}, {"arm": "augmentation"}],
+    ids=str,
+)
+def test_a_policy_s_features_are_what_its_lstm_reads(
+    make_agent: Any, make_batch: Any, changes: dict[str, str]
+) -> None:
+    agent, batch = make_agent(**changes), make_batch()
+    agent.update(batch)
+    given = None
+    if agent.given_encoder is not None:
+        given = agent.given_encoder(stacks(batch))
+    policy = agent.policy()
+
+    torch.testing.assert_close(
+        policy.features(stacks(batch)), agent.online.encode(stacks(batch), given)
+    )
+    torch.testing.assert_close(
+        policy.features(policy.see(stacks(batch))), policy.features(stacks(batch))
+    )
+
+
+def test_an_untrained_policy_differs_by_its_seed_and_changes_no_random_number(
+    make_agent: Any, make_batch: Any
+) -> None:
+    agent, batch = make_agent(arm="relic"), make_batch()
+    before = torch.get_rng_state(), agent.generator.get_state()
+    one, again, other = (agent.untrained_policy(s).features(stacks(batch)) for s in (1, 1, 2))
+
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.equal(agent.generator.get_state(), before[1])

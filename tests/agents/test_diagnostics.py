@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from agents.diagnostics import delta_q, effective_rank, error_quantiles, gradient_cosine
+from agents.diagnostics import (
+    delta_q,
+    effective_rank,
+    error_quantiles,
+    gradient_cosine,
+    mean_share,
+)
 
 # effective_rank
 
@@ -33,6 +39,23 @@ def test_effective_rank_of_a_collapsed_encoder_is_0() -> None:
 
 def test_effective_rank_of_what_is_not_finite_is_nan() -> None:
     assert math.isnan(effective_rank(torch.tensor([[1.0, torch.inf], [0.0, 1.0]])).item())
+
+
+# mean_share
+
+
+def test_mean_share_hand_worked() -> None:
+    # Rows (3, 1) and (3, -1): mean (3, 0), |mean|² = 9, mean |row|² = 10.
+    assert mean_share(torch.tensor([[3.0, 1.0], [3.0, -1.0]])).item() == pytest.approx(0.9)
+
+
+def test_mean_share_is_1_of_equal_rows_and_0_of_opposite_or_vanishing_ones_at_any_scale() -> None:
+    row = torch.tensor([[2.0, -1.0, 5.0]])
+
+    for scale in (1e-30, 1.0, 1e30):
+        assert mean_share((scale * row).repeat(4, 1)).item() == pytest.approx(1.0)
+        assert mean_share(scale * torch.cat([row, -row])).item() == pytest.approx(0.0)
+    assert mean_share(torch.zeros(4, 3)).item() == 0.0
 
 
 # gradient_cosine
