@@ -51,6 +51,8 @@ class Progress:
     best_evaluation_score: float | None = None
     evaluation_score: float | None = None
     tracker_id: str | None = None
+    probed_frames: int = 0
+    """Up to which probes are done."""
 
     def evaluated(self, mean_score: float) -> None:
         """Counts an evaluation."""

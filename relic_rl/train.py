@@ -22,8 +22,9 @@ from relic_rl.analysis.runs import read_run
 from relic_rl.config import Config
 from relic_rl.console import Console, counted
 from relic_rl.counters import Progress
-from relic_rl.errors import ResourceError
+from relic_rl.errors import ResourceError, UserError
 from relic_rl.evaluation.evaluate import evaluate_agent
+from relic_rl.evaluation.probe import expect_variables, probe_agent
 from relic_rl.evaluation.trained import TrainedAgent, save_policy
 from relic_rl.machine import devices
 from relic_rl.records import run_folder
@@ -64,6 +65,8 @@ class Training:
         self.console = console
         state = checkpoint.state if checkpoint is not None else None
         self.spec = spec = build.env_spec(config, game)
+        if config.run.probe_every_frames:
+            expect_variables(game)
         self.progress = Progress(frames_per_step=spec.frames_per_step)
         if state:
             self.progress = Progress(**state["progress"])
@@ -124,6 +127,8 @@ class Training:
         if not stop.requested:
             self._save_or_warn()  # the evaluation may take minutes
             evaluation = self.evaluate(self.config.evaluation.episodes, stop)
+            if self.config.run.probe_every_frames:
+                self.probe(stop)
         self.save()
         if evaluation is not None:
             self._draw_curves()
@@ -139,6 +144,7 @@ class Training:
                 self._make_owed_updates(stop)
                 self._tick()
                 self._evaluate_if_due(stop)
+                self._probe_if_due(stop)
                 self._save_if_due()
 
     def _collect(self) -> None:
@@ -224,6 +230,37 @@ class Training:
         evaluation = self.journal.write_evaluation(scores) if scores else None
         self._show_status()
         return evaluation
+
+    def _probe_if_due(self, stop: StopRequest) -> None:
+        every, progress = self.config.run.probe_every_frames, self.progress
+        if 0 < every <= progress.env_frames - progress.probed_frames and not self._budget_spent():
+            self.probe(stop)
+
+    def probe(self, stop: StopRequest) -> None:
+        """Records what the agent knows of the game, unless stopped; draws no number of the run's.
+
+        What cannot be probed, as where hardly anything happens, is said, and the run continues.
+        """
+        progress = self.progress
+        with self.stopwatch.time("probe"):
+            try:
+                found = probe_agent(
+                    self.agent,
+                    self.config,
+                    self.spec,
+                    env_frames=progress.env_frames,
+                    seed=self.seed,
+                    steps=self.config.evaluation.probe_steps,
+                    stop=stop,
+                    tell=self.console.working,
+                )
+                if found is not None:
+                    self.journal.write_probing(found)
+            except UserError as error:
+                self.console.say(f"no probes at {progress.env_frames:,} frames: {error}")
+        if not stop.requested:
+            progress.probed_frames = progress.env_frames
+        self._show_status()
 
     def _draw_curves(self) -> None:
         try:

@@ -29,7 +29,6 @@ from relic_rl.records.probes import PROBES_FILE, Probing, append_probing
 from relic_rl.records.run_folder import expect_run
 from relic_rl.stop import StopRequest
 
-STEPS = 20_000
 HEADINGS = {"encoder": "encoder", "lstm": "LSTM", "random_encoder": "random", "pixels": "pixels"}
 KINDS = {
     "agent_localization": "agent",
@@ -45,14 +44,18 @@ def add_to(verbs: Any) -> None:
     """Adds `relic-rl probe`."""
     parser = arguments.add_verb(verbs, "probe", run, usage="RUN_DIR [flags]", doc=__doc__)
     arguments.add_run_dir(parser)
-    arguments.add_number(parser, "--steps", help="Steps to play, over all episodes")
+    arguments.add_number(
+        parser,
+        "--steps",
+        help="Steps to play, over all episodes; by default evaluation.probe_steps",
+    )
     arguments.add_number(
         parser, "--seed", least=0, help="Seed of the episodes and of the untrained encoder"
     )
     arguments.add_json(parser)
 
 
-def run(run_dir: Path, *, steps: int = STEPS, seed: int = 0, as_json: bool = False) -> None:
+def run(run_dir: Path, *, steps: int | None = None, seed: int = 0, as_json: bool = False) -> None:
     """Probes a run's last sound checkpoint, and adds what was found to its `probes.jsonl`."""
     from relic_rl.evaluation.probe import probe_agent
     from relic_rl.evaluation.trained import load_trained
@@ -69,7 +72,7 @@ def run(run_dir: Path, *, steps: int = STEPS, seed: int = 0, as_json: bool = Fal
             spec,
             env_frames=env_frames,
             seed=seed,
-            steps=steps,
+            steps=config.evaluation.probe_steps if steps is None else steps,
             stop=stop,
             tell=console.working,
         )

@@ -1,8 +1,14 @@
 """What can be chosen of evaluation."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Interval
 
 from agents.bounds import Fraction, NonNegativeFloat, PositiveInt
+
+LEAST_PROBE_STEPS = 1_000
+"""Fewer teach a probe nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +23,5 @@ class EvaluationOptions:
     """Minutes between evaluations during training; 0: only at the end. [ours]"""
     interim_episodes: PositiveInt = 3
     """Episodes of an evaluation during training. [ours]"""
+    probe_steps: Annotated[int, Interval(ge=LEAST_PROBE_STEPS)] = 20_000
+    """Steps played for probes, and for `relic-rl probe`. [ours; Anand et al., 2019: 50,000]"""

@@ -39,10 +39,10 @@ from relic_rl.evaluation.linear_probe import (
     split_by_episode,
 )
 from relic_rl.evaluation.observed_play import EPSILON, ObservedPlay, observe_play
+from relic_rl.evaluation.options import LEAST_PROBE_STEPS
 from relic_rl.records.probes import Probing, Readout, Representation
 from relic_rl.stop import StopRequest
 
-LEAST_STEPS = 1_000
 LEAST_ENTROPY = 0.6
 """In nats; what has less is not asked for. [AtariARI]"""
 COMPARED_STACKS = 256
@@ -95,8 +95,8 @@ def probe_agent(
       UserError: hardly a variable changed in what was played.
     """
     variables = expect_variables(spec.name)
-    if steps < LEAST_STEPS:
-        raise UsageError(f"steps is {steps}, must be at least {LEAST_STEPS} for probes to learn")
+    if steps < LEAST_PROBE_STEPS:
+        raise UsageError(f"steps is {steps}, must be at least {LEAST_PROBE_STEPS}")
     control = agent.untrained_policy(build.named_seed(seed, "untrained encoder"))
     play = observe_play(
         agent,

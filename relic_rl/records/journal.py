@@ -19,6 +19,7 @@ from relic_rl.config import Config
 from relic_rl.console import Console, counted
 from relic_rl.counters import Progress
 from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
+from relic_rl.records.probes import Probing, append_probing, drop_later_probings
 from relic_rl.records.run_status import last_evaluation, last_metrics
 from relic_rl.records.sweep_folder import names_of
 from relic_rl.records.tracking import TrackedRun, make_tracker
@@ -73,9 +74,11 @@ class Journal:
         # What an earlier session mirrored, and lost: it is trained anew, but not mirrored twice.
         self._mirrored_updates = last_metrics(folder).get("updates", 0) if state else 0
         self._mirrored_frames = last_evaluation(folder).get("env_frames", 0) if state else 0
+        self._folder = folder
         self._tables = MetricsLog(folder)
         nothing = dict.fromkeys(self._tables.offsets(), 0)
         self._tables.truncate(state["metrics_offsets"] if state else nothing)
+        drop_later_probings(folder, progress.env_frames)
         name, sweep = names_of(folder)
         run = TrackedRun(
             folder,
@@ -163,6 +166,23 @@ class Journal:
             f"({evaluation.min_score:.0f} to {evaluation.max_score:.0f})"
         )
         return evaluation
+
+    def write_probing(self, found: Probing) -> None:
+        """Records what probes have just found.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        append_probing(self._folder, found)
+        scores = {name: one.f1 for name, one in found.representations.items()}
+        self.tracker.log(
+            {
+                "env_frames": found.env_frames,
+                **{f"probe_f1_{name}": f1 for name, f1 in scores.items()},
+            }
+        )
+        listed = ", ".join(f"{name.replace('_', ' ')} {f1:.2f}" for name, f1 in scores.items())
+        self._console.say(f"probes at {found.env_frames:,} frames: F1 of {listed}")
 
     def show_status(self, *, replay_steps: int, replay_bytes: int) -> None:
         """Shows how the run stands; may be called at every step."""

@@ -1,7 +1,7 @@
 """What linear probes found of a run's representation: `probes.jsonl`, a line for each probing.
 
-`relic-rl probe` appends to it, a report reads it. Of a checkpoint that was probed again the last
-line counts.
+`relic-rl probe` appends to it, and a run with `run.probe_every_frames`; a report reads it. Of a
+moment that was probed again the last line counts.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from relic_rl.errors import UserError
+from relic_rl.records.folders import write_whole
 
 PROBES_FILE = "probes.jsonl"
 
@@ -85,6 +86,27 @@ def append_probing(run_dir: Path, probing: Probing) -> None:
             file.write(line)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def drop_later_probings(run_dir: Path, env_frames: int) -> None:
+    """Drops what was found later than that: a resumed run trains it anew.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    path = run_dir / PROBES_FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in lines if not _is_later(line, env_frames)]
+    if len(kept) < len(lines):
+        write_whole(path, "".join(f"{line}\n" for line in kept))
+
+
+def _is_later(line: str, env_frames: int) -> bool:
+    """Of a damaged line no: whoever reads the file says so."""
+    try:
+        return bool(json.loads(line)["env_frames"] > env_frames)
+    except (ValueError, TypeError, LookupError):
+        return False
 
 
 def read_probings(run_dir: Path) -> list[Probing]:

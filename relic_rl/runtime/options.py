@@ -70,6 +70,8 @@ class RunOptions:
     """Updates between rows of metrics.jsonl. [ours]"""
     checkpoint_every_minutes: PositiveFloat = 10.0
     """Minutes between checkpoints. [ours]"""
+    probe_every_frames: NonNegativeInt = 0
+    """Frames between linear probes of what the agent knows of the game; 0: none. [ours]"""
     keep: Literal["replay", "checkpoint", "policy"] = "replay"
     """What a finished run leaves: all, to be trained on; its last checkpoint without the replay; or
     the policy, which still plays. [ours]"""

@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from relic_rl.errors import ResourceError, UserError
 from relic_rl.evaluation.evaluate import evaluate_agent
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.records.metrics import reproducible
+from relic_rl.records.probes import PROBES_FILE, append_probing, read_probings
 from relic_rl.replay.segment import Segment
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
@@ -197,6 +199,57 @@ def test_evaluating_and_checkpointing_in_between_change_nothing_of_what_is_learn
     assert len(busy.evaluations()) > 1
     assert busy.metrics() == quiet.metrics()
     assert differences(busy, quiet) == set()
+
+
+PROBED = {"run__probe_every_frames": 200, "evaluation__probe_steps": 1_000}
+
+
+def test_probing_in_between_changes_nothing_of_what_is_learned(
+    runner: Callable[..., Runner],
+) -> None:
+    quiet, busy = runner(), runner()
+    quiet.train()
+    busy.train(**PROBED)
+    probed = [one.env_frames for one in read_probings(busy.folder)]
+
+    # After each 200 frames, in whole steps of 4 lanes, and at the end.
+    assert probed == [200, 400, 500]
+    assert busy.metrics() == quiet.metrics()
+    assert differences(busy, quiet) == {"/progress/probed_frames"}
+
+
+def test_a_resumed_run_finds_later_probes_anew_and_the_same(
+    runner: Callable[..., Runner],
+) -> None:
+    whole, resumed = runner(), runner()
+    whole.train(**PROBED)
+    resumed.train(**PROBED, until=lambda training: training.progress.env_steps >= 240)
+    (first,) = read_probings(resumed.folder)
+    append_probing(resumed.folder, replace(first, env_frames=400, steps=1))  # of a lost session
+    resumed.train(**PROBED, resume=True)
+
+    assert len((resumed.folder / PROBES_FILE).read_text().splitlines()) == 3
+    assert read_probings(resumed.folder) == read_probings(whole.folder)
+
+
+def test_a_game_whose_memory_nobody_knows_is_refused_before_it_is_trained_with_probes(
+    runner: Callable[..., Runner],
+) -> None:
+    with pytest.raises(UserError, match=r"RoadRunner: there are probes of Asteroids"):
+        runner(game="RoadRunner").start(**PROBED)
+
+
+def test_what_cannot_be_probed_is_said_and_the_run_continues(
+    runner: Callable[..., Runner],
+) -> None:
+    run = runner()
+    training = run.start(**PROBED)
+    (run.folder / PROBES_FILE).mkdir()  # nothing can be added
+    training.run(StopRequest())
+    training.close()
+
+    assert training.progress.env_frames >= 500
+    assert "no probes at 200 frames: cannot write" in training.console._out.file.getvalue()
 
 
 def test_an_evaluation_that_takes_longer_than_its_period_is_not_due_again_at_once(

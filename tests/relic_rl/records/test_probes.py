@@ -12,6 +12,7 @@ from relic_rl.records.probes import (
     Readout,
     Representation,
     append_probing,
+    drop_later_probings,
     read_probings,
 )
 
@@ -72,3 +73,17 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=rf"cannot write .*{PROBES_FILE}"):
         append_probing(tmp_path, probing())
+
+
+def test_what_is_later_is_dropped_and_a_damaged_line_is_left_to_its_reader(tmp_path: Path) -> None:
+    drop_later_probings(tmp_path, 0)  # there is none
+    for env_frames in (4000, 8000, 12000):
+        append_probing(tmp_path, probing(env_frames=env_frames))
+    drop_later_probings(tmp_path, 8000)
+    assert [one.env_frames for one in read_probings(tmp_path)] == [4000, 8000]
+
+    with (tmp_path / PROBES_FILE).open("a") as file:
+        file.write("{\n")
+    drop_later_probings(tmp_path, 4000)
+    with pytest.raises(UserError, match="damaged"):
+        read_probings(tmp_path)

@@ -1,0 +1,72 @@
+"""The random control is what AtariARI's was: random convolutions, random play, single games."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.interface import EnvShape
+from agents.networks import ConvEncoder
+from agents.options import NetworkOptions
+from envs.atari import make_atari
+from envs.ram import ram_variables
+from relic_rl.evaluation.linear_probe import classification_f1, entropies, split_by_episode
+from relic_rl.evaluation.probe import LEAST_ENTROPY, averages, without_repeated
+from relic_rl.records.probes import Readout
+from relic_rl.stop import StopRequest
+
+pytestmark = pytest.mark.slow
+
+RANDOM_CNN_F1 = {"Pong": 0.17, "Breakout": 0.51, "Freeway": 0.50}
+"""Anand et al., "Unsupervised State Representation Learning in Atari", NeurIPS 2019, table 2: the
+column "random-CNN" of probe F1 scores averaged across categories, on data of random agents."""
+STEPS, LANES, STACK = 4_000, 16, 4
+
+
+def played(game: str) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
+    """Stacks uint8[N, S, 84, 84], the variables uint8[N, V], and the episodes int64[N]."""
+    lanes = make_atari(game, LANES, 0, "noop", action_set="minimal", reseed_steps=0)
+    frames = lanes.reset()
+    ram = lanes.ram()
+    ram.begin()
+    rng = np.random.default_rng(0)
+    stacks = np.zeros((LANES, STACK, 84, 84), np.uint8)
+    stacks[:, -1] = frames
+    episode, kept = np.arange(LANES), []
+    for _ in range(STEPS // LANES):
+        kept.append((stacks.copy(), ram.read(), episode.copy()))
+        actions = rng.integers(lanes.spec.actions, size=LANES)
+        result = lanes.step(actions)
+        ram.follow(actions, result)
+        stacks = np.concatenate([stacks[:, 1:], result.frames[:, None]], axis=1)
+        ended = result.terminated | result.truncated
+        stacks[ended, :-1] = 0
+        episode[ended] += LANES
+    ram.close()
+    lanes.close()
+    seen, memory, episodes = map(np.concatenate, zip(*kept, strict=True))
+    at = [variable.byte for variable in ram_variables()[game]]
+    return torch.from_numpy(seen), torch.from_numpy(memory[:, at]), episodes
+
+
+def f1_of_random_convolutions(game: str) -> float:
+    stacks, labels, episodes = played(game)
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = ConvEncoder(EnvShape(18, 84, 84), NetworkOptions(frame_stack=STACK))
+        features = torch.cat([encoder(part) for part in stacks.split(256)])
+    changes = [entropy >= LEAST_ENTROPY for entropy in entropies(labels)]
+    names = [v for v, changing in zip(ram_variables()[game], changes, strict=True) if changing]
+    digests = np.array([hash(stack.tobytes()) for stack in stacks.numpy()])
+    split = without_repeated(split_by_episode(episodes, seed=0), digests)
+    scores = classification_f1(features, labels[:, changes], split, seed=0, stop=StopRequest())
+    readouts = {v.name: Readout(v.category, f1, None) for v, f1 in zip(names, scores, strict=True)}
+    return averages(readouts)[0]
+
+
+@pytest.mark.parametrize("game", RANDOM_CNN_F1)
+def test_random_convolutions_know_as_much_as_the_paper_s_in_order_of_size(game: str) -> None:
+    found = f1_of_random_convolutions(game)
+
+    assert RANDOM_CNN_F1[game] / 2.5 < found < RANDOM_CNN_F1[game] * 2.5, found
