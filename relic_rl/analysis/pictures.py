@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relic_rl.analysis.columns import Column
+from relic_rl.analysis.robustness import Heat
 from relic_rl.analysis.runs import Run
 from relic_rl.analysis.scores import MIN_SEEDS, Estimate, performance_profile
 from relic_rl.analysis.series import Series
@@ -74,13 +75,35 @@ def draw_report(
     Returns:
       the pictures in their order, and a line for each that failed.
     """
-    pictures: list[Picture] = []
-    failures: list[str] = []
     try:
         with _any_failure_named("all pictures"):
             plans = [*_plans_of_columns(series, columns), *_plans_of_runs(series)]
     except PictureError as error:
-        return pictures, [str(error)]
+        return [], [str(error)]
+    return _drawn(plans, folder)
+
+
+def draw_robustness(heat: Heat | None, folder: Path) -> tuple[list[Picture], list[str]]:
+    """Writes the heat map, if there is one; returns as `draw_report` does."""
+    if heat is None:
+        return [], []
+
+    def draw() -> "Figure":
+        from relic_rl.analysis.plots.heat_map import heat_map
+
+        return heat_map(heat.rows, heat.corruptions, heat.shares)
+
+    caption = (
+        "The share of its score that an agent keeps when what it sees is corrupted, mean over the"
+        " severities and seeds that were played. 100 is the clean score, 0 is random play."
+    )
+    return _drawn([_Plan("robustness", "Robustness: score kept", caption, draw)], folder)
+
+
+def _drawn(plans: Sequence[_Plan], folder: Path) -> tuple[list[Picture], list[str]]:
+    """The pictures, and a line for each that failed."""
+    pictures: list[Picture] = []
+    failures: list[str] = []
     for plan in plans:
         try:
             with _any_failure_named(f"{plan.name}.png and {plan.name}.svg"):

@@ -21,8 +21,9 @@ from typing import Any
 from relic_rl.analysis import notes
 from relic_rl.analysis.columns import Column, make_columns
 from relic_rl.analysis.page import PageContent, Tile, TileLine, render_page
-from relic_rl.analysis.pictures import Picture, draw_report
+from relic_rl.analysis.pictures import Picture, draw_report, draw_robustness
 from relic_rl.analysis.published import DEFAULT_AGAINST
+from relic_rl.analysis.robustness import KEPT, Robustness, read_robustness
 from relic_rl.analysis.runs import shown
 from relic_rl.analysis.scores import (
     ROW_LABELS,
@@ -62,6 +63,7 @@ class Report:
     series: Sequence[Series]
     """All, with their unfinished runs."""
     columns: Sequence[Column]
+    robustness: Robustness
     warnings: tuple[str, ...]
 
     @property
@@ -69,7 +71,9 @@ class Report:
         """Those that have a column."""
         return [one for one in self.series if one.runs]
 
-    def texts(self, pictures: Sequence[Picture] = ()) -> dict[str, str]:
+    def texts(
+        self, pictures: Sequence[Picture] = (), of_robustness: Sequence[Picture] = ()
+    ) -> dict[str, str]:
         """What each file but the pictures' holds, by its name."""
         counted, columns, warnings = self.counted, self.columns, self.warnings
         odds = _odds(columns)
@@ -78,24 +82,27 @@ class Report:
             replace(table, caption=f"{table.caption} {caution}".strip())
             for table in (aggregate_table(columns), score_table(columns))
         ]
-        footnotes = notes.footnotes(columns)
+        robust = self.robustness.tables()
+        footnotes = [*notes.footnotes(columns), *[KEPT] * bool(self.robustness.heat())]
         content = PageContent(
             title=" and ".join(one.label for one in counted),
             lead=notes.lead(counted),
             tiles=[_tile(row, columns) for row in _TILES],
             facts=[*notes.facts(counted), *_improvements(odds)],
             warnings=warnings,
-            sections=[tables[0], *pictures, *tables[1:]],
+            sections=[tables[0], *pictures, *tables[1:], *of_robustness, *robust],
             footnotes=footnotes,
         )
         summary = _summary(self.series, columns, odds, warnings)
-        return {
+        texts = {
             "report.html": render_page(content),
             "summary.json": json.dumps(summary, indent=1, allow_nan=False) + "\n",
-            "table.md": markdown(tables, warnings, footnotes),
-            "table.tex": latex(tables, warnings, footnotes),
+            "table.md": markdown([*tables, *robust], warnings, footnotes),
+            "table.tex": latex([*tables, *robust], warnings, footnotes),
             "scores.csv": _scores(counted),
+            "robustness.csv": self.robustness.csv(),
         }
+        return {name: text for name, text in texts.items() if text}
 
 
 def read_report(
@@ -121,7 +128,9 @@ def read_report(
     warnings = [f"Mixed: {line}." for line in mixed]
     warnings += [f"Left out: {line}." for line in notes.by_reason(found.left_out)]
     warnings += notes.warnings(series, columns)
-    return Report(series, columns, tuple(warnings))
+    robustness = read_robustness(series)
+    warnings += [f"Left out of robustness: {line}." for line in robustness.failures]
+    return Report(series, columns, robustness, tuple(warnings))
 
 
 def write_report(
@@ -133,6 +142,8 @@ def write_report(
     allow_mixed: bool = False,
 ) -> Written:
     """Writes report.html, its figures, scores.csv, summary.json, table.md and table.tex.
+
+    And robustness.csv, where evaluations were saved.
 
     Args:
       folders: run folders, sweeps and folders of runs; `series.find_series` makes columns of them.
@@ -155,8 +166,10 @@ def write_report(
     report = read_report(folders, against, labelled=labelled, allow_mixed=allow_mixed)
     out_dir.mkdir(parents=True, exist_ok=True)
     pictures, failures = draw_report(report.series, report.columns, out_dir)
-    report = replace(report, warnings=(*report.warnings, *failures))
-    texts = report.texts(pictures)
+    of_robustness, others = draw_robustness(report.robustness.heat(), out_dir)
+    report = replace(report, warnings=(*report.warnings, *failures, *others))
+    texts = report.texts(pictures, of_robustness)
+    pictures += of_robustness
     for name, text in texts.items():
         (out_dir / name).write_text(text, encoding="utf-8")
     files = [out_dir / name for name in texts]

@@ -166,6 +166,14 @@ def probability_of_improvement(
     return _estimate(probability, sides, repetitions)
 
 
+def mean_over_games(
+    values_by_game: Mapping[str, Sequence[float]], *, repetitions: int = REPETITIONS
+) -> Estimate:
+    """Returns the mean over games of the mean over a game's seeds, of any quantity."""
+    games = [np.asarray(values, np.float64) for values in values_by_game.values()]
+    return _estimate(lambda found: _means(found).mean(axis=-1), [games], repetitions)
+
+
 def _normalize(scores_by_game: Scores) -> dict[str, _FloatArray]:
     """Returns game → float64[seeds], in the order of the 57."""
     normalized: dict[str, _FloatArray] = {}

@@ -1,0 +1,70 @@
+"""A heat map of shares: what is kept of a score under each corruption."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from relic_rl.analysis.plots.style import INK, SOFT, styled
+
+_COLOURS = LinearSegmentedColormap.from_list("kept", ["#f6d9c9", "#f7f3ee", "#9dbfdf", "#1b5e9e"])
+_DARK = 0.8
+"""From this share on, letters are white."""
+
+
+@styled
+def heat_map(
+    rows: Sequence[tuple[str, str]],
+    columns: Sequence[str],
+    shares: Sequence[Sequence[float | None]],
+) -> Figure:
+    """A cell for each share, with its percentage; the rows of one game stand together.
+
+    Args:
+      rows: game and series of each.
+      columns: their names.
+      shares: by row and column, fractions; None leaves a cell empty. Colours end at 0 and 1.
+    """
+    names = list(dict.fromkeys(label for _, label in rows))
+    starts = [row for row, (game, _) in enumerate(rows) if row == 0 or rows[row - 1][0] != game]
+    labels = [
+        game if len(names) == 1 else f"{game}   {label}" if row in starts else label
+        for row, (game, label) in enumerate(rows)
+    ]
+    longest = max(map(len, labels))
+    size = (0.9 + 0.066 * longest + 0.48 * len(columns), 1.2 + 0.24 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    values = np.array(
+        [[np.nan if share is None else share for share in line] for line in shares], np.float64
+    )
+    axis.imshow(values, cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
+    for row, column in np.argwhere(np.isfinite(values)):
+        share = values[row, column]
+        axis.text(
+            column,
+            row,
+            f"{100 * share:.0f}",
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color="white" if share >= _DARK else INK,
+        )
+    axis.set_xticks(
+        range(len(columns)),
+        [name.replace("_", " ") for name in columns],
+        rotation=40,
+        ha="left",
+        rotation_mode="anchor",
+        fontsize=8,
+    )
+    axis.set_yticks(range(len(rows)), labels, fontsize=8, color=INK)
+    axis.tick_params(length=0, labeltop=True, labelbottom=False)
+    axis.grid(visible=False)
+    axis.spines[:].set_visible(False)
+    if len(names) > 1:
+        for start in starts[1:]:
+            axis.axhline(start - 0.5, color="white", lw=3)
+    axis.set_xlabel("percent of the score above random play that is kept", color=SOFT)
+    return figure

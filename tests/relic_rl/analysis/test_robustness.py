@@ -1,0 +1,290 @@
+"""The report's section on robustness: from saved evaluations and probes, and only from them."""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from relic_rl.analysis.report import read_report, write_report
+from relic_rl.analysis.robustness import Robustness, read_robustness
+from relic_rl.analysis.scores import mean_over_games
+from relic_rl.analysis.series import find_series
+from relic_rl.analysis.tables import Table
+from relic_rl.records.probes import Probing, Representation, append_probing
+from relic_rl.records.robustness import ROBUSTNESS_FILE, Judgement, save_judgement
+
+WriteRun = Callable[..., Path]
+CLEAN = Judgement(
+    env_frames=8000,
+    protocol="noop",
+    epsilon=0.001,
+    seed=0,
+    episodes=2,
+    mode=0,
+    difficulty=0,
+    default_mode=True,
+    corruption="none",
+    severity=0,
+    mean_score=20.0,
+    kept=None,
+    scores=(19.0, 21.0),
+)
+
+
+def corrupted(name: str, severity: int, kept: float | None, **changes: object) -> Judgement:
+    score = 20.0 * (kept or 0.0)
+    known = {"corruption": name, "severity": severity, "mean_score": score, "kept": kept}
+    return replace(CLEAN, **{**known, **changes})  # type: ignore[arg-type]
+
+
+def elsewhere(mode: int, difficulty: int, score: float) -> Judgement:
+    return replace(CLEAN, mode=mode, difficulty=difficulty, default_mode=False, mean_score=score)
+
+
+def saved(run: Path, *rows: Judgement) -> Path:
+    for row in rows:
+        save_judgement(run, row)
+    return run
+
+
+def probing(f1: float, env_frames: int = 8000) -> Probing:
+    found = {
+        name: Representation(f1=f1 * share, r2=f1 / 2, variables={}, effective_rank=12.0)
+        for name, share in (("encoder", 1.0), ("lstm", 0.9), ("random_encoder", 0.5))
+    }
+    found["pixels"] = Representation(f1=0.1, r2=None, variables={})
+    return Probing(
+        game="Freeway",
+        env_frames=env_frames,
+        updates=10,
+        seed=0,
+        steps=100,
+        episodes=2,
+        train_steps=50,
+        test_steps=50,
+        repeated_steps=0,
+        epsilon=0.001,
+        protocol="noop",
+        dropped=(),
+        chance=0.1,
+        representations=found,
+    )
+
+
+def read(*labelled: tuple[str, Path]) -> Robustness:
+    return read_robustness(find_series([], labelled).series)
+
+
+def cells(table: Table) -> list[list[str]]:
+    return [[f"{cell.text} {cell.small}".strip() for cell in row] for row in table.rows]
+
+
+@pytest.fixture
+def arms(tmp_path: Path, write_run: WriteRun) -> tuple[tuple[str, Path], tuple[str, Path]]:
+    """Two arms on two games with three seeds; what is kept grows with the seed."""
+    for arm, share in (("relic", 0.5), ("none", 0.25)):
+        for game in ("Freeway", "Boxing"):
+            for seed in (0, 1, 2):
+                saved(
+                    write_run(tmp_path / arm / f"{game}-s{seed}", game, seed),
+                    CLEAN,
+                    corrupted("shift", 3, share + seed / 10),
+                    corrupted("frozen", 3, share),
+                    elsewhere(1, 0, 10.0 * share + seed),
+                )
+    return ("relic", tmp_path / "relic"), ("none", tmp_path / "none")
+
+
+def test_a_report_without_saved_evaluations_says_nothing_of_robustness(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    found = read(("pong", write_run(tmp_path / "pong-1")))
+
+    assert (found.heat(), found.tables(), found.csv(), found.failures) == (None, [], "", ())
+    written = write_report([tmp_path / "pong-1"], tmp_path / "report", [])
+    assert not [file for file in written.files if "robustness" in file.name]
+    assert "Robustness" not in written.page.read_text()
+
+
+def test_the_heat_map_has_a_row_for_each_arm_of_a_game_and_means_over_seeds(arms) -> None:
+    heat = read(*arms).heat()
+
+    assert heat is not None
+    assert heat.rows == [
+        ("Boxing", "relic"),
+        ("Boxing", "none"),
+        ("Freeway", "relic"),
+        ("Freeway", "none"),
+    ]
+    assert heat.corruptions == ["shift", "frozen"]
+    assert heat.shares == [
+        pytest.approx([0.6, 0.5]),
+        pytest.approx([0.35, 0.25]),
+        pytest.approx([0.6, 0.5]),
+        pytest.approx([0.35, 0.25]),
+    ]
+
+
+def test_clean_stands_beside_corrupted_with_the_bootstraps_interval_over_seeds(arms) -> None:
+    table = read(*arms).tables()[0]
+
+    shares = [0.5, 0.55, 0.6]  # of each seed, over both corruptions
+    interval = mean_over_games({"Freeway": shares})
+    low, high = (f"{100 * float(bound):.0f} %" for bound in (interval.low, interval.high))
+    assert table.columns == ("Game", "relic", "none")
+    assert cells(table)[:3] == [
+        ["Boxing score kept", f"55 % {low} to {high}", "30 % 25 % to 35 %"],
+        ["Boxing clean score", "20.0 20.0 to 20.0", "20.0 20.0 to 20.0"],
+        ["Boxing corrupted score", "11.0 10.0 to 12.0", "6.0 5.0 to 7.0"],
+    ]
+    assert [row[0].text for row in table.rows] == ["Boxing"] * 3 + ["Freeway"] * 3 + [
+        "Mean of 2 games"
+    ]
+    assert [cell.text for cell in table.rows[-1][1:]] == ["55 %", "30 %"]
+    assert [cell.best for cell in table.rows[-1][1:]] == [True, False]
+    assert "shift, frozen, severity 3" in table.caption
+
+
+def test_two_seeds_have_no_interval(tmp_path: Path, write_run: WriteRun) -> None:
+    for seed in (0, 1):
+        run = write_run(tmp_path / f"freeway-s{seed}", "Freeway", seed)
+        saved(run, CLEAN, corrupted("shift", 1, 0.5))
+
+    assert cells(read(("one", tmp_path)).tables()[0]) == [
+        ["Freeway score kept", "50 %"],
+        ["Freeway clean score", "20.0"],
+        ["Freeway corrupted score", "10.0"],
+    ]
+
+
+def test_arms_are_compared_under_what_all_were_judged_under(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    one = saved(
+        write_run(tmp_path / "one", "Freeway", 0),
+        CLEAN,
+        corrupted("shift", 3, 0.5),
+        corrupted("jpeg", 5, 0.0),
+    )
+    two = saved(write_run(tmp_path / "two", "Freeway", 0), CLEAN, corrupted("shift", 3, 0.4))
+    found = read(("one", one), ("two", two))
+
+    assert cells(found.tables()[0])[0] == ["Freeway score kept", "50 %", "40 %"]
+    heat = found.heat()
+    assert heat is not None
+    assert heat.shares == [[0.0, 0.5], [None, 0.4]]
+
+
+def test_a_run_that_is_no_better_than_random_has_no_share_and_is_counted(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    bad = corrupted("shift", 3, None)
+    saved(write_run(tmp_path / "a", "Freeway", 0), CLEAN, corrupted("shift", 3, 0.5))
+    saved(write_run(tmp_path / "b", "Freeway", 1), replace(CLEAN, mean_score=0.0), bad)
+    saved(write_run(tmp_path / "only/c", "Boxing", 0), replace(CLEAN, mean_score=0.0), bad)
+
+    assert cells(read(("all", tmp_path)).tables()[0]) == [
+        ["Boxing score kept", "- 0 of 1 runs"],
+        ["Boxing clean score", "0.0"],
+        ["Boxing corrupted score", "0.0"],
+        ["Freeway score kept", "50 % 1 of 2 runs"],
+        ["Freeway clean score", "10.0"],
+        ["Freeway corrupted score", "5.0"],
+    ]
+
+
+def test_the_newest_checkpoint_and_the_most_episodes_count(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    run = saved(
+        write_run(tmp_path / "run", "Freeway", 0),
+        CLEAN,
+        corrupted("shift", 3, 0.1, env_frames=4000, episodes=50),
+        corrupted("shift", 3, 0.2, episodes=2),
+        corrupted("shift", 3, 0.3, episodes=5),
+        corrupted("shift", 3, 0.4, episodes=5, seed=1),
+    )
+    found = read(("run", run))
+
+    assert [one.kept() for one in found.judged] == [{("shift", 3): 0.3}]
+    rows = list(csv.DictReader(io.StringIO(found.csv())))
+    assert [(row["series"], row["corruption"], row["kept"]) for row in rows] == [
+        ("run", "none", ""),
+        ("run", "shift", "0.3"),
+    ]
+
+
+def test_the_default_mode_stands_above_the_others_and_the_best_arm_is_marked(arms) -> None:
+    table = read(*arms).tables()[1]
+
+    assert [row[0] for row in cells(table)] == [
+        "Boxing mode 0, difficulty 0, default",
+        "Boxing mode 1, difficulty 0",
+        "Freeway mode 0, difficulty 0, default",
+        "Freeway mode 1, difficulty 0",
+    ]
+    row = table.rows[1]
+    assert [(cell.text, cell.best) for cell in row[1:]] == [("6.0", True), ("3.5", False)]
+    assert row[1].small == "5.0 to 7.0"
+
+
+def test_probes_stand_beside_their_controls(tmp_path: Path, write_run: WriteRun) -> None:
+    run = write_run(tmp_path / "run", "Freeway", 0)
+    append_probing(run, probing(0.2, env_frames=4000))
+    append_probing(run, probing(0.8))
+    (table,) = read(("run", run)).tables()
+
+    assert table.title == "Robustness: probes and controls"
+    assert cells(table) == [
+        ["Freeway encoder, F1", "0.80"],
+        ["Freeway encoder, R2", "0.40"],
+        ["Freeway LSTM, F1", "0.72"],
+        ["Freeway LSTM, R2", "0.40"],
+        ["Freeway control: untrained encoder, F1", "0.40"],
+        ["Freeway control: untrained encoder, R2", "0.40"],
+        ["Freeway control: pixels, F1", "0.10"],
+        ["Freeway encoder, effective rank", "12.0"],
+    ]
+
+
+def test_a_damaged_file_is_named_and_the_rest_is_shown(
+    tmp_path: Path, write_run: WriteRun, arms
+) -> None:
+    bad = write_run(tmp_path / "relic/Pong-s0", "Pong", 0)
+    (bad / ROBUSTNESS_FILE).write_text("no table\n1\n")
+    report = read_report([], [], labelled=arms[:1])
+
+    assert report.robustness.heat() is not None
+    (line,) = [line for line in report.warnings if "robustness" in line]
+    assert line.startswith("Left out of robustness: Pong-s0: ")
+    assert "line 2 is damaged" in line
+
+
+def test_the_section_is_in_every_file_of_the_report(tmp_path: Path, write_run: WriteRun) -> None:
+    rows = (CLEAN, corrupted("shift", 3, 0.5), elsewhere(1, 0, 3.0))
+    run = saved(write_run(tmp_path / "run", "Freeway", 0), *rows)
+    folder = tmp_path / "report"
+    written = write_report([run], folder, [])
+
+    assert {"robustness.png", "robustness.svg", "robustness.csv"} <= {
+        file.name for file in written.files
+    }
+    for name in ("report.html", "table.md"):
+        text = (folder / name).read_text()
+        assert "Robustness: clean and corrupted" in text
+        assert "Robustness: other modes" in text
+    assert "Robustness: score kept" in (folder / "report.html").read_text()
+    assert len((folder / "robustness.csv").read_text().splitlines()) == 1 + len(rows)
+
+
+def test_a_mean_over_games_weighs_every_game_the_same() -> None:
+    found = mean_over_games({"Pong": [0.0, 0.0, 0.0], "Boxing": [1.0, 1.0, 1.0, 1.0]})
+
+    assert float(found.value) == 0.5
+    assert (found.low, found.high) == (0.5, 0.5)
+    assert np.isclose(float(mean_over_games({"Pong": [1.0, 2.0]}).value), 1.5)
+    assert mean_over_games({"Pong": [1.0, 2.0]}).low is None
