@@ -50,12 +50,24 @@ def add_to(verbs: Any) -> None:
         help="Steps to play, over all episodes; by default evaluation.probe_steps",
     )
     arguments.add_number(
+        parser,
+        "--checkpoint",
+        help="Frames of the checkpoint: a run keeps its last two; by default the last",
+    )
+    arguments.add_number(
         parser, "--seed", least=0, help="Seed of the episodes and of the untrained encoder"
     )
     arguments.add_json(parser)
 
 
-def run(run_dir: Path, *, steps: int | None = None, seed: int = 0, as_json: bool = False) -> None:
+def run(
+    run_dir: Path,
+    *,
+    steps: int | None = None,
+    checkpoint: int | None = None,
+    seed: int = 0,
+    as_json: bool = False,
+) -> None:
     """Probes a run's last sound checkpoint, and adds what was found to its `probes.jsonl`."""
     from relic_rl.evaluation.probe import probe_agent
     from relic_rl.evaluation.trained import load_trained
@@ -65,7 +77,7 @@ def run(run_dir: Path, *, steps: int | None = None, seed: int = 0, as_json: bool
     # stdout belongs to the result: how far it is goes to stderr, as does ale-py's greeting.
     console = Console(stream=sys.stderr)
     with redirect_stdout(sys.stderr), closing(console), StopRequest().listening() as stop:
-        agent, config, spec, env_frames, _ = load_trained(run_dir)
+        agent, config, spec, env_frames, _ = load_trained(run_dir, env_frames=checkpoint)
         found = probe_agent(
             agent,
             config,

@@ -38,7 +38,7 @@ class TrainedAgent(NamedTuple):
     """Of its run at the tracker, if it was tracked."""
 
 
-def load_trained(source: Path) -> TrainedAgent:
+def load_trained(source: Path, *, env_frames: int | None = None) -> TrainedAgent:
     """Reads an agent that can play: of a run's last sound checkpoint, or of a policy file.
 
     On this machine's GPU if it has one and `run.device` is not cpu, else on its CPU, whichever the
@@ -47,10 +47,13 @@ def load_trained(source: Path) -> TrainedAgent:
     Args:
       source: a run's folder, which a run may own and in which nothing is changed; or a file that
         `relic-rl export` wrote.
+      env_frames: of the checkpoint that is wanted, of a run that has it.
 
     Raises:
       UserError: the folder holds no run, or no sound checkpoint; the file holds no policy.
     """
+    if env_frames is not None:
+        return _from_run(source, env_frames)
     if source.is_file():
         return _from_file(source)
     policy = source / run_folder.POLICY_FILE
@@ -112,11 +115,11 @@ def _from_file(path: Path) -> TrainedAgent:
     return TrainedAgent(agent, config, spec, policy.env_frames, tracker_id=None)
 
 
-def _from_run(run_dir: Path) -> TrainedAgent:
+def _from_run(run_dir: Path, env_frames: int | None = None) -> TrainedAgent:
     run_folder.expect_run(run_dir)
     trained, game, _, _ = read_identity(run_dir)
     config = devices.without_gpu_options(trained)
-    checkpoint = CheckpointStore(run_dir).load(read_only=True)
+    checkpoint = CheckpointStore(run_dir).load(read_only=True, env_frames=env_frames)
     progress = Progress(**checkpoint.state["progress"])
     devices.set_threads(config)
     spec = build.env_spec(config, game)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from relic_rl.errors import UserError
+from relic_rl.errors import UsageError, UserError
 from relic_rl.records import checkpoint_files
 from relic_rl.records.checkpoint_files import DAMAGE, Contents
 from relic_rl.replay.buffer import ReplayBuffer
@@ -113,21 +113,29 @@ class CheckpointStore:
         self._prune()
         return final
 
-    def load(self, *, read_only: bool = False) -> Checkpoint:
+    def load(self, *, read_only: bool = False, env_frames: int | None = None) -> Checkpoint:
         """Reads the newest sound checkpoint; damaged newer ones are logged and set aside.
 
         Args:
           read_only: change nothing in the folder, because a run may own it, and leave the replay's
             segments unread: for evaluation.
+          env_frames: of the checkpoint that is wanted, and no other.
 
         Raises:
           CheckpointError: there is none.
+          UsageError: there is none of so many frames; the message names those that are there.
         """
+        wanted = [path for path in self._all() if env_frames in (None, int(path.name))]
+        if not wanted and (there := [f"{int(path.name):,}" for path in self._all()]):
+            raise UsageError(
+                f"{self._checkpoints} has no checkpoint of {env_frames:,} frames: those that it "
+                f"has are of {' and '.join(there)}"
+            )
         if not read_only:
             self._expect_replay()
             self._clear_leftovers()
         damage: dict[Path, str] = {}
-        for path in reversed(self._all()):
+        for path in reversed(wanted):
             try:
                 checkpoint = self._read(path, with_segments=not read_only)
             except DAMAGE as error:

@@ -186,6 +186,19 @@ def test_a_run_is_probed_beside_two_controls_again_alike_and_its_other_files_sta
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+def test_an_earlier_checkpoint_is_probed_by_its_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained_run(tmp_path, "toy_memory")
+    assert cli.main(["resume", str(run), "--frames", "1600"]) == 0
+    early = probed(run, capsys, "--steps", "1000", "--checkpoint", "1200")
+    late = probed(run, capsys, "--steps", "1000")
+
+    assert (early["env_frames"], late["env_frames"]) == (1200, 1600)
+    assert early["representations"]["encoder"] != late["representations"]["encoder"]
+    assert [one.env_frames for one in read_probings(run)] == [1200, 1600]
+
+
 def test_the_table_has_a_line_for_each_variable_and_for_what_needs_none(
     toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +217,7 @@ def test_the_table_has_a_line_for_each_variable_and_for_what_needs_none(
         (["--steps", "999"], ["steps is 999", "at least 1000"]),
         (["--steps", "0"], ["--steps", "0"]),
         (["--seed", "-1"], ["--seed", "-1"]),
+        (["--checkpoint", "7k"], ["no checkpoint of 7,000 frames", "of 1,200"]),
     ],
 )
 def test_mistakes_are_one_line(
