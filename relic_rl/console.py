@@ -55,8 +55,7 @@ class Console:
     def say(self, text: str) -> None:
         """Prints one message, at once."""
         with suppress(OSError, ValueError):
-            # A log file must not be wrapped at some terminal's width.
-            self._out.print(Text(text), soft_wrap=not self._is_terminal)
+            self._out.say(text)
 
     def status(self, row: Mapping[str, object]) -> None:
         """Shows how the run stands; called often, it writes rarely, as do those below.
@@ -145,8 +144,7 @@ class Console:
 
 def print_line(text: str) -> None:
     """Prints a result on stdout; a terminal gets it folded between words, a file as it is."""
-    out = _Terminal(highlight=False)
-    out.print(Text(text), soft_wrap=not can_redraw(out))
+    _Terminal(highlight=False).say(text)
 
 
 def can_redraw(console: rich.console.Console) -> bool:
@@ -194,6 +192,12 @@ def size(size_bytes: float) -> str:
 
 
 class _Terminal(rich.console.Console):
+    def say(self, text: str) -> None:
+        """Prints a line; a screen gets it folded, as a file must not be at some screen's width."""
+        # What the encoding lacks is an escape by now: its letters count.
+        shown = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        self.print(Text(shown), soft_wrap=not can_redraw(self))
+
     def on_broken_pipe(self) -> None:
         """Stops printing: rich itself would end the process."""
         self.quiet = True

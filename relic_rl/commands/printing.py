@@ -1,12 +1,12 @@
 """How verbs print what they found: tables, JSON, and a score beside a human's."""
 
 import json
-import sys
+import shutil
 from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 
 from envs.games import Game
@@ -42,8 +42,12 @@ def leave_out(table: Table, names: Sequence[str], console: Console) -> None:
 
 def table_console() -> Console:
     """A console for tables: as wide as the terminal, or as a file is read."""
-    width = None if sys.stdout.isatty() else FILE_WIDTH_COLUMNS
-    return Console(highlight=False, width=width)
+    console = Console(highlight=False)
+    if not console.file.isatty():
+        console.width = FILE_WIDTH_COLUMNS
+    elif console.is_dumb_terminal:  # which for rich has 80 columns
+        console.size = ConsoleDimensions(*shutil.get_terminal_size())
+    return console
 
 
 def print_json(document: Mapping[str, Any]) -> None:

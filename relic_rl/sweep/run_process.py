@@ -62,7 +62,8 @@ class RunProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                # The log is read back: in UTF-8, whatever the caller's terminal has.
+                env={**os.environ, **(environment or {}), "PYTHONIOENCODING": "utf-8"},
                 start_new_session=True,  # the terminal's Ctrl-C is for us; we pass it on, once
                 preexec_fn=prepare,
             )

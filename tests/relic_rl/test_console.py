@@ -258,3 +258,14 @@ def test_a_result_is_folded_between_words_on_a_terminal_alone(a_terminal, monkey
     folded = a_terminal.getvalue().splitlines()
     assert max(map(len, folded)) <= 44
     assert " ".join(part.strip() for part in folded) == line
+
+
+def test_a_letter_that_the_terminal_lacks_makes_no_line_too_long(a_terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "44")
+    monkeypatch.setattr(Terminal, "encoding", "iso-8859-1")
+    monkeypatch.setattr("sys.stdout", a_terminal)
+    print_line("warning: größe Ω: 1 of 57 games; all but Pong are missing.")
+
+    folded = a_terminal.getvalue().splitlines()
+    assert max(map(len, folded)) <= 44
+    assert r"größe \u03a9: 1" in folded[0]

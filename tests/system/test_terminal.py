@@ -99,9 +99,9 @@ def test_each_refusal_is_one_line_and_the_same_on_every_terminal(tmp_path: Path)
 def test_a_status_leaves_columns_out_before_it_folds_a_word(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     SweepRequest(("Breakout",), (0,), "smoke", {}).write(tmp_path / "s", Placement())
-    terminals = ((44, {"TERM": "xterm"}), (100, {"TERM": "xterm"}))
+    terminals = ((44, {"TERM": "xterm"}), (44, {"TERM": "dumb"}), (100, {"TERM": "xterm"}))
     tables = on_terminals("cli.main(['status', 's'])", tmp_path, *terminals)
-    for (columns, _), left_out, shown in zip(terminals, (4, 0), tables, strict=True):
+    for (columns, _), left_out, shown in zip(terminals, (4, 4, 0), tables, strict=True):
         head, row, *_ = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
         heads = re.split(r"  +", head.strip())
 

@@ -89,6 +89,19 @@ def test_modules_of_the_callers_folder_are_not_the_runs(
     assert read_status(Path("sweep") / TOY.folder).finished
 
 
+def test_why_a_run_failed_is_readable_in_any_encoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = tmp_path / "läufe"
+    (sweep / TOY.folder).mkdir(parents=True)
+    (sweep / TOY.folder / "episodes.csv").write_text("somebody's\n")
+    monkeypatch.setenv("PYTHONIOENCODING", "iso-8859-1")  # as in a terminal of eight bits
+    process = start(sweep)
+
+    assert process.wait() == 1
+    assert f"{sweep}/{TOY.folder}" in process.why()
+
+
 def test_a_run_that_somebody_owns_is_left_to_its_owner(broken_off: Path, tmp_path: Path) -> None:
     owner = existing_run(broken_off)
     before = digest(broken_off)
