@@ -448,6 +448,19 @@ def test_a_tilde_after_an_equals_sign_is_the_home_folder(
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
+def test_a_picture_that_fails_is_said_and_ends_no_run(
+    run_here: Callable[..., tuple[int, str, str]], finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run/curves.png").unlink()
+    (tmp_path / "run/curves.png").mkdir()
+    status, out, err = run_here("resume", "run", "--frames", "1600")
+
+    assert (status, err) == (0, "")
+    assert "not drawn: curves.png and curves.svg" in out
+    assert "finished: mean score" in out.splitlines()[-1]
+
+
 def test_advice_can_be_pasted_into_a_shell(
     run_here: Callable[..., tuple[int, str, str]], finished: Path, tmp_path: Path
 ) -> None:

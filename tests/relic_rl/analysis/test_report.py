@@ -362,6 +362,25 @@ def test_a_report_into_a_run_folder_is_refused_and_the_runs_picture_stays(
     assert not (run / "report.html").exists()
 
 
+def test_a_report_may_lie_below_the_home_folder(tmp_path, write_run, monkeypatch):
+    run = write_run(tmp_path / "pong-1")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+    assert cli.main(["report", str(run), "--out=~/x", "--against"]) == 0
+    assert (tmp_path / "home/x/report.html").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def test_scores_that_are_the_best_of_training_are_called_that(tmp_path, write_run):
+    run = write_run(tmp_path / "pong-1")
+
+    page = read_report([run], ["apex", "r2d2"]).texts()["report.html"]
+
+    assert re.search(r"Ape-X[^<]*the best of training, 1 seed", page)
+    assert re.search(r"R2D2[^<]*final scores, mean of 3 seeds", page)
+
+
 @pytest.mark.parametrize("game", ["VideoPinball", "Pong"])
 def test_that_an_untrained_agent_may_count_as_superhuman_is_said_where_it_may(
     tmp_path, write_run, game
