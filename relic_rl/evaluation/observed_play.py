@@ -86,23 +86,22 @@ def observe_play(
     with closing(env), closing(Watchdog()) as watchdog:
         with watchdog.watching("the start of the probe's emulators"):
             frames = env.reset()
-            ram = env.ram()
-            ram.begin()
         player = make_player(agent, acting, frames, seed=seed)
-        with closing(ram):
+        with closing(env.ram()) as ram:
+            ram.begin()
             for done in range(0, steps, LANES):
                 if stop.requested:
                     return None
                 tell(done)
-                with watchdog.watching("a step of the probe's emulators"):
-                    _step(env, ram, player, notes)
+                _step(env, ram, player, notes, watchdog)
     return notes.bound()
 
 
-def _step(env: VectorEnv, ram: Ram, player: Player, notes: "_Notes") -> None:
+def _step(env: VectorEnv, ram: Ram, player: Player, notes: "_Notes", watchdog: Watchdog) -> None:
     decision, memory = player.act(), ram.read()
     notes.take(decision, memory, player)
-    result = env.step(decision.actions)
+    with watchdog.watching("a step of the probe's emulators"):
+        result = env.step(decision.actions)
     notes.ended(result.terminated | result.truncated)
     try:
         ram.follow(decision.actions, result)
