@@ -2,16 +2,19 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from envs.corruptions import CORRUPTIONS
 from envs.games import ATARI57
 from relic_rl.analysis.published import published_scores
 from relic_rl.analysis.report import write_report
 from relic_rl.analysis.scores import human_normalized
+from relic_rl.records.robustness import Judgement, save_judgement
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
@@ -41,8 +44,20 @@ def report(tmp_path_factory: pytest.TempPathFactory, write_run: Any) -> Path:
     """So many games that the learning curves are a grid; a name too long for any screen."""
     runs = tmp_path_factory.mktemp("page") / f"a-very-long-name-{'x' * 60}"
     for game, score in SCORES.items():
-        write_run(runs / f"{ATARI57[game].slug}-s0", game, 0, (ATARI57[game].random, score))
+        run = runs / f"{ATARI57[game].slug}-s0"
+        write_run(run, game, 0, (ATARI57[game].random, score))
+        for judgement in judgements(score):
+            save_judgement(run, judgement)
     return write_report([runs], tmp_path_factory.mktemp("report"), ["relic", "r2d2"]).page
+
+
+def judgements(score: float) -> Iterator[Judgement]:
+    """Clean, under every corruption, and in another mode."""
+    clean = Judgement(8000, "noop", 0.001, 0, 1, 0, 0, True, "none", 0, score, None, (score,))
+    yield clean
+    for number, name in enumerate(CORRUPTIONS):
+        yield replace(clean, corruption=name, severity=3, kept=number / 12)
+    yield replace(clean, mode=1, default_mode=False)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +90,7 @@ def test_the_page_is_quiet_fits_the_screen_and_shows_every_picture(
     pictures = page.evaluate(PICTURES)
 
     assert heard == []
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     assert all(min(sizes) > 100 for _, *sizes in pictures), pictures
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(OVERFLOWING) == []
@@ -109,7 +124,7 @@ def test_on_a_narrow_screen_ones_own_scores_are_in_sight(browser: Browser, repor
     page, _ = opened(browser, report, 420)
 
     tables = page.locator("table")
-    assert tables.count() == 2
+    assert tables.count() == 4
     for table in tables.all():
         own = table.locator("tbody tr:first-child td:nth-child(2)").bounding_box()
         assert own is not None
