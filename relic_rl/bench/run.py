@@ -13,6 +13,7 @@ import torch
 from relic_rl.bench.acting import acting
 from relic_rl.bench.ceilings import Results, ceilings
 from relic_rl.bench.cluster import cluster
+from relic_rl.bench.corruptions import corruptions
 from relic_rl.bench.learner import end_to_end, learner
 from relic_rl.bench.replay import bytes_per_game, replay, replay_full
 from relic_rl.config import Config
@@ -25,6 +26,7 @@ PARTS: dict[str, Part] = {
     "replay_full": replay_full,
     "ceilings": ceilings,
     "acting": acting,
+    "corruptions": corruptions,
     "replay": replay,
     "learner": learner,
     "end_to_end": end_to_end,

@@ -30,8 +30,8 @@ def add_to(verbs: Any) -> None:
         "--parts",
         metavar="PART",
         nargs="+",
-        help="Measure only these: replay_full, ceilings, acting, replay, learner, end_to_end, "
-        "bytes_per_game",
+        help="Measure only these: replay_full, ceilings, acting, corruptions, replay, learner, "
+        "end_to_end, bytes_per_game",
     )
     parser.add_argument(
         "--engine",
