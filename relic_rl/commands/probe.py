@@ -22,7 +22,7 @@ from relic_rl.commands.printing import (
     table_console,
     under_rules,
 )
-from relic_rl.console import Console, counted
+from relic_rl.console import Console, counted, print_line
 from relic_rl.errors import UserError
 from relic_rl.records.identity import check_seed
 from relic_rl.records.probes import PROBES_FILE, Probing, append_probing
@@ -94,18 +94,20 @@ def run(
     if as_json:
         print_json(asdict(found))
         return
-    print(f"{spec.name} after {env_frames:,} frames{under_rules(spec)}")
-    print(
+    print_line(f"{spec.name} after {env_frames:,} frames{under_rules(spec)}")
+    print_line(
         f"{counted(found.steps, 'step')} of {counted(found.episodes, 'episode')}, "
         f"{found.train_steps:,} to learn from and {found.test_steps:,} to judge by"
     )
     _print(_readouts(found), ["kind"])
     if found.dropped:
         listed = ", ".join(found.dropped)
-        print(f"{counted(len(found.dropped), 'variable')} hardly changed, not probed: {listed}")
+        print_line(
+            f"{counted(len(found.dropped), 'variable')} hardly changed, not probed: {listed}"
+        )
     _print(_geometry(found), [])
-    print(f"chance of the contrastive accuracy: {_number(found.chance)}")
-    print(f"added to {run_dir / PROBES_FILE}")
+    print_line(f"chance of the contrastive accuracy: {_number(found.chance)}")
+    print_line(f"added to {run_dir / PROBES_FILE}")
 
 
 def _print(table: Table, names: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.config import Config
-from relic_rl.console import Console, end_in_words
+from relic_rl.console import Console, end_in_words, print_line
 from relic_rl.errors import UsageError, UserError, command
 from relic_rl.machine import devices
 from relic_rl.machine.resources import check_disk
@@ -92,7 +92,7 @@ def sweep(
                 stop,
                 console.say,
             ):
-                print(line)
+                print_line(line)
         return
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,14 @@ def test_no_module_is_named_after_nothing() -> None:
     assert [path for path in SOURCES if path.stem in empty_names] == []
 
 
+def test_verbs_say_nothing_that_a_narrow_terminal_would_cut() -> None:
+    # `print_line` folds between words; what programs read, JSON, goes out as it is.
+    verbs = sorted((ROOT / "relic_rl/commands").glob("*.py"))
+    prints = [path.name for path in verbs if re.search(r"(?<![\w.])print\(", path.read_text())]
+
+    assert prints == ["printing.py"]
+
+
 def test_tests_are_no_package() -> None:
     # One would hide `agents` and `envs` behind `tests/agents` and `tests/envs`.
     assert list((ROOT / "tests").rglob("__init__.py")) == []
