@@ -127,6 +127,40 @@ ATARI57: dict[str, Game] = {
 }
 """By CamelCase name, in alphabetical order."""
 
+ATARI100K = (
+    "Alien",
+    "Amidar",
+    "Assault",
+    "Asterix",
+    "BankHeist",
+    "BattleZone",
+    "Boxing",
+    "Breakout",
+    "ChopperCommand",
+    "CrazyClimber",
+    "DemonAttack",
+    "Freeway",
+    "Frostbite",
+    "Gopher",
+    "Hero",
+    "Jamesbond",
+    "Kangaroo",
+    "Krull",
+    "KungFuMaster",
+    "MsPacman",
+    "Pong",
+    "PrivateEye",
+    "Qbert",
+    "RoadRunner",
+    "Seaquest",
+    "UpNDown",
+)
+"""The games of the Atari 100k benchmark (Kaiser et al., "Model-Based Reinforcement Learning for
+Atari", ICLR 2020). Its papers normalize them with the human and random scores above."""
+
+GAME_SETS: dict[str, tuple[str, ...]] = {"all": tuple(ATARI57), "atari100k": ATARI100K}
+"""What stands for several games where a user names some."""
+
 
 def find_game(text: str) -> Game:
     """Returns the game called `text`: `pong`, `Pong`, `ms_pacman`, `ms-pacman`, `ALE/Pong-v5`.

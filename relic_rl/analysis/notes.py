@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from envs.games import ATARI57, REFERENCE_SOURCE
+from envs.games import ATARI57, ATARI100K, REFERENCE_SOURCE
 from relic_rl.analysis.columns import Column
+from relic_rl.analysis.published import ATARI100K_FRAMES
 from relic_rl.analysis.runs import Run
 from relic_rl.analysis.series import Series, compared_settings
 from relic_rl.console import counted
@@ -161,9 +162,17 @@ def warnings(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
 def _unlike_references(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
     lines = []
     references = [column.reference for column in columns if column.reference]
-    if any(reference.is_published for reference in references):
-        if any(run.protocol != "noop" for run in runs):
-            lines.append("The published scores use the no-op protocol, these runs do not.")
+    benchmarks = {reference.method.benchmark for reference in references if reference.method}
+    if benchmarks and any(run.protocol != "noop" for run in runs):
+        lines.append("The published scores use the no-op protocol, these runs do not.")
+    if "100k" in benchmarks and any(
+        run.env_frames > _MUCH_LONGER * ATARI100K_FRAMES for run in runs
+    ):
+        lines.append(
+            f"The scores of Atari 100k are after {ATARI100K_FRAMES:,} frames per game, these runs'"
+            f" after {span([run.env_frames for run in runs])}."
+        )
+    if "57" in benchmarks:
         if any(run.settings.get("env.action_set") == "minimal" for run in runs):
             lines.append(
                 "The published agents choose among all 18 actions, these runs among the actions"
@@ -215,7 +224,9 @@ def _warnings_of(one: Series, common: Iterable[str]) -> list[str]:
     lines = []
     games = {run.game for run in one.runs}
     missing = [game for game in ATARI57 if game not in games]
-    if missing:
+    if games == set(ATARI100K):
+        lines.append(f"{one.label}: the 26 games of Atari 100k, not all 57.")
+    elif missing:
         named = f"missing: {', '.join(missing)}"
         if len(games) < len(missing):
             named = f"all but {', '.join(sorted(games))} are missing"

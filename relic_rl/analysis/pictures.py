@@ -149,7 +149,7 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
             "aggregates",
             "Aggregates over frames",
             "Up to the frames that all runs have reached, with straight lines between evaluations."
-            " Published agents trained for far more frames (see the notes). An arrow means far"
+            " Published agents trained for frames of their own (see the notes). An arrow means far"
             " above the picture.",
             lambda: curves.aggregate_curves(common, published),
         ),

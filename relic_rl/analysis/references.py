@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.games import find_game
-from relic_rl.analysis.published import METHODS, published_scores
+from relic_rl.analysis.published import METHODS, Method, find_methods, published_scores
 from relic_rl.analysis.runs import Curve, finite, shown
 
 _REFERENCE_COLUMNS = ("random", "human")
@@ -33,7 +33,8 @@ class Reference:
     """Game → raw final score per seed."""
     source: str
     """Where they are from and how they were made, as a sentence."""
-    is_published: bool
+    method: Method | None = None
+    """What is published; None: of a file."""
     protocols: tuple[str, ...] = ()
     """Those that a file names."""
     curves: dict[str, list[Curve]] = field(default_factory=dict)
@@ -49,23 +50,34 @@ def read_references(against: Sequence[str]) -> list[Reference]:
     Raises:
       ValueError: a method is unknown, or a file cannot be read or is damaged.
     """
+    files = {name for name in against if name.endswith(".csv")}
+    names = [name for name in dict.fromkeys(against) if name not in files]
+    meant = dict(zip(names, find_methods(names), strict=True))
     references = []
     for name in dict.fromkeys(against):
-        if name.endswith(".csv"):
+        if name in files:
             references += _read_file(Path(name).expanduser())
         else:
-            references.append(_published(name))
+            references.append(_published(meant[name]))
     return references
 
 
 def _published(name: str) -> Reference:
-    scores = {game: [score] for game, score in published_scores(name).items()}
+    scores = published_scores(name)
     method = METHODS[name]
+    counts = sorted({len(runs) for runs in scores.values()})
+    each = (
+        "one score"
+        if counts == [1]
+        else f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} runs"
+    )
     source = (
-        f"{method.name}: {method.source}; one score per game, {method.selection}; each game trained"
+        f"{method.label}: {method.source}; {each} per game, {method.selection}; each game trained"
         f" for {method.frames}."
     )
-    return Reference(f"{method.name} (published)", scores, source, is_published=True)
+    if counts == [1] and method.benchmark == "100k":
+        source += " Its IQM is over games here; papers have it over runs, which gives less."
+    return Reference(method.label, scores, source, method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +161,6 @@ def _reference(path: Path, series: str, lines: Sequence[_Line]) -> Reference:
         label,
         {game: [float(curve.scores[-1]) for curve in seeds] for game, seeds in curves.items()},
         f"{'; '.join(facts)}.",
-        is_published=False,
         protocols=protocols,
         curves={
             game: seeds

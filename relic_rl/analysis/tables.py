@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.games import ATARI57
+from envs.games import ATARI57, ATARI100K
 from relic_rl.analysis.columns import Column
 from relic_rl.analysis.notes import span
 from relic_rl.analysis.scores import MIN_SEEDS, ROW_LABELS, human_normalized
@@ -47,9 +47,11 @@ def aggregate_table(columns: Sequence[Column]) -> Table:
             small = f"{interval[0]:,.{digits}f} to {interval[1]:,.{digits}f}" if interval else ""
             cells.append(Cell(f"{value:,.{digits}f}", small, best=value == best))
         rows.append(tuple(cells))
-    games = len(columns[0].scores)
+    games = f"the same {len(columns[0].scores)} of 57 games"
+    if columns[0].scores.keys() == set(ATARI100K):
+        games = "the 26 games of Atari 100k"
     seeds = " ".join(_seeds(column) for column in columns if column.is_own)
-    caption = f"Percent of the human score, over the same {games} of 57 games. {seeds}"
+    caption = f"Percent of the human score, over {games}. {seeds}"
     return Table("Aggregates", caption, ("", *(column.label for column in columns)), tuple(rows))
 
 

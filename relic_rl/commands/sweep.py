@@ -6,7 +6,7 @@ A setting with several values (--representation.arm relic none) makes a grid.
 from pathlib import Path
 from typing import Any
 
-from envs.games import ATARI57
+from envs.games import ATARI57, GAME_SETS
 from relic_rl.commands import arguments
 from relic_rl.sweep.backends import BACKENDS
 
@@ -26,8 +26,8 @@ def add_to(verbs: Any) -> None:
         "--games",
         metavar="GAME",
         nargs="+",
-        choices=arguments.Suggestions(["all", *(game.slug for game in ATARI57.values())]),
-        help="`all`, or any of the 57; by default all",
+        choices=arguments.Suggestions([*GAME_SETS, *(game.slug for game in ATARI57.values())]),
+        help="`all`, `atari100k` (that benchmark's 26), or any of the 57; by default all",
     )
     arguments.add_number(
         parser, "--seeds", nargs="+", least=0, help="Seeds for each game; by default 0"

@@ -21,7 +21,7 @@ import pydantic
 import tomli_w
 
 from agents.bounds import PositiveInt
-from envs.games import ATARI57, slug_of
+from envs.games import GAME_SETS, slug_of
 from relic_rl import config as configuration
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.folders import write_whole
@@ -229,5 +229,6 @@ def _number_or_text(value: str) -> float | str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        return "all 57" if value == tuple(ATARI57) else " ".join(map(str, value))
+        sets = [name for name, games in GAME_SETS.items() if games == value]
+        return " ".join(sets or map(str, value))
     return "as in the preset" if value is None else str(value)

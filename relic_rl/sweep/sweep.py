@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from envs.games import ATARI57
+from envs.games import GAME_SETS
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.console import Console, end_in_words, print_line
@@ -51,7 +51,7 @@ def sweep(
     Args:
       path: the sweep's folder. If it holds a sweep and nothing else is asked for, that resumes.
       settings: `section.field` to a value, or several with commas.
-      games: names, or "all"; none: all 57.
+      games: names, and those of `envs.games.GAME_SETS`; none: all 57.
       seeds: none: 0.
       preset: None: the machine's.
       retry_failed: also start the runs that failed before.
@@ -146,14 +146,18 @@ def _request(
         return SweepRequest.read(path)
     for seed in seeds:
         check_seed(seed)
-    everything = not games or any(name.lower() == "all" for name in games)
-    chosen = ATARI57 if everything else sorted({environment_of(game).name for game in games})
+    chosen = {name for game in games or ("all",) for name in _named(game)}
     return SweepRequest(
-        games=tuple(chosen),
+        games=tuple(sorted(chosen)),
         seeds=tuple(sorted(set(seeds))) or (0,),
         preset=devices.chosen_preset(preset),
         settings={name: _values(name, text) for name, text in sorted(settings.items())},
     )
+
+
+def _named(game: str) -> tuple[str, ...]:
+    """The games of a set, or the one that is called so."""
+    return GAME_SETS.get(game.lower()) or (environment_of(game).name,)
 
 
 def _values(name: str, text: str) -> tuple[str, ...]:

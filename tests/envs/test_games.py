@@ -1,6 +1,6 @@
 import pytest
 
-from envs.games import ATARI57, Game, UnknownGameError, find_game
+from envs.games import ATARI57, ATARI100K, GAME_SETS, Game, UnknownGameError, find_game
 
 
 def test_there_are_57_games_in_alphabetical_order():
@@ -27,6 +27,12 @@ def test_scores_are_those_of_the_published_table(name, human, random):
 
 def test_a_human_beats_a_random_player_in_every_game():
     assert all(game.human > game.random for game in ATARI57.values())
+
+
+def test_the_sets_are_of_known_games_in_order():
+    assert {name: len(games) for name, games in GAME_SETS.items()} == {"all": 57, "atari100k": 26}
+    assert all(list(games) == [g for g in ATARI57 if g in games] for games in GAME_SETS.values())
+    assert {"Alien", "Pong", "UpNDown"} < set(ATARI100K)
 
 
 def test_names_of_a_game_follow_from_its_camel_case_name():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from envs.games import ATARI100K, slug_of
 from relic_rl import cli
 from relic_rl import config as configuration
 from relic_rl.config import Config
@@ -145,6 +146,17 @@ def test_the_printed_commands_are_the_sweeps_runs(
     assert read_status(Path(first[4])).finished
     assert cli.main(["sweep", str(sweep), "--commands"]) == 0
     assert capsys.readouterr().out.splitlines() == lines[1:]
+
+
+def test_a_set_of_games_is_a_run_of_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--games", "AtaRi100k", "pitfall", "pong", "--preset", "atari100k", "--commands"]
+
+    assert cli.main(["sweep", str(tmp_path / "sweep"), *asked]) == 0
+
+    games = [shlex.split(line)[2] for line in capsys.readouterr().out.splitlines()]
+    assert games == [slug_of(game) for game in sorted([*ATARI100K, "Pitfall"])]
 
 
 def test_a_sweep_whose_runs_together_fill_the_disk_is_refused_before_any_starts(

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import torch
 
+from envs.games import GAME_SETS
 from relic_rl import cli
 from relic_rl import config as configuration
 from relic_rl.analysis.series import find_series
@@ -143,6 +144,8 @@ def test_a_request_comes_back_from_its_file_and_names_what_differs(tmp_path: Pat
     )
     other_seeds = SweepRequest(first.games, (0,), first.preset, first.settings)
     assert first.difference(other_seeds) == "seeds 0 7 there, 0 here"
+    sets = [SweepRequest(games, (0,), first.preset, {}) for games in GAME_SETS.values()]
+    assert sets[0].difference(sets[1]) == "games all there, atari100k here"
 
 
 def test_how_a_number_is_written_makes_no_other_sweep() -> None:
