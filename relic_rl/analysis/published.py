@@ -98,8 +98,8 @@ METHODS: dict[str, Method] = {
     ),
     "curl-100k": _atari100k(
         "CURL",
-        f"Laskin et al., ICML 2020, {_RERUN}; per game from {_DIAMOND_PAPER}",
-        "final scores, mean of 100 seeds",
+        f"Laskin et al., ICML 2020, {_RERUN}; data, which is normalized, from {_IRIS_DATA}",
+        "final scores",
     ),
     "drq-eps": _atari100k(
         "DrQ(eps)",
