@@ -125,15 +125,15 @@ class CheckpointStore:
           CheckpointError: there is none.
           UsageError: there is none of so many frames; the message names those that are there.
         """
+        if not read_only:
+            self._expect_replay()
+            self._clear_leftovers()
         wanted = [path for path in self._all() if env_frames in (None, int(path.name))]
         if not wanted and (there := [f"{int(path.name):,}" for path in self._all()]):
             raise UsageError(
                 f"{self._checkpoints} has no checkpoint of {env_frames:,} frames: those that it "
                 f"has are of {' and '.join(there)}"
             )
-        if not read_only:
-            self._expect_replay()
-            self._clear_leftovers()
         damage: dict[Path, str] = {}
         for path in reversed(wanted):
             try:
