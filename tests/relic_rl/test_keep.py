@@ -9,7 +9,7 @@ import pytest
 from relic_rl import api, cli
 from relic_rl.records.run_status import read_status
 
-TINY = {"run.frames": 2_400, "run.threads": 1, "replay.min_steps": 200, "evaluation.episodes": 1}
+TINY = {"run.frames": 600, "run.threads": 1, "replay.min_steps": 64, "evaluation.episodes": 1}
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("keep")
     return {
         keep: api.train(
-            "breakout", preset="smoke", run_dir=folder / keep, settings=TINY | {"run.keep": keep}
+            "toy_memory", preset="smoke", run_dir=folder / keep, settings=TINY | {"run.keep": keep}
         )
         for keep in ("replay", "checkpoint", "policy")
     }
@@ -59,7 +59,7 @@ def test_it_is_not_resumed_and_a_line_says_why(
 ) -> None:
     before = evaluated(runs[keep], capsys)
 
-    status = cli.main(["resume", str(runs[keep]), "--frames", "4000"])
+    status = cli.main(["resume", str(runs[keep]), "--frames", "900"])
 
     assert status == 1
     assert says in capsys.readouterr().err.splitlines()[-1]
@@ -71,7 +71,7 @@ def test_a_run_that_keeps_its_replay_may_give_it_back_after_more_training(
 ) -> None:
     run = str(runs["replay"])
 
-    assert cli.main(["resume", run, "--frames", "2800", "--run.keep", "policy"]) == 0
+    assert cli.main(["resume", run, "--frames", "700", "--run.keep", "policy"]) == 0
 
     assert (runs["replay"] / "policy.safetensors").is_file()
-    assert read_status(runs["replay"]).env_frames >= 2_800
+    assert read_status(runs["replay"]).env_frames >= 700

@@ -101,9 +101,9 @@ def test_a_dry_run_says_speed_time_memory_and_disk_and_writes_nothing(
 ) -> None:
     monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.5)
     sweep = tmp_path / "sweep"
-    asked = ["--games", "pong", "breakout", "boxing", "--frames", "40k", *SMALL]
+    asked = ["--games", "pong", "--seeds", "0", "1", "2", "--frames", "40k", *SMALL]
 
-    assert cli.main(["sweep", str(sweep), *asked, "--dry-run"]) == 0
+    assert cli.main(["sweep", str(sweep), *asked, "--max-parallel", "1", "--dry-run"]) == 0
 
     out, err = capsys.readouterr()
     lines = out.splitlines()
