@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from agents.adam import Adam
 from agents.interface import EnvShape
 from agents.networks import ConvEncoder, RecurrentQNetwork
 from agents.options import LearnerOptions, NetworkOptions
@@ -128,7 +129,5 @@ def trainable(module: nn.Module) -> Iterable[nn.Parameter]:
 
 def _adam(
     parameters: Iterable[nn.Parameter], options: LearnerOptions | RepresentationOptions
-) -> torch.optim.Adam:
-    return torch.optim.Adam(
-        list(parameters), lr=options.learning_rate, eps=options.adam_epsilon, fused=True
-    )
+) -> Adam:
+    return Adam(list(parameters), lr=options.learning_rate, eps=options.adam_epsilon, fused=True)

@@ -42,7 +42,8 @@ def initialize(layer: nn.Module, gain: float) -> None:
     Breakout.
     """
     weight = layer.get_parameter("weight")
-    nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
+    if not weight.is_meta:  # for which torch imports its compiler, to draw nothing
+        nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
     nn.init.zeros_(layer.get_parameter("bias"))
 
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.adam import Adam
 from relic_rl.stop import StopRequest
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -180,7 +181,7 @@ def _fit(
     best = weight.detach().clone(), bias.detach().clone()
     lowest = torch.full((len(sizes),), torch.inf, device=x.device)
     since = torch.zeros(len(sizes), dtype=torch.int64, device=x.device)
-    adam = torch.optim.Adam([weight, bias], lr=LEARNING_RATE)
+    adam = Adam([weight, bias], lr=LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(MAX_EPOCHS):
         if stop.requested:

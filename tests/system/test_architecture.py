@@ -99,6 +99,18 @@ def test_it_is_imported_without_torch(module: str, tmp_path: Path) -> None:
     assert (result.stdout, result.stderr) == ("False\n", "")
 
 
+def test_training_does_not_import_torchs_compiler(tmp_path: Path) -> None:
+    brief = ("--frames", "200", "--replay.min_steps", "64", "--evaluation.episodes", "1")
+    command = ["train", "toy_memory", "--preset", "smoke", "--run-dir", "run", *brief]
+    result = python(
+        f"import sys; from relic_rl import cli; status = cli.main({command}); "
+        "sys.exit(status or 'torch._dynamo' in sys.modules)",
+        tmp_path,
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_importing_opens_no_window_starts_no_thread_and_says_nothing(tmp_path: Path) -> None:
     code = (
         "import threading, relic_rl.commands.foreground; "
