@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relic_rl.analysis.columns import Column
-from relic_rl.analysis.robustness import Heat
+from relic_rl.analysis.robustness import Heat, ProbeCurve, Robustness
 from relic_rl.analysis.runs import Run
 from relic_rl.analysis.scores import MIN_SEEDS, Estimate, performance_profile
 from relic_rl.analysis.series import Series
@@ -83,21 +83,57 @@ def draw_report(
     return _drawn(plans, folder)
 
 
-def draw_robustness(heat: Heat | None, folder: Path) -> tuple[list[Picture], list[str]]:
-    """Writes the heat map, if there is one; returns as `draw_report` does."""
-    if heat is None:
-        return [], []
+def draw_robustness(
+    robustness: Robustness, labels: Sequence[str], folder: Path
+) -> tuple[list[Picture], list[str]]:
+    """Writes a heat map and curves of probes, as far as there is something to show.
 
+    Args:
+      robustness: what was saved.
+      labels: of all series that have a column, so that each has its colour.
+      folder: where to; it is there.
+
+    Returns:
+      as `draw_report`.
+    """
+    plans = []
+    if (heat := robustness.heat()) is not None:
+        plans.append(_plan_of_heat(heat))
+    if curves := robustness.probe_curves():
+        plans.append(_plan_of_probes(curves, labels))
+    return _drawn(plans, folder)
+
+
+def _plan_of_heat(heat: Heat) -> _Plan:
     def draw() -> "Figure":
         from relic_rl.analysis.plots.heat_map import heat_map
 
         return heat_map(heat.rows, heat.corruptions, heat.shares)
 
-    caption = (
+    return _Plan(
+        "robustness",
+        "Robustness: score kept",
         "The share of its score that an agent keeps when what it sees is corrupted, mean over the"
-        " severities and seeds that were played. 100 is the clean score, 0 is random play."
+        " severities and seeds that were played. 100 is the clean score, 0 is random play.",
+        draw,
     )
-    return _drawn([_Plan("robustness", "Robustness: score kept", caption, draw)], folder)
+
+
+def _plan_of_probes(curves: Sequence[ProbeCurve], labels: Sequence[str]) -> _Plan:
+    def draw() -> "Figure":
+        from relic_rl.analysis.plots.probe_curves import probe_curves
+
+        return probe_curves(curves, labels)
+
+    return _Plan(
+        "probes",
+        "Robustness: probes over training",
+        "What linear probes read out of the encoder and the LSTM, of runs that were probed more"
+        " than once; mean over seeds, as far as all were probed. Bands are 95 % intervals, where"
+        f" there are {MIN_SEEDS} seeds or more. The controls are the mean over all runs of a game."
+        " An R² far below 0 is off the picture.",
+        draw,
+    )
 
 
 def _drawn(plans: Sequence[_Plan], folder: Path) -> tuple[list[Picture], list[str]]:

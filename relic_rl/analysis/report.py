@@ -166,7 +166,8 @@ def write_report(
     report = read_report(folders, against, labelled=labelled, allow_mixed=allow_mixed)
     out_dir.mkdir(parents=True, exist_ok=True)
     pictures, failures = draw_report(report.series, report.columns, out_dir)
-    of_robustness, others = draw_robustness(report.robustness.heat(), out_dir)
+    labels = [one.label for one in report.counted]
+    of_robustness, others = draw_robustness(report.robustness, labels, out_dir)
     report = replace(report, warnings=(*report.warnings, *failures, *others))
     texts = report.texts(pictures, of_robustness)
     pictures += of_robustness

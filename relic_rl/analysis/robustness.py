@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
+import numpy as np
+from numpy.typing import NDArray
+
 from envs.corruptions import CORRUPTIONS
 from envs.games import ATARI57
 from relic_rl.analysis.notes import span
-from relic_rl.analysis.runs import Run
-from relic_rl.analysis.scores import mean_over_games
+from relic_rl.analysis.runs import Run, common_frames
+from relic_rl.analysis.scores import Estimate, mean_over_games, mean_over_seeds
 from relic_rl.analysis.series import Series
 from relic_rl.analysis.tables import Cell, Table
 from relic_rl.errors import UserError
@@ -43,8 +46,13 @@ class Judged:
     run: Run
     judgements: tuple[Judgement, ...]
     """One of each condition."""
-    probing: Probing | None
-    """Of the newest checkpoint that was probed."""
+    probings: tuple[Probing, ...]
+    """Of each moment that was probed, by frames."""
+
+    @property
+    def probing(self) -> Probing | None:
+        """Of the newest checkpoint that was probed."""
+        return self.probings[-1] if self.probings else None
 
     def corrupted(self) -> dict[_Look, Judgement]:
         """In the default mode."""
@@ -107,6 +115,25 @@ class Robustness:
         ]
         return Heat(rows, corruptions, shares)
 
+    def probe_curves(self) -> "list[ProbeCurve]":
+        """What probes found over training, for a picture: of runs that were probed more than once.
+
+        Of what was learned a curve for each series; of a control one for all, as it has no arm.
+        """
+        probed = [one for one in self.judged if len(one.probings) > 1]
+        found = []
+        for game, by_label in _by_game(probed).items():
+            everyone = [one for runs in by_label.values() for one in runs]
+            for quantity in QUANTITIES:
+                for name in PROBED:
+                    groups = {"": everyone} if name in CONTROLS else by_label
+                    curves = [
+                        _probe_curve(game, quantity, name, label, runs)
+                        for label, runs in groups.items()
+                    ]
+                    found += [curve for curve in curves if curve is not None]
+        return found
+
     def tables(self) -> list[Table]:
         """Those that have something to show."""
         tables = (_corrupted_table(self), _modes_table(self), _probes_table(self))
@@ -140,6 +167,23 @@ class Heat:
     """Means over severities and seeds; None where nothing was played."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeCurve:
+    """One quantity of one representation over training."""
+
+    game: str
+    quantity: str
+    """One of `QUANTITIES`."""
+    representation: str
+    """One of `PROBED`."""
+    label: str
+    """Of the series; empty of a control."""
+    frames: NDArray[np.float64]
+    """float64[N], as far as all of the runs were probed."""
+    mean: Estimate
+    """Over runs, float64[N]."""
+
+
 def read_robustness(series: Sequence[Series]) -> Robustness:
     """Reads what was saved of the runs that count."""
     judged, failures = [], []
@@ -152,8 +196,7 @@ def read_robustness(series: Sequence[Series]) -> Robustness:
                 failures.append(f"{run.name}: {error}")
                 continue
             if judgements or probings:
-                probing = probings[-1] if probings else None
-                judged.append(Judged(one.label, run, judgements, probing))
+                judged.append(Judged(one.label, run, judgements, tuple(probings)))
     return Robustness(tuple(judged), tuple(failures))
 
 
@@ -245,13 +288,44 @@ def _modes_table(robustness: Robustness) -> Table | None:
     return _table("Robustness: other modes", caption, judged, rows)
 
 
-_PROBED: dict[str, str] = {
+PROBED: dict[str, str] = {
     "encoder": "encoder",
     "lstm": "LSTM",
     "random_encoder": "control: untrained encoder",
     "pixels": "control: pixels",
 }
 """What was probed, in words."""
+CONTROLS = ("random_encoder", "pixels")
+QUANTITIES: dict[str, str] = {
+    "f1": "F1",
+    "r2": "R²",
+    "effective_rank": "effective rank",
+    "mean_share": "mean share",
+    "invariance": "invariance",
+    "contrastive_accuracy": "contrastive accuracy",
+}
+"""What is known of each, fields of `records.probes.Representation`, in words."""
+
+
+def _probe_curve(
+    game: str, quantity: str, name: str, label: str, runs: Sequence[Judged]
+) -> ProbeCurve | None:
+    """None if no run has two points of it, or no frame was passed by all."""
+    curves = []
+    for one in runs:
+        found = [
+            (probing.env_frames, getattr(probing.representations[name], quantity))
+            for probing in one.probings
+            if name in probing.representations
+        ]
+        known = [(frames, value) for frames, value in found if value is not None]
+        if len(known) > 1:
+            curves.append(np.array(known, np.float64).T)
+    frames = common_frames([curve[0] for curve in curves]) if curves else np.array([])
+    if not len(frames):
+        return None
+    values = np.array([np.interp(frames, *curve) for curve in curves])
+    return ProbeCurve(game, quantity, name, label, frames, mean_over_seeds(values))
 
 
 def _probes_table(robustness: Robustness) -> Table | None:
@@ -261,7 +335,7 @@ def _probes_table(robustness: Robustness) -> Table | None:
         return None
     rows = []
     for game, by_label in _by_game(judged).items():
-        for name, words in _PROBED.items():
+        for name, words in PROBED.items():
             for quantity in ("f1", "r2"):
                 values = _probed(game, by_label, name, quantity)
                 rows.append(_Row(game, f"{words}, {quantity.upper()}", values, _two))

@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,24 @@ class Run:
     def env_frames(self) -> int:
         """Frames trained before the last evaluation."""
         return int(self.evaluations.frames[-1])
+
+
+def passed_by_all(frames: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """From the last curve's beginning to the first one's end; if all are one point, the furthest.
+
+    Args:
+      frames: of each curve, float64[N], ascending.
+    """
+    first = max(float(of_one[0]) for of_one in frames)
+    last = min(float(of_one[-1]) for of_one in frames)
+    return first, first if all(len(of_one) == 1 for of_one in frames) else last
+
+
+def common_frames(frames: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """All points of all curves that all have passed, ascending; arguments as above."""
+    first, last = passed_by_all(frames)
+    points = np.unique(np.concatenate(frames))
+    return points[(first <= points) & (points <= last)]
 
 
 def read_run(folder: Path) -> Run:

@@ -174,6 +174,11 @@ def mean_over_games(
     return _estimate(lambda found: _means(found).mean(axis=-1), [games], repetitions)
 
 
+def mean_over_seeds(curves: _FloatArray, *, repetitions: int = REPETITIONS) -> Estimate:
+    """Returns the mean curve of one game's seeds, float64[N], of float64[seeds, N]."""
+    return _estimate(_means, [list(curves.T)], repetitions)
+
+
 def _normalize(scores_by_game: Scores) -> dict[str, _FloatArray]:
     """Returns game → float64[seeds], in the order of the 57."""
     normalized: dict[str, _FloatArray] = {}

@@ -29,7 +29,7 @@ from relic_rl.analysis.plots.style import (
     short,
     styled,
 )
-from relic_rl.analysis.runs import Curve, Run
+from relic_rl.analysis.runs import Curve, Run, common_frames, passed_by_all
 from relic_rl.analysis.scores import aggregate
 from relic_rl.analysis.series import Series
 
@@ -230,7 +230,7 @@ def aggregate_curves(
 
 def _aggregates_over_frames(series: Series) -> tuple[NDArray[np.float64], list[dict[str, float]]]:
     """Frame counts, up to 50, that all runs have passed, and the aggregate rows at each."""
-    first, last = _passed_by_all([run.evaluations for run in series.runs])
+    first, last = passed_by_all([run.evaluations.frames for run in series.runs])
     frames = np.unique(np.linspace(first, last, 50)) if last >= first else np.array([])
     points = []
     for at in frames:
@@ -242,17 +242,8 @@ def _aggregates_over_frames(series: Series) -> tuple[NDArray[np.float64], list[d
     return frames, points
 
 
-def _passed_by_all(curves: Sequence[Curve]) -> tuple[float, float]:
-    """From the last to begin to the first to end; if all have one point only, the furthest."""
-    first = max(float(curve.frames[0]) for curve in curves)
-    last = min(float(curve.frames[-1]) for curve in curves)
-    return first, first if all(len(curve.frames) == 1 for curve in curves) else last
-
-
 def _mean_curve(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    first, last = _passed_by_all(curves)
-    frames = np.unique(np.concatenate([curve.frames for curve in curves]))
-    frames = frames[(first <= frames) & (frames <= last)]
+    frames = common_frames([curve.frames for curve in curves])
     return frames, np.mean([np.interp(frames, c.frames, c.scores) for c in curves], axis=0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from relic_rl.analysis.report import read_report, write_report
-from relic_rl.analysis.robustness import Robustness, read_robustness
+from relic_rl.analysis.robustness import ProbeCurve, Robustness, read_robustness
 from relic_rl.analysis.scores import mean_over_games
 from relic_rl.analysis.series import find_series
 from relic_rl.analysis.tables import Table
@@ -251,6 +251,59 @@ def test_probes_stand_beside_their_controls(tmp_path: Path, write_run: WriteRun)
     ]
 
 
+def test_probes_over_training_are_a_curve_of_each_arm_with_the_bootstraps_interval(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for arm, scale in (("relic", 1.0), ("none", 0.5)):
+        for seed in (0, 1, 2):
+            run = write_run(tmp_path / arm / f"freeway-s{seed}", "Freeway", seed)
+            for env_frames in (2000, 6000):
+                append_probing(run, probing(scale * (env_frames + 500 * seed) / 10_000, env_frames))
+    append_probing(run, probing(0.0, 9000))  # none's last seed is further than the others
+    found = read(("relic", tmp_path / "relic"), ("none", tmp_path / "none")).probe_curves()
+
+    def curve(name: str, label: str, quantity: str = "f1") -> ProbeCurve:
+        (one,) = [
+            one
+            for one in found
+            if (one.representation, one.label, one.quantity) == (name, label, quantity)
+        ]
+        return one
+
+    encoder = curve("encoder", "relic")
+    interval = mean_over_games({"Freeway": [0.2, 0.25, 0.3]})
+    assert encoder.frames.tolist() == [2000, 6000]
+    assert encoder.mean.value.tolist() == pytest.approx([0.25, 0.65])
+    assert encoder.mean.low is not None
+    assert encoder.mean.low[0] == pytest.approx(float(interval.low), abs=0.02)
+    assert encoder.mean.low[1] - encoder.mean.low[0] == pytest.approx(0.4, abs=0.02)
+    assert curve("lstm", "none").mean.value.tolist() == pytest.approx([0.9 * 0.125, 0.9 * 0.325])
+    assert curve("encoder", "none").frames.tolist() == [2000, 6000]
+    of_both = curve("random_encoder", "")
+    assert of_both.mean.value.tolist() == pytest.approx([0.5 * 0.75 * 0.25, 0.5 * 0.75 * 0.65])
+    assert curve("encoder", "relic", "effective_rank").mean.value.tolist() == [12.0, 12.0]
+    assert not [one for one in found if (one.representation, one.quantity) == ("pixels", "r2")]
+
+
+def test_a_run_that_was_probed_once_is_in_the_table_and_in_no_curve(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    once = write_run(tmp_path / "freeway-s0", "Freeway", 0)
+    append_probing(once, probing(0.2, 8000))
+    assert read(("one", tmp_path)).probe_curves() == []
+
+    twice = write_run(tmp_path / "freeway-s1", "Freeway", 1)
+    for env_frames in (4000, 8000):
+        append_probing(twice, probing(0.6, env_frames))
+    found = read(("one", tmp_path))
+    encoder = found.probe_curves()[0]
+
+    assert cells(found.tables()[0])[0] == ["Freeway encoder, F1", "0.40"]
+    assert (encoder.representation, encoder.quantity) == ("encoder", "f1")
+    assert encoder.mean.value.tolist() == [0.6, 0.6]
+    assert (encoder.mean.low, encoder.mean.high) == (None, None)
+
+
 def test_a_damaged_file_is_named_and_the_rest_is_shown(
     tmp_path: Path, write_run: WriteRun, arms
 ) -> None:
@@ -267,17 +320,22 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(
 def test_the_section_is_in_every_file_of_the_report(tmp_path: Path, write_run: WriteRun) -> None:
     rows = (CLEAN, corrupted("shift", 3, 0.5), elsewhere(1, 0, 3.0))
     run = saved(write_run(tmp_path / "run", "Freeway", 0), *rows)
+    for env_frames in (4000, 8000):
+        append_probing(run, probing(0.5, env_frames))
     folder = tmp_path / "report"
     written = write_report([run], folder, [])
 
-    assert {"robustness.png", "robustness.svg", "robustness.csv"} <= {
-        file.name for file in written.files
+    pictures = {
+        f"{name}.{suffix}" for name in ("robustness", "probes") for suffix in ("png", "svg")
     }
+    assert pictures | {"robustness.csv"} <= {file.name for file in written.files}
     for name in ("report.html", "table.md"):
         text = (folder / name).read_text()
         assert "Robustness: clean and corrupted" in text
         assert "Robustness: other modes" in text
-    assert "Robustness: score kept" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "Robustness: score kept" in page
+    assert "Robustness: probes over training" in page
     assert len((folder / "robustness.csv").read_text().splitlines()) == 1 + len(rows)
 
 
