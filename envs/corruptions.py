@@ -27,6 +27,7 @@ from envs.interface import Frames
 
 Pictures = NDArray[np.float32]
 LEVELS = (1, 2, 3, 4, 5)
+DEFAULT_LEVEL = 3
 _SCALE = 84 / 224
 
 

@@ -1,4 +1,4 @@
-"""relic-rl from Python: train, load a trained agent and let it act, evaluate, read tables, report.
+"""relic-rl from Python: train, load an agent and let it act, evaluate, probe, read tables, report.
 
     from relic_rl import api
 
@@ -8,6 +8,8 @@
     action = agent.act(frame, reward=1.0)  # it remembers what it saw and did
     agent.reset()                          # a new episode
     scores = api.evaluate(agent, episodes=5)
+    scores = api.evaluate(agent, episodes=5, corruption="shift")  # of what it sees
+    known = api.probe(agent).representations["encoder"].f1
     api.read_run(run).episodes["score"]    # float64[N]
 
 Errors that a user can mend are `relic_rl.errors.UserError`, with one line of text.
@@ -24,18 +26,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from envs.corruptions import DEFAULT_LEVEL
 from envs.interface import StepResult
 from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.analysis.report import Written, write_report
 from relic_rl.commands import train as train_command
 from relic_rl.config import values
 from relic_rl.errors import UsageError, UserError
-from relic_rl.evaluation.evaluate import evaluate_agent, make_player
+from relic_rl.evaluation.evaluate import make_player
+from relic_rl.evaluation.probe import probe_agent
+from relic_rl.evaluation.robustness import one_condition, play_under
 from relic_rl.evaluation.trained import load_trained
 from relic_rl.machine import process
 from relic_rl.records import run_folder
 from relic_rl.records.identity import check_seed, read_identity
 from relic_rl.records.metrics import EPISODES_FILE, EVALUATIONS_FILE, METRICS_FILE
+from relic_rl.records.probes import Probing, read_probings
+from relic_rl.records.robustness import Judgement, read_judgements
 from relic_rl.runtime.player import Player
 from relic_rl.stop import StopRequest
 
@@ -113,18 +120,57 @@ class Agent:
         self._last_action = int(self._player.act().actions[0])
         return self._last_action
 
-    def evaluate(self, episodes: int, seed: int) -> list[float]:
-        """Scores of full episodes, as `relic-rl evaluate` plays them; leaves the memory alone."""
-        agent, config, game = self._trained.agent, self._trained.config, self.game
+    def evaluate(
+        self,
+        episodes: int,
+        seed: int,
+        *,
+        corruption: str | None = None,
+        severity: int = DEFAULT_LEVEL,
+        mode: int | None = None,
+        difficulty: int | None = None,
+    ) -> list[float]:
+        """Scores of full episodes, as `relic-rl evaluate` plays them; leaves the memory alone.
+
+        The arguments, and what it raises, are `api.evaluate`'s.
+        """
         if episodes < 1:
             raise UsageError(f"episodes is {episodes}: use 1 or more")
         check_seed(seed)
-        return evaluate_agent(agent, config, game, seed=seed, episodes=episodes, stop=StopRequest())
+        condition = one_condition(
+            self.game, mode=mode, difficulty=difficulty, corruption=corruption, severity=severity
+        )
+        return play_under(
+            condition, self._trained, episodes=episodes, seed=seed, stop=StopRequest()
+        )
+
+    def probe(self, steps: int | None = None, seed: int = 0) -> Probing:
+        """What its representation knows of the game; leaves the memory alone.
+
+        The arguments, and what it raises, are `api.probe`'s.
+        """
+        check_seed(seed)
+        agent, config, spec, env_frames, _ = self._trained
+        found = probe_agent(
+            agent,
+            config,
+            spec,
+            env_frames=env_frames,
+            seed=seed,
+            steps=config.evaluation.probe_steps if steps is None else steps,
+            stop=StopRequest(),
+            tell=lambda what, done, of, noun: None,
+        )
+        assert found is not None  # nothing asks it to stop
+        return found
 
 
 @dataclass(frozen=True)
 class RunTables:
-    """What a run wrote down, as arrays: a column is float64[rows], NaN where a row lacks it."""
+    """What a run wrote down.
+
+    Tables are arrays: a column is float64[rows], NaN where a row lacks it. The rest is records.
+    """
 
     game: str
     seed: int
@@ -136,6 +182,10 @@ class RunTables:
     """A row per training episode."""
     evaluations: dict[str, NDArray[np.float64]]
     """A row per evaluation."""
+    probes: tuple[Probing, ...]
+    """What `relic-rl probe` and `run.probe_every_frames` found, by frames."""
+    robustness: tuple[Judgement, ...]
+    """What `relic-rl evaluate --save` wrote, a record for each checkpoint and condition."""
 
 
 def train(
@@ -170,22 +220,59 @@ def load(run_dir: PathLike, *, epsilon: float | None = None, seed: int = 0) -> A
     return Agent(run_dir, epsilon=epsilon, seed=seed)
 
 
-def evaluate(agent: Agent | PathLike, *, episodes: int = 10, seed: int = 0) -> list[float]:
+def evaluate(
+    agent: Agent | PathLike,
+    *,
+    episodes: int = 10,
+    seed: int = 0,
+    corruption: str | None = None,
+    severity: int = DEFAULT_LEVEL,
+    mode: int | None = None,
+    difficulty: int | None = None,
+) -> list[float]:
     """Scores of full episodes, unclipped, under the run's protocol.
 
     Args:
-      agent: loaded, or a run's folder.
+      agent: loaded, or a run's folder or policy file.
       episodes: how many.
-      seed: of the episodes: the same seed gives the same ones.
+      seed: of the episodes: the same seed gives the same ones, corrupted or not.
+      corruption: of what it sees, a name in `envs.corruptions.CORRUPTIONS`; None: nothing.
+      severity: 1 to 5, of the corruption.
+      mode: of the game, by ale-py's number; None: the one it was trained in.
+      difficulty: the same.
 
     Raises:
-      UserError: the folder holds no run, or no sound checkpoint; a number out of range.
+      UserError: the folder holds no run, or no sound checkpoint; a number out of range, an unknown
+        corruption, a mode or difficulty that the game lacks.
     """
-    return (agent if isinstance(agent, Agent) else Agent(agent)).evaluate(episodes, seed)
+    return _loaded(agent).evaluate(
+        episodes,
+        seed,
+        corruption=corruption,
+        severity=severity,
+        mode=mode,
+        difficulty=difficulty,
+    )
+
+
+def probe(agent: Agent | PathLike, *, steps: int | None = None, seed: int = 0) -> Probing:
+    """What an agent's representation knows of the game's state, beside two controls.
+
+    As `relic-rl probe` finds it; nothing is added to a run's folder.
+
+    Args:
+      agent: loaded, or a run's folder or policy file.
+      steps: to play, over all episodes; None: `evaluation.probe_steps`, minutes on a laptop.
+      seed: of the episodes and of the untrained encoder.
+
+    Raises:
+      UserError: as `evaluate`; of a game whose memory nobody has annotated; too few steps.
+    """
+    return _loaded(agent).probe(steps, seed)
 
 
 def read_run(run_dir: PathLike) -> RunTables:
-    """A run's tables, also while it trains.
+    """A run's tables and records, also while it trains.
 
     Columns of text are left out.
 
@@ -204,6 +291,8 @@ def read_run(run_dir: PathLike) -> RunTables:
         evaluations=_columns(
             folder / EVALUATIONS_FILE, csv.DictReader(_lines(folder / EVALUATIONS_FILE))
         ),
+        probes=tuple(read_probings(folder)),
+        robustness=tuple(read_judgements(folder)),
     )
 
 
@@ -219,6 +308,10 @@ def report(
         return write_report([Path(d) for d in dirs], Path(out), tuple(against))
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _loaded(agent: Agent | PathLike) -> Agent:
+    return agent if isinstance(agent, Agent) else Agent(agent)
 
 
 def _one_lane(frames: NDArray[np.uint8], reward: float) -> StepResult:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from envs.corruptions import CORRUPTIONS, LEVELS
+from envs.corruptions import CORRUPTIONS, DEFAULT_LEVEL, LEVELS
 from envs.interface import EnvSpec
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import against_human, print_json, print_table, under_rules
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from relic_rl.evaluation.robustness import Condition
 
 ALL = "all"
-DEFAULT_SEVERITY = "3"
 
 
 def add_to(verbs: Any) -> None:
@@ -59,7 +58,7 @@ def add_to(verbs: Any) -> None:
         metavar="N",
         nargs="+",
         choices=(ALL, *map(str, LEVELS)),
-        help=f"With --corruption: 1 to 5, or {ALL}; by default {DEFAULT_SEVERITY}",
+        help=f"With --corruption: 1 to 5, or {ALL}; by default {DEFAULT_LEVEL}",
     )
     for what in ("mode", "difficulty"):
         parser.add_argument(
@@ -179,7 +178,7 @@ def run(
         episodes,
         seed,
         _wanted(corruption, CORRUPTIONS),
-        [int(level) for level in _wanted(severity or [DEFAULT_SEVERITY], LEVELS)],
+        [int(level) for level in _wanted(severity or [str(DEFAULT_LEVEL)], LEVELS)],
         mode,
         difficulty,
         save,

@@ -73,7 +73,7 @@ def run(
       UserError: no sound checkpoint.
     """
     from relic_rl.evaluation.film import SUFFIXES, film
-    from relic_rl.evaluation.robustness import conditions
+    from relic_rl.evaluation.robustness import one_condition
     from relic_rl.evaluation.trained import load_trained, shipped_agent
     from relic_rl.records.uploads import upload_film
 
@@ -83,8 +83,7 @@ def run(
     loaded = load_trained(shipped_agent(str(run_dir)) if trained else run_dir)
     if track != "off" and loaded.tracker_id is None:
         raise UsageError(f"{run_dir} was not tracked, so its film has no place at the tracker")
-    modes, difficulties = ([] if one is None else [str(one)] for one in (mode, difficulty))
-    asked = conditions(loaded.spec.name, modes=modes, difficulties=difficulties)[-1]
+    asked = one_condition(loaded.spec.name, mode=mode, difficulty=difficulty)
     with closing(Console(stream=sys.stderr)) as console:
         made = film(
             loaded,

@@ -7,13 +7,13 @@ from statistics import fmean
 from typing import NamedTuple
 
 from envs.corrupted import CorruptedEnv
-from envs.corruptions import CORRUPTIONS
+from envs.corruptions import CORRUPTIONS, DEFAULT_LEVEL, LEVELS
 from envs.games import ATARI57
 from envs.interface import Flavour, Lanes
 from envs.registry import find_environment
 from relic_rl import build
 from relic_rl.errors import UsageError
-from relic_rl.evaluation.evaluate import evaluate_agent
+from relic_rl.evaluation.evaluate import Tell, evaluate_agent, nobody
 from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.records.robustness import NO_CORRUPTION, Judgement
 from relic_rl.stop import StopRequest
@@ -60,12 +60,63 @@ def conditions(
     """
     known = find_environment(game).find_flavours()
     asked = itertools.product(
-        _chosen(game, "--mode", modes, known.modes),
-        _chosen(game, "--difficulty", difficulties, known.difficulties),
+        _chosen(game, "mode", modes, known.modes),
+        _chosen(game, "difficulty", difficulties, known.difficulties),
     )
     flavours = dict.fromkeys([known.default, *itertools.starmap(Flavour, asked)])
     looks = [(NO_CORRUPTION, 0), *itertools.product(corruptions, severities)]
     return [Condition(flavour, *look) for flavour in flavours for look in looks]
+
+
+def one_condition(
+    game: str,
+    *,
+    mode: int | None = None,
+    difficulty: int | None = None,
+    corruption: str | None = None,
+    severity: int = DEFAULT_LEVEL,
+) -> Condition:
+    """What is asked for, and nothing beside it; None is what the agent was trained in.
+
+    Raises:
+      UsageError: the game has no such mode or difficulty; an unknown corruption or severity.
+      RomError: its ROM is missing or damaged.
+    """
+    if corruption is not None and corruption not in CORRUPTIONS:
+        raise UsageError(f"corruption is {corruption!r}: use one of {', '.join(CORRUPTIONS)}")
+    if severity not in LEVELS:
+        raise UsageError(f"severity is {severity}: use one of {', '.join(map(str, LEVELS))}")
+    asked = conditions(
+        game,
+        modes=[] if mode is None else [str(mode)],
+        difficulties=[] if difficulty is None else [str(difficulty)],
+        corruptions=[] if corruption is None else [corruption],
+        severities=[severity],
+    )
+    return asked[-1]
+
+
+def play_under(
+    condition: Condition,
+    trained: TrainedAgent,
+    *,
+    episodes: int,
+    seed: int,
+    stop: StopRequest,
+    tell: Tell = nobody,
+) -> list[float]:
+    """Scores of full episodes under a condition; the rest is `evaluate_agent`'s."""
+    return evaluate_agent(
+        trained.agent,
+        trained.config,
+        trained.spec.name,
+        seed=seed,
+        episodes=episodes,
+        stop=stop,
+        tell=tell,
+        flavour=condition.flavour,
+        see=partial(_seen, condition=condition, seed=seed),
+    )
 
 
 def judge(
@@ -89,19 +140,16 @@ def judge(
       stop: looked at before each step.
       tell: which condition is played, and how far its episodes are, as `evaluate_agent` tells.
     """
-    agent, config, spec, env_frames, _ = trained
+    _, config, spec, env_frames, _ = trained
     clean: list[float] = []
     for condition in judged:
-        scores = evaluate_agent(
-            agent,
-            config,
-            spec.name,
-            seed=seed,
+        scores = play_under(
+            condition,
+            trained,
             episodes=episodes,
+            seed=seed,
             stop=stop,
             tell=partial(tell, str(condition) if clean else "evaluating"),
-            flavour=condition.flavour,
-            see=partial(_seen, condition=condition, seed=seed),
         )
         if not scores:
             return
@@ -133,10 +181,10 @@ def kept_share(game: str, clean_scores: Sequence[float], scores: Sequence[float]
     return (fmean(scores) - random) / earned if earned > 0 else None
 
 
-def _chosen(game: str, flag: str, given: Sequence[str], known: Sequence[int]) -> list[int]:
+def _chosen(game: str, what: str, given: Sequence[str], known: Sequence[int]) -> list[int]:
     names = list(map(str, known))
     if unknown := [one for one in given if one not in (ALL, *names)]:
-        raise UsageError(f"{flag} is {unknown[0]!r}: {game} has {', '.join(names)}")
+        raise UsageError(f"{what} is {unknown[0]!r}: {game} has {', '.join(names)}")
     return [one for one in known if ALL in given or str(one) in given] or [known[0]]
 
 

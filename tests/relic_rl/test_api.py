@@ -16,6 +16,7 @@ SETTINGS = {
     "run.frames": 2_400,
     "run.threads": 1,
     "replay.min_steps": 200,
+    "evaluation.epsilon": 0.3,  # greedy, it would do nothing
     "run.metrics_every_updates": 2,
 }
 
@@ -56,6 +57,26 @@ def test_an_agent_that_is_given_frame_by_frame_plays_the_evaluations_episode(run
     env.close()
 
     assert [score] == api.evaluate(run, episodes=1) == api.evaluate(agent, episodes=1)
+
+
+def test_scores_under_a_condition_are_those_that_the_command_saves(run: Path) -> None:
+    flags = ["--corruption", "shift", "--severity", "5", "--mode", "4", "--save"]
+    assert cli.main(["evaluate", str(run), "--episodes", "1", *flags]) == 0
+    saved = {(one.mode, one.corruption): list(one.scores) for one in api.read_run(run).robustness}
+
+    assert set(saved) == {(0, "none"), (0, "shift"), (4, "none"), (4, "shift")}
+    scores = api.evaluate(run, episodes=1, mode=4, corruption="shift", severity=5)
+    assert scores == saved[4, "shift"]
+    assert scores != saved[0, "shift"]
+
+
+def test_a_probing_is_the_commands_and_is_read_from_the_run(tmp_path: Path) -> None:
+    toy = api.train("toy_memory", preset="smoke", run_dir=tmp_path / "toy", settings=SETTINGS)
+    found = api.probe(toy, steps=1_000, seed=1)
+    assert api.read_run(toy).probes == ()
+
+    assert cli.main(["probe", str(toy), "--steps", "1000", "--seed", "1"]) == 0
+    assert api.read_run(toy).probes == (found,)
 
 
 def test_an_agent_remembers_its_episode_and_forgets_it_on_reset(run: Path) -> None:
@@ -124,6 +145,7 @@ def test_a_run_that_has_written_nothing_yet_has_empty_tables(run: Path, tmp_path
     tables = api.read_run(tmp_path)
 
     assert tables.metrics == tables.episodes == tables.evaluations == {}
+    assert tables.probes == tables.robustness == ()
 
 
 def test_a_report_from_python_is_written(run: Path, tmp_path: Path) -> None:
@@ -142,6 +164,10 @@ def test_a_report_from_python_is_written(run: Path, tmp_path: Path) -> None:
         (lambda _, empty: api.read_run(empty), "is no run folder"),
         (lambda run, _: api.load(run, epsilon=1.5), "epsilon is 1.5"),
         (lambda run, _: api.evaluate(run, episodes=0), "episodes is 0"),
+        (lambda run, _: api.evaluate(run, corruption="fog"), "corruption is 'fog': use one of"),
+        (lambda run, _: api.evaluate(run, severity=6), "severity is 6: use one of 1, 2"),
+        (lambda run, _: api.evaluate(run, mode=3), "mode is '3': Breakout has 0, 4"),
+        (lambda run, _: api.probe(run, steps=10), "steps is 10, must be at least 1000"),
         (lambda run, out: api.report([run], out, against=["rainboww"]), "rainboww"),
     ],
 )

@@ -95,9 +95,9 @@ def test_the_table_has_a_line_for_each_and_the_mean(
         (("--corruption", "sift"), ["nearest is 'shift'", *CORRUPTIONS]),
         (("--corruption", "shift", "--severity", "6"), ["--severity is '6'", "1 or 2"]),
         (("--severity", "3"), ["--severity goes with --corruption"]),
-        (("--mode", "0", "3"), ["--mode is '3': Breakout has 0, 4, 8, 12, 16, 20"]),
-        (("--mode", "hard"), ["--mode is 'hard': Breakout has 0, 4"]),
-        (("--difficulty", "2"), ["--difficulty is '2': Breakout has 0, 1"]),
+        (("--mode", "0", "3"), ["mode is '3': Breakout has 0, 4, 8, 12, 16, 20"]),
+        (("--mode", "hard"), ["mode is 'hard': Breakout has 0, 4"]),
+        (("--difficulty", "2"), ["difficulty is '2': Breakout has 0, 1"]),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_choices(
@@ -160,7 +160,7 @@ def test_a_film_of_a_mode_is_the_episode_that_is_scored_there(
     assert cli.main(["watch", str(run), "--video", str(tmp_path / "film.gif"), *flags]) == 0
     assert f"scores {float(score):.0f}, in" in capsys.readouterr().out
     assert cli.main(["watch", str(run), "--video", str(tmp_path / "no.gif"), "--mode", "3"]) == 2
-    assert "--mode is '3': Breakout has 0, 4" in capsys.readouterr().err
+    assert "mode is '3': Breakout has 0, 4" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
 
 
@@ -321,7 +321,7 @@ def test_a_mode_that_a_game_of_a_sweep_lacks_is_refused_before_anything_is_playe
     assert cli.main(["evaluate", str(sweep), "--mode", "1"]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "--mode is '1': toy_memory has 0" in err
+    assert "mode is '1': toy_memory has 0" in err
 
 
 # --- all games ------------------------------------------------------------------------------------
