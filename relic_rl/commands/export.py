@@ -20,7 +20,7 @@ def add_to(verbs: Any) -> None:
         "--out",
         metavar="FILE",
         required=True,
-        help="Where to write it; `evaluate`, `watch` and the Python API take it as they take a run",
+        help="Where to write it; `evaluate`, `probe`, `watch` and the Python API take it as a run",
     )
 
 

@@ -1,4 +1,4 @@
-"""Ask what a run's representation knows of its game.
+"""Ask what an agent's representation knows: a run's last checkpoint, a policy file, --trained.
 
 Linear probes read the variables of the game's memory out of the encoder's features and out of the
 LSTM's state, on episodes of their own; beside them, out of an untrained encoder and out of the
@@ -23,7 +23,7 @@ from relic_rl.commands.printing import (
     under_rules,
 )
 from relic_rl.console import Console, counted, print_line
-from relic_rl.errors import UserError
+from relic_rl.errors import UsageError, UserError
 from relic_rl.records.identity import check_seed
 from relic_rl.records.probes import PROBES_FILE, Probing, append_probing
 from relic_rl.records.run_folder import expect_run
@@ -43,7 +43,7 @@ KINDS = {
 def add_to(verbs: Any) -> None:
     """Adds `relic-rl probe`."""
     parser = arguments.add_verb(verbs, "probe", run, usage="RUN_DIR [flags]", doc=__doc__)
-    arguments.add_run_dir(parser)
+    arguments.add_agent(parser)
     arguments.add_number(
         parser,
         "--steps",
@@ -63,21 +63,27 @@ def add_to(verbs: Any) -> None:
 def run(
     run_dir: Path,
     *,
+    trained: bool = False,
     steps: int | None = None,
     checkpoint: int | None = None,
     seed: int = 0,
     as_json: bool = False,
 ) -> None:
-    """Probes a run's last sound checkpoint, and adds what was found to its `probes.jsonl`."""
+    """Probes an agent; what was found of a run is added to its `probes.jsonl`."""
     from relic_rl.evaluation.probe import probe_agent
-    from relic_rl.evaluation.trained import load_trained
+    from relic_rl.evaluation.trained import load_trained, shipped_agent
 
     check_seed(seed)
-    expect_run(run_dir)  # and no file: what is found goes beside the run
+    source = shipped_agent(str(run_dir)) if trained else run_dir
+    is_run = not source.is_file()
+    if is_run:
+        expect_run(source)  # what is found is written there
+    elif checkpoint is not None:
+        raise UsageError("--checkpoint goes with a run's folder, not with a policy file")
     # stdout belongs to the result: how far it is goes to stderr, as does ale-py's greeting.
     console = Console(stream=sys.stderr)
     with redirect_stdout(sys.stderr), closing(console), StopRequest().listening() as stop:
-        agent, config, spec, env_frames, _ = load_trained(run_dir, env_frames=checkpoint)
+        agent, config, spec, env_frames, _ = load_trained(source, env_frames=checkpoint)
         found = probe_agent(
             agent,
             config,
@@ -90,7 +96,8 @@ def run(
         )
     if found is None:
         raise UserError("stopped before everything was probed")
-    append_probing(run_dir, found)
+    if is_run:
+        append_probing(source, found)
     if as_json:
         print_json(asdict(found))
         return
@@ -107,7 +114,8 @@ def run(
         )
     _print(_geometry(found), [])
     print_line(f"chance of the contrastive accuracy: {_number(found.chance)}")
-    print_line(f"added to {run_dir / PROBES_FILE}")
+    if is_run:
+        print_line(f"added to {source / PROBES_FILE}")
 
 
 def _print(table: Table, names: Sequence[str]) -> None:

@@ -68,6 +68,22 @@ def test_a_file_plays_as_its_run_does(
     assert api.evaluate(policy_file, episodes=1) == api.evaluate(run, episodes=1)
 
 
+def test_a_file_knows_what_its_run_does_and_nothing_is_written_beside_it(
+    run: Path, policy_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = set(policy_file.parent.iterdir())
+    assert cli.main(["probe", str(policy_file), "--steps", "1000"]) == 0
+    assert "probes.jsonl" not in capsys.readouterr().out
+    of_run, of_file = api.probe(run, steps=1000), api.probe(policy_file, steps=1000)
+
+    assert (of_file.test_steps, of_file.env_frames) == (of_run.test_steps, of_run.env_frames)
+    for name, found in of_run.representations.items():  # a file may be played with more threads
+        assert of_file.representations[name].f1 == pytest.approx(found.f1, abs=0.02)
+    assert set(policy_file.parent.iterdir()) == there
+    status, line = refusal(capsys, "probe", str(policy_file), "--checkpoint", "600")
+    assert (status, "--checkpoint goes with a run's folder" in line) == (2, True)
+
+
 def test_a_file_is_filmed(policy_file: Path, tmp_path: Path) -> None:
     film = tmp_path / "film.gif"
 
