@@ -27,6 +27,8 @@ from relic_rl.replay.segment import MAX_DECODED_BYTES
 from relic_rl.runtime.engines import ENGINES
 from relic_rl.runtime.options import ActorOptions, RunOptions
 
+DEFAULT = "default"
+"""Where a value comes from that neither a preset nor a flag gives."""
 _FLAG = "flag"
 RUN_KEYS = {"game", "seed", "preset"}
 """What a run's config.toml holds beside its settings."""
@@ -165,7 +167,7 @@ def resolve(preset: str, overrides: Mapping[str, Any]) -> Resolved:
       UsageError: unknown preset, field or value; one line, with the nearest name.
     """
     given = _preset_values(preset) | _named(overrides, _FLAG)
-    origins = dict.fromkeys(field_types(), "default") | {n: g.origin for n, g in given.items()}
+    origins = dict.fromkeys(field_types(), DEFAULT) | {n: g.origin for n, g in given.items()}
     return Resolved(_validated(given), origins, preset)
 
 

@@ -212,6 +212,8 @@ _FIELDS: tuple[tuple[str, Callable[[float], str]], ...] = (
     ("updates_per_second", lambda value: f"{value:,.2f} updates/s"),
     ("replay_fill", lambda value: f"replay {value:.0%}"),
     ("replay_bytes", size),
+    ("gpu_busy_fraction", lambda value: f"GPU {value:.0%} busy"),
+    ("gpu_bytes", lambda value: f"GPU memory {size(value)}"),
     ("rl_loss", lambda value: f"rl {value:.4g}"),
     ("representation_loss", lambda value: f"representation {value:.4g}"),
 )

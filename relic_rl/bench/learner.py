@@ -133,7 +133,10 @@ def end_to_end(config: Config) -> Results:
 
 
 def _end_to_end_results(lines: list[dict[str, float]], configured_replay_ratio: float) -> Results:
-    """Rates and shares of the wall time over a run's rows of metrics.jsonl."""
+    """Rates and shares of the wall time over a run's rows of metrics.jsonl.
+
+    Of actors beside the learner, seconds are all actors': shares add up to more than 1.
+    """
     rows = lines[1:]  # the first holds the time before learning
     if not rows:
         return {"steps_per_second": "too slow to measure: under 100 updates"}
@@ -142,6 +145,7 @@ def _end_to_end_results(lines: list[dict[str, float]], configured_replay_ratio: 
         name: sum(row.get(f"{name}_seconds", 0.0) for row in rows) / window
         for name in ("environment", "inference", "learning", "sampling", "recording")
     }
+    gpu_busy = [row["gpu_busy_fraction"] for row in rows if "gpu_busy_fraction" in row]
     return {
         "steps_per_second": sum(row["steps_per_second"] * row["window_seconds"] for row in rows)
         / window,
@@ -151,4 +155,5 @@ def _end_to_end_results(lines: list[dict[str, float]], configured_replay_ratio: 
         "configured_replay_ratio": configured_replay_ratio,
         "busy_fraction": shares["environment"] + shares["inference"] + shares["learning"],
         **{f"{name}_fraction": share for name, share in shares.items()},
+        **({"gpu_busy_fraction": statistics.fmean(gpu_busy)} if gpu_busy else {}),
     }

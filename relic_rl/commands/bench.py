@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from relic_rl import config as configuration
 from relic_rl.commands import arguments
 from relic_rl.errors import UsageError
 from relic_rl.runtime.engines import ENGINES, EngineName
@@ -55,13 +54,14 @@ def run(
       UsageError: a part is unknown, or the file cannot be written.
     """
     from relic_rl.bench.run import CLUSTER_PARTS, PARTS, measure
+    from relic_rl.machine import devices
 
     known = PARTS if engine is None else CLUSTER_PARTS
     if unknown := sorted(set(parts) - known.keys()):
         raise UsageError(f"unknown part {unknown[0]!r}: there are {', '.join(known)}")
     if json_file is not None:
         _expect_writable(json_file)
-    config = configuration.resolve(preset or "laptop", settings).config
+    config = devices.resolve(preset or "laptop", settings).config
     if ENGINES[asked := config.run.engine].needs_cluster:
         raise UsageError(f"run.engine is {asked}: use --engine {asked}, which measures a cluster")
     console = Console(highlight=False, soft_wrap=True)

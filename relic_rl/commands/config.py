@@ -41,7 +41,7 @@ def run(
     from relic_rl.machine import devices
 
     name = environment_of(game).name
-    resolved = configuration.resolve(devices.chosen_preset(preset), settings)
+    resolved = devices.resolve(preset, settings)
     if as_json:
         print_json(_document(name, resolved))
     else:

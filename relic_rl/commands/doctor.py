@@ -122,7 +122,7 @@ def _needs(preset: str) -> _Needs:
     from relic_rl.machine import devices
     from relic_rl.machine.resources import disk_bytes, memory_bytes, replay_bytes
 
-    config = configuration.resolve(preset, {}).config
+    config = devices.resolve(preset, {}).config
     memory, disk = memory_bytes(config), disk_bytes(config)
     problems = []
     if memory > available_bytes():

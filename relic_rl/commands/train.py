@@ -6,7 +6,6 @@ from typing import Any
 
 from envs.games import slug_of
 from envs.interface import EnvSpec
-from relic_rl import config as configuration
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import under_rules
 from relic_rl.console import count, end_in_words, size
@@ -62,7 +61,7 @@ def run(
     if name is not None and (run_dir is not None or not name or "/" in name):
         raise UsageError(f"--name is {name!r}: give a word without '/', and without --run-dir")
     settings = _with_lanes(settings, lanes_per_actor)
-    resolved = configuration.resolve(devices.chosen_preset(preset), settings)
+    resolved = devices.resolve(preset, settings)
     check_seed(seed)
     spec = build.env_spec(resolved.config, game)
     path = run_dir or run_folder.default_path(slug_of(game), resolved.preset, seed, name)

@@ -1,19 +1,25 @@
 """Where a run computes: the preset for this machine, the learner's device, torch's threads."""
 
 import functools
+import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from relic_rl.config import Config
+from relic_rl import config as configuration
+from relic_rl.config import Config, Resolved
 from relic_rl.errors import ResourceError
 from relic_rl.machine.capacity import cores, processor
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/gpus")
 """Holds an entry for each GPU that Linux has a driver for, whether torch can use it or not."""
 GET_TORCH = "https://pytorch.org/get-started/locally"
+
+_log = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -51,6 +57,23 @@ def chosen_preset(preset: str | None) -> str:
     return "workstation" if has_gpu() else "laptop"
 
 
+def resolve(preset: str | None, settings: Mapping[str, Any]) -> Resolved:
+    """The configuration on this machine: its preset, where none is given, and its engine.
+
+    Beside a GPU, acting in turn waits for each update: where neither a preset nor a flag says how,
+    actors act in threads.
+
+    Raises:
+      UsageError: see `relic_rl.config.resolve`.
+    """
+    resolved = configuration.resolve(chosen_preset(preset), settings)
+    config, origins = resolved.config, resolved.origins
+    if origins["run.engine"] != configuration.DEFAULT or not uses_gpu(config):
+        return resolved
+    config = replace(config, run=replace(config.run, engine="threads"))
+    return Resolved(config, origins | {"run.engine": "GPU"}, resolved.preset)
+
+
 def uses_gpu(config: Config) -> bool:
     """Whether the run would learn on a GPU of this machine."""
     return config.run.device != "cpu" and has_gpu()
@@ -63,8 +86,19 @@ def gpu_bytes() -> int:
 
 
 def gpu_metrics(device: torch.device) -> dict[str, float]:
-    """For metrics.jsonl: the most memory that tensors took of a GPU; nothing on a CPU."""
-    return {"gpu_bytes": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}
+    """For metrics.jsonl: how busy a GPU is, and the most memory that tensors took; none on a CPU.
+
+    Busy is what the driver says: the share of its last sample, a sixth of a second to a second, in
+    which a kernel ran, of whatever process. Absent where it says nothing, as of a part of a GPU.
+    """
+    if device.type != "cuda":
+        return {}
+    metrics: dict[str, float] = {"gpu_bytes": torch.cuda.max_memory_allocated(device)}
+    try:
+        metrics["gpu_busy_fraction"] = torch.cuda.utilization(device) / 100
+    except Exception as error:  # NVML's own classes, RuntimeError, ImportError: no run's end
+        _log.debug("how busy the GPU is, is not known: %s", error)
+    return metrics
 
 
 def learner_device(config: Config) -> torch.device:

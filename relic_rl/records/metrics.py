@@ -173,8 +173,8 @@ class MetricsLog:
 
 
 def depends_on_machine(name: str) -> bool:
-    """Whether a column tells of the clock or of memory, and so differs between two equal runs."""
-    return name in ("resident_bytes", "gpu_bytes") or name.endswith(
+    """Whether a column tells of the clock or the machine, and so differs between two equal runs."""
+    return name in ("resident_bytes", "gpu_bytes", "gpu_busy_fraction") or name.endswith(
         ("minutes", "_seconds", "_per_second")
     )
 

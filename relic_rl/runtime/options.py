@@ -55,7 +55,8 @@ class RunOptions:
     minutes: NonNegativeFloat = 0.0
     """Minutes to train for, whichever ends first; 0: no limit. [ours]"""
     engine: EngineName = "inline"
-    """Where actors act: in turn with the learner, in threads beside it, or on Ray. [ours]"""
+    """Where actors act: in turn with the learner, in threads beside it (unless said otherwise, if
+    it learns on a GPU), or on Ray. [ours]"""
     ray_address: str = LOCAL
     """Ray engine: local, auto, HOST:PORT or ray://HOST:PORT; see docs/cluster.md. [ours]"""
     device: Literal["auto", "cpu", "cuda"] = "auto"

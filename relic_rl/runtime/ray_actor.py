@@ -34,6 +34,8 @@ class Round(NamedTuple):
     episodes: list[EpisodeRecord]
     version_updates: int
     """Updates behind the parameters that were acted with."""
+    seconds: dict[str, float]
+    """That they took, by what they were spent on."""
 
 
 class Place(NamedTuple):
@@ -98,9 +100,12 @@ class RemoteActor:
             actor.policy.load_state({"version_updates": version_updates, "parameters": arrays})
         actor.env_steps = env_steps
         collected = [actor.step() for _ in range(steps)]
+        seconds = actor.stopwatch.lap()
+        del seconds["window"]
         return Round(
             steps=sum(one.steps for one in collected),
             segments=[segment.data for one in collected for segment in one.segments],
             episodes=[episode for one in collected for episode in one.episodes],
             version_updates=actor.policy.version_updates,
+            seconds=seconds,
         )

@@ -14,7 +14,7 @@ numbers, under new names. An actor's versions are compared with ours before it a
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,6 +109,8 @@ class RayEngine:
         self._restarts = 0
         self._window: Counter[str] = Counter()
         """What came in since the last row of metrics."""
+        self._window_seconds: dict[str, float] = defaultdict(float)
+        """All actors' together, by what they were spent on."""
         self._window_began = time.monotonic()
 
     def collect(self) -> Collected:
@@ -140,8 +142,9 @@ class RayEngine:
         self._agent = agent
 
     def metrics(self) -> dict[str, float]:
-        """How the cluster did since the last call."""
+        """How the cluster did since the last call; seconds are of all its actors together."""
         window, self._window = self._window, Counter()
+        seconds, self._window_seconds = self._window_seconds, defaultdict(float)
         began, self._window_began = self._window_began, time.monotonic()
         rounds = max(window["rounds"], 1)
         waiting = sum(len(seat.rounds) for seat in self._seats)
@@ -153,6 +156,7 @@ class RayEngine:
             "segments_in_flight": waiting * window["segments"] / rounds,
             "segment_bytes_per_second": window["bytes"] / (self._window_began - began),
             "segment_bytes_per_step": window["bytes"] / max(window["steps"], 1),
+            **{f"{name}_seconds": seconds[name] for name in sorted(seconds)},
         }
 
     def state(self) -> dict[str, Any]:
@@ -280,6 +284,8 @@ class RayEngine:
             steps=brought.steps,
             staleness_updates=self._newest_updates - brought.version_updates,
         )
+        for name, taken in brought.seconds.items():
+            self._window_seconds[name] += taken
         segments = [Segment.from_bytes(data) for data in brought.segments]
         return Collected(brought.steps, segments, brought.episodes)
 

@@ -129,7 +129,7 @@ def _configs(preset: str, runs: Sequence[PlannedRun]) -> dict[str, Config]:
     for run in runs:
         key = tuple(run.settings.items())
         if key not in resolved:
-            resolved[key] = configuration.resolve(preset, run.settings).config
+            resolved[key] = devices.resolve(preset, run.settings).config
         found[run.folder] = resolved[key]
     return found
 

@@ -97,6 +97,7 @@ from torch.nn.modules import rnn  # noqa: E402
 
 DEVICE = torch.device("cuda", 0)
 MEMORY_BYTES = 16 * 2**30
+BUSY_PERCENT = 37
 
 
 # --- what is counted ------------------------------------------------------------------------------
@@ -231,7 +232,8 @@ _FAKES: dict[str, Any] = {
     "get_device_properties": lambda device=None: Properties,
     "is_bf16_supported": lambda *_, **__: True,
     "mem_get_info": lambda device=None: (MEMORY_BYTES, MEMORY_BYTES),
-    "max_memory_allocated": lambda device=None: 0,
+    "max_memory_allocated": lambda device=None: 2**20,
+    "utilization": lambda device=None: BUSY_PERCENT,
     "max_memory_reserved": lambda device=None: 0,
     "reset_peak_memory_stats": lambda device=None: None,
     "synchronize": lambda device=None: _extension.waited("device"),

@@ -46,17 +46,19 @@ def relic_rl(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run
 
 
+def metrics(run: Path) -> list[dict[str, float]]:
+    return [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 def updates(run: Path) -> int:
-    rows = (run / "metrics.jsonl").read_text().splitlines()
-    last: int = json.loads(rows[-1])["updates"]
-    return last
+    return int(metrics(run)[-1]["updates"])
 
 
 @pytest.mark.parametrize(
     ("preset", "flags"),
     [
         ("workstation", ()),
-        ("paper", ("--engine", "threads", "--learner.burn_in_steps", "10")),
+        ("paper", ("--learner.burn_in_steps", "10")),
         (
             "paper",
             ("--engine", "inline", "--learner.burn_in_steps", "10", "--learner.bfloat16", "true"),
@@ -74,11 +76,17 @@ def test_a_preset_trains_resumes_evaluates_and_is_filmed_on_a_gpu(
     )
     first = updates(run)
     relic_rl("resume", str(run), "--frames", "2600")
+    rows = metrics(run)
     judged = json.loads(relic_rl("evaluate", str(run), "--episodes", "1", "--json"))
     film = tmp_path / "film.gif"
     relic_rl("watch", str(run), "--video", str(film), "--overlay", "--max-frames", "40")
 
-    assert updates(run) > first >= 2
+    engine = flags[flags.index("--engine") + 1] if "--engine" in flags else "threads"
+    assert f'engine = "{engine}"' in (run / "config.toml").read_text()
+    assert rows[-1]["updates"] > first >= 2
+    assert all(row["gpu_bytes"] > 0 for row in rows)
+    assert all(0 <= row["gpu_busy_fraction"] <= 1 for row in rows)
+    assert all(row["environment_seconds"] > 0 for row in rows)
     assert len(judged["scores"]) == 1
     assert film.stat().st_size > 0
 

@@ -18,3 +18,11 @@ def test_a_machine_too_slow_for_the_last_part_is_told_so_and_others_get_shares()
     assert fast["steps_per_second"] == pytest.approx(115.0)
     assert fast["busy_fraction"] == pytest.approx(0.9)
     assert fast["recording_fraction"] == 0.0  # no row has it
+    assert "gpu_busy_fraction" not in fast
+
+
+def test_the_last_part_says_how_busy_a_gpu_was_on_average() -> None:
+    row = {"window_seconds": 10.0, "steps_per_second": 100.0, "updates_per_second": 5.0}
+    rows = [row | {"replay_ratio": 4.0, "gpu_busy_fraction": busy} for busy in (0.9, 0.2, 0.4)]
+
+    assert learner._end_to_end_results(rows, 4.0)["gpu_busy_fraction"] == pytest.approx(0.3)

@@ -88,6 +88,29 @@ def test_doctor_and_train_say_it(
     assert "this PyTorch is built for the CPU only" in printed.out + printed.err
 
 
+@pytest.mark.parametrize(
+    ("preset", "settings", "engine", "origin"),
+    [
+        ("paper", {}, "threads", "GPU"),
+        ("paper", {"run.engine": "inline"}, "inline", "flag"),
+        ("paper", {"run.device": "cpu"}, "inline", "default"),
+        ("workstation", {}, "threads", "preset workstation"),
+    ],
+)
+@pytest.mark.parametrize("gpu", [False, pytest.param(True, marks=pytest.mark.cuda)])
+def test_actors_act_in_threads_beside_a_gpu_unless_it_is_said_how(
+    preset: str, settings: dict[str, str], engine: str, origin: str, gpu: bool
+) -> None:
+    if not gpu:
+        settings = {"run.device": "cpu"} | settings
+        engine, origin = {"GPU": ("inline", "default")}.get(origin, (engine, origin))
+
+    resolved = devices.resolve(preset, settings)
+
+    assert resolved.config.run.engine == engine
+    assert resolved.origins["run.engine"] == origin
+
+
 @pytest.mark.cuda
 def test_a_gpu_that_computes_is_used() -> None:
     assert devices.gpu_problem() is None

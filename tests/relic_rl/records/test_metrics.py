@@ -202,5 +202,6 @@ def test_a_full_disk_warns_once_and_loses_nothing_that_fits_in_memory(tmp_path, 
 
 def test_reproducible_removes_what_the_clock_wrote_and_nothing_else():
     row = {"env_frames": 1, "minutes": 2.0, "learn_seconds": 3.0, "frames_per_second": 4.0}
+    row |= {"gpu_busy_fraction": 0.5, "gpu_bytes": 6}
 
     assert reproducible({**row, "seconds_left": 5}) == {"env_frames": 1, "seconds_left": 5}

@@ -221,6 +221,8 @@ def test_metrics_are_numbers_under_names_of_their_own(trace: Trace) -> None:
         assert trace.metrics["actors_alive"] == 2
         assert trace.metrics["actor_restarts"] == 0
         assert 0 < trace.metrics["segment_bytes_per_step"] < 1000
+        for name in ("environment", "inference", "recording"):
+            assert trace.metrics[f"{name}_seconds"] > 0
 
 
 def test_an_engine_leaves_our_answer_to_signals_alone(trace: Trace) -> None:
