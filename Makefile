@@ -38,6 +38,9 @@ gpu-report: .venv/developer
 	{ nvidia-smi; $(BIN)/relic-rl doctor --preset workstation; \
 	RELIC_RL_TEST_CUDA=real $(BIN)/python -m pytest -m cuda -q --no-header --tb=line; \
 	$(BIN)/relic-rl bench --preset workstation --parts ceilings acting learner end_to_end; \
+	echo; echo "The same with CUDA graphs:"; \
+	$(BIN)/relic-rl bench --preset workstation --parts acting end_to_end \
+	  --learner.cuda_graph true --actor.cuda_graph true; \
 	} 2>&1 | tee gpu-report.txt
 
 check: .venv/developer

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from agents.centring import FrameCentring
 from agents.diagnostics import delta_q, effective_rank, error_quantiles, gradient_cosine
+from agents.graphs import Graphed
 from agents.interface import EnvShape, TrainingBatch, UpdateReport
 from agents.networks import (
     RecurrentQNetwork,
@@ -92,6 +93,9 @@ class R2D2Agent:
         }
         self._modules = {name: module for name, module in parts.items() if module is not None}
         self.optimizers = self.join.optimizers(self.arm, learner, representation)
+        for group in (g for o in self.optimizers.values() for g in o.param_groups):
+            group["capturable"] = learner.cuda_graph
+        self._graph = self._new_graph()
         if learner.compile_encoders:  # in place: names of parameters stay as they are
             for encoder in (*self.online.encoders, *self.target.encoders):
                 encoder.compile()
@@ -181,18 +185,43 @@ class R2D2Agent:
 
         Where loss or gradient is not finite, the device leaves networks and optimizers as they
         were. The update counts, and the means that follow a network take their step.
+
+        With `learner.cuda_graph` the next update overwrites what this one reports.
         """
+        every = self.learner.diagnostics_every_updates
+        is_diagnosed = every > 0 and self.updates % every == 0
+        graph = self._graph
+        if graph is not None:  # of one size for all batches; so it is for updates that are in none
+            batch = batch._replace(is_step_on_host=None)
+        if graph is None or is_diagnosed:
+            report = self._learn(batch, is_diagnosed=is_diagnosed)
+        else:
+            report = graph(batch)
+        self.updates += 1
+        self._follow()
+        return report
+
+    def _new_graph(self) -> Graphed[TrainingBatch, UpdateReport] | None:
+        """Of `_learn`, if it is to be one; of the tensors that networks and optimizers now have."""
+        if not self.learner.cuda_graph:
+            return None
+        return Graphed(self._learn, self.generator, "an update")
+
+    def _learn(self, batch: TrainingBatch, *, is_diagnosed: bool = False) -> UpdateReport:
+        """Moves what a loss has a gradient for."""
         stacks = self._q_stacks(batch)
         rl, rep = self.losses(batch, stacks)
         metrics = {"rl_loss": rl.loss.detach()}
         if rep is not None:
             metrics |= {"representation_loss": rep.loss.detach(), **rep.metrics}
-        every = self.learner.diagnostics_every_updates
-        if every and self.updates % every == 0:
+        if is_diagnosed:
             metrics |= self._diagnostics(batch, stacks, rl, rep)
         norms = self._backward(rl, rep)
         finite = torch.isfinite(torch.stack([rl.loss.detach(), *norms.values()])).all()
-        self._step(finite)
+        skipped = 1.0 - finite.float()
+        for optimizer in self.optimizers.values():
+            optimizer.found_inf = skipped  # type: ignore[attr-defined]  # how a GradScaler tells it
+            optimizer.step()
         metrics |= norms
         return UpdateReport(rl.priorities, metrics | rl.metrics(), finite)
 
@@ -311,12 +340,8 @@ class R2D2Agent:
             for name, optimizer in self.optimizers.items()
         }
 
-    def _step(self, finite: Tensor) -> None:
-        skipped = 1.0 - finite.float()
-        for optimizer in self.optimizers.values():
-            optimizer.found_inf = skipped  # type: ignore[attr-defined]  # how a GradScaler tells it
-            optimizer.step()
-        self.updates += 1
+    def _follow(self) -> None:
+        """Moves what follows a network."""
         self.arm.follow(self.join.encoder)
         if self.average is not None:
             self._update_average(self.average)
@@ -372,6 +397,7 @@ class R2D2Agent:
                 group.update(options)
         self.generator.set_state(generator)
         self.updates = updates
+        self._graph = self._new_graph()
 
 
 def _without_parameters(group: dict[str, Any]) -> dict[str, Any]:

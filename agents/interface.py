@@ -103,8 +103,10 @@ class TrainingBatch(NamedTuple):
     """The actor's state before the first trained row (what burn-in should reproduce)."""
     weights: Tensor
     """float32[B]: importance weights."""
-    is_step_on_host: Tensor
-    """bool[L, B], on the CPU: `is_step` once more, to be counted without waiting for a GPU."""
+    is_step_on_host: Tensor | None
+    """bool[L, B], on the CPU: `is_step` once more, to be counted without waiting for a GPU.
+
+    None: the sizes of what is computed must not depend on it."""
 
 
 class UpdateReport(NamedTuple):

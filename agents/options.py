@@ -69,6 +69,8 @@ class LearnerOptions(SequenceOptions):
     """Float32 products and convolutions on a GPU keep 10 bits of each factor, not 23. [ours]"""
     cudnn_benchmark: bool = False
     """A GPU's convolutions are timed, and the fastest kept, for each shape of batch. [ours]"""
+    cuda_graph: bool = False
+    """An update is asked of a GPU as one piece, a CUDA graph; CUDA only. [ours]"""
     compile_encoders: bool = False
     """torch.compile for the online and target encoders; CUDA only. [ours]"""
     diagnostics_every_updates: NonNegativeInt = 200

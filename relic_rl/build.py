@@ -231,6 +231,7 @@ def make_actor(
         epsilons=epsilons[first : first + lanes],
         device=agent.device,
         seed=named_seed(seed, f"exploration {number} {incarnation}"),
+        cuda_graph=config.actor.cuda_graph,
     )
     recorder = Recorder(
         frames, config.network, config.learner, actor=number, incarnation=incarnation

@@ -21,7 +21,7 @@ from agents.interface import TrainingBatch
 from agents.joins import SeparateEncoder, SharedEncoder
 from agents.networks import ConvEncoder, move_towards, stacks_at
 from agents.representation.arms import ARMS
-from agents.representation.contrast_set import choose_contrast_set
+from agents.representation.contrast_set import contrast_set
 from agents.representation.contrastive import contrastive_accuracy
 from agents.representation.options import RepresentationOptions
 from agents.sequence_values import Features
@@ -114,13 +114,8 @@ class MomentumArm(Arm, ABC):
         """uint8[M, S, H, W]: stacks of the trained rows, and the burn-in's if asked for."""
         trained = self.sequence.trained
         first = 0 if self.options.use_burn_in else trained.start
-        chosen = slice(first, trained.stop)
-        rows, lanes = choose_contrast_set(
-            batch.is_step[chosen],
-            batch.is_step_on_host[chosen],
-            self.options.stacks_per_sequence,
-            generator,
-        )
+        k = self.options.stacks_per_sequence
+        rows, lanes = contrast_set(batch, lambda held: held[first : trained.stop], k, generator)
         return stacks_at(batch, first + rows, lanes)
 
     @abstractmethod

@@ -6,12 +6,42 @@ sequence, spread evenly over its steps. Neighbouring frames are near duplicates,
 hardest negatives are its own neighbours: k = 1 avoids them, a large k takes them all in.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from agents.interface import TrainingBatch
+
+
+def contrast_set(
+    batch: TrainingBatch,
+    rows_of: Callable[[Tensor], Tensor],
+    stacks_per_sequence: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Returns M places (row, sequence) of a batch, as `choose_contrast_set` does.
+
+    Args:
+      batch: of sequences.
+      rows_of: makes of bool[L, B], which hold a step, bool[R, B]: the rows to choose from.
+      stacks_per_sequence: k >= 1.
+      generator: the only source of randomness.
+    """
+    on_host = batch.is_step_on_host
+    return choose_contrast_set(
+        rows_of(batch.is_step),
+        None if on_host is None else rows_of(on_host),
+        stacks_per_sequence,
+        generator,
+    )
+
 
 def choose_contrast_set(
-    is_step: Tensor, is_step_on_host: Tensor, stacks_per_sequence: int, generator: torch.Generator
+    is_step: Tensor,
+    is_step_on_host: Tensor | None,
+    stacks_per_sequence: int,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Returns M places (row, sequence) that hold a step, k of each sequence.
 
@@ -19,9 +49,11 @@ def choose_contrast_set(
     same random offset: every step is chosen with probability min(k / n, 1), and with k >= n all
     of them are. No place is chosen twice, so M is the sum over sequences of min(k, n).
 
+    Where nothing says M on the host it is k for each sequence: one of fewer steps has some twice.
+
     Args:
       is_step: bool[R, B], the rows to choose from; in each column one unbroken run.
-      is_step_on_host: the same on the CPU, where M is known without waiting for a GPU.
+      is_step_on_host: the same on the CPU, where M is known without waiting for a GPU; or None.
       stacks_per_sequence: k >= 1.
       generator: the only source of randomness: B draws, whatever the rest.
 
@@ -41,6 +73,9 @@ def choose_contrast_set(
     stretch = torch.arange(k, device=is_step.device)[:, None]
     # Rounding may carry the last place to the end: minimum keeps it inside.
     places = ((stretch + offset) * (steps / k)).long().minimum(steps - 1)
+    if is_step_on_host is None:
+        sequences = torch.arange(B, device=is_step.device).expand(k, B)
+        return (first_row + places.clamp(min=0)).flatten(), sequences.flatten()
     is_new = (steps > 0).expand(k, B).clone()
     is_new[1:] &= places[1:] > places[:-1]
     M = int(is_step_on_host.sum(dim=0).clamp(max=k).sum())

@@ -29,7 +29,7 @@ from agents.interface import TrainingBatch
 from agents.joins import SharedEncoderStepwise
 from agents.networks import ConvEncoder, stacks_at
 from agents.representation.arm import Arm, RepresentationLoss
-from agents.representation.contrast_set import choose_contrast_set
+from agents.representation.contrast_set import contrast_set
 from agents.representation.contrastive import (
     accuracy_of,
     check_embeddings,
@@ -98,12 +98,8 @@ class DisturbedRelic(Arm):
     ) -> RepresentationLoss:
         """The loss over M stacks of the trained rows."""
         trained = self.sequence.trained
-        rows, lanes = choose_contrast_set(
-            batch.is_step[trained],
-            batch.is_step_on_host[trained],
-            self.options.stacks_per_sequence,
-            generator,
-        )
+        k = self.options.stacks_per_sequence
+        rows, lanes = contrast_set(batch, lambda held: held[trained], k, generator)
         stacks = stacks_at(batch, trained.start + rows, lanes)
         # Not channels-last: four fifths of a disturbance's time.
         view = encoder(encoder.see(random_disturbance(stacks.contiguous(), generator=generator)))

@@ -17,6 +17,13 @@ from relic_rl.machine.capacity import cores, processor
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/gpus")
 """Holds an entry for each GPU that Linux has a driver for, whether torch can use it or not."""
+GPU_OPTIONS = (
+    "learner.bfloat16",
+    "learner.compile_encoders",
+    "learner.cuda_graph",
+    "actor.cuda_graph",
+)
+"""Settings that only a GPU can carry out."""
 GET_TORCH = "https://pytorch.org/get-started/locally"
 
 _log = logging.getLogger(__name__)
@@ -113,11 +120,12 @@ def learner_device(config: Config) -> torch.device:
         raise ResourceError(f"run.device is cuda, but {why}; or use cpu or auto")
     if uses_gpu(config):
         return torch.device("cuda")
-    for option in ("bfloat16", "compile_encoders"):
-        if getattr(config.learner, option):
+    values = configuration.values(config)
+    for option in GPU_OPTIONS:
+        if values[option]:
             raise ResourceError(
-                f"learner.{option} needs a CUDA device, the learner's is the CPU: give "
-                f"--learner.{option} false, and to resume --allow-change learner.{option}"
+                f"{option} needs a CUDA device, the learner's is the CPU: give "
+                f"--{option} false, and to resume --allow-change {option}"
             )
     return torch.device("cpu")
 
@@ -134,11 +142,8 @@ def device_name(device: torch.device) -> str:
 
 def without_gpu_options(config: Config) -> Config:
     """Returns the config without GPU-only options: for acting, evaluation and films."""
-    return replace(
-        config,
-        learner=replace(config.learner, bfloat16=False, compile_encoders=False),
-        run=replace(config.run, device="cpu" if config.run.device == "cpu" else "auto"),
-    )
+    device = "cpu" if config.run.device == "cpu" else "auto"
+    return configuration.changed(config, dict.fromkeys(GPU_OPTIONS, False) | {"run.device": device})
 
 
 def learner_threads(config: Config) -> int:

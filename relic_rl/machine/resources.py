@@ -92,8 +92,9 @@ def memory_bytes(config: Config) -> int:
 
 
 def gpu_memory_bytes(config: Config) -> int:
-    """Memory of a GPU that the run learns on."""
-    return GPU_CONTEXT_BYTES + learned_bytes(config) + _update_bytes(config)
+    """Memory of a GPU that the run learns on; a graph of an update has its own."""
+    updates = 1 + config.learner.cuda_graph
+    return GPU_CONTEXT_BYTES + learned_bytes(config) + updates * _update_bytes(config)
 
 
 def _update_bytes(config: Config) -> int:

@@ -32,6 +32,8 @@ class ActorOptions:
     """See epsilon_base. [Ape-X]"""
     publish_every_updates: PositiveInt = 16
     """Updates between fresh parameters (400 steps a lane); ray: before the first. [R2D2 table 2]"""
+    cuda_graph: bool = False
+    """A policy's step is asked of a GPU as one piece, a CUDA graph; CUDA only. [ours]"""
     refresh_steps: PositiveInt = 400
     """Ray engine: steps of each lane before an actor fetches newer parameters. [R2D2 table 2]"""
 

@@ -3,6 +3,7 @@
 Actors, evaluation, films and the benchmark all act by it. It records nothing.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.exploration import epsilon_greedy
+from agents.graphs import Graphed
 from agents.interface import PolicyInput, RecurrentState
 from agents.policy import Policy
 from envs.interface import Frames, StepResult
@@ -41,6 +43,7 @@ class Player:
       epsilons: float32[N], each lane's probability of a random action.
       device: where the policy computes.
       seed: of the random actions.
+      cuda_graph: whether a step is asked of the device, a GPU, as one piece.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Player:
         epsilons: Tensor,
         device: torch.device,
         seed: int,
+        cuda_graph: bool = False,
     ) -> None:
         lanes, height, width = frames.shape
         self.policy = policy
@@ -64,6 +68,9 @@ class Player:
         self._previous_rewards = np.zeros(lanes, np.float32)
         state = [part.numpy(force=True) for part in policy.initial_state(lanes)]
         self._state = self._next_state = np.stack(state)  # hidden and cell: float32[2, N, D]
+        self._step: Callable[[PolicyInput], Tensor] = self._stepped
+        if cuda_graph:
+            self._step = Graphed(self._stepped, self._generator, "an acting step")
 
     def act(self) -> Decision:
         """Chooses the next action of every lane, by one pass of the policy.
@@ -71,15 +78,19 @@ class Player:
         All that it acts on goes to the device in one copy, all that comes of it back in another.
         """
         given = [self._stacks, self._previous_actions, self._previous_rewards, *self._state]
-        q, after = self.policy.q_values(_policy_input(moved(given, self.device)))
-        actions = epsilon_greedy(q, self._epsilons, self._generator)
-        parts = [q, actions[:, None].to(q.dtype), after.hidden, after.cell]
-        found = Fetched(torch.cat(parts, dim=1)).numpy()
-        A, D = q.shape[1], after.hidden.shape[1]
+        found = Fetched(self._step(_policy_input(moved(given, self.device)))).numpy()
+        D = self._state.shape[2]
+        A = found.shape[1] - 1 - 2 * D
         q_values, chosen, hidden, cell = np.split(found, [A, A + 1, A + 1 + D], axis=1)
         self._next_state = np.stack([hidden, cell])
         seen = _policy_input([torch.from_numpy(array) for array in given])
         return Decision(seen, q_values, chosen[:, 0].astype(np.int64), self._next_state)
+
+    def _stepped(self, seen: PolicyInput) -> Tensor:
+        """Q-values, the actions chosen by them, and both states after: float32[N, A + 1 + 2 D]."""
+        q, after = self.policy.q_values(seen)
+        actions = epsilon_greedy(q, self._epsilons, self._generator)
+        return torch.cat([q, actions[:, None].to(q.dtype), after.hidden, after.cell], dim=1)
 
     def observe(self, actions: NDArray[np.int64], result: StepResult) -> None:
         """Takes in what the actions led to; a lane whose episode ended forgets it."""

@@ -84,3 +84,17 @@ def test_draws_do_not_depend_on_how_many_are_chosen() -> None:
 def test_less_than_one_is_refused() -> None:
     with pytest.raises(ValueError, match="stacks_per_sequence is 0, must be >= 1"):
         choose_contrast_set(*[runs((0, 8))] * 2, 0, torch.Generator())
+
+
+def test_without_a_count_every_sequence_has_as_many_places_and_a_short_one_some_twice() -> None:
+    is_step = runs((0, 8), (2, 4), (5, 6), (0, 0))
+    draws = [torch.Generator().manual_seed(1) for _ in range(2)]
+
+    rows, sequences = choose_contrast_set(is_step, None, 3, draws[0])
+    some = choose_contrast_set(is_step, is_step, 3, draws[1])
+
+    assert torch.bincount(sequences).tolist() == [3, 3, 3, 3]
+    of_steps = is_step.any(dim=0)[sequences]
+    assert is_step[rows[of_steps], sequences[of_steps]].all()
+    chosen = {*zip(rows[of_steps].tolist(), sequences[of_steps].tolist(), strict=True)}
+    assert chosen == {*zip(*(part.tolist() for part in some), strict=True)}

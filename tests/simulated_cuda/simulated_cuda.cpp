@@ -1,7 +1,8 @@
 // The lower half of the simulated CUDA device: see simulated_cuda.py.
 //
 // A device guard, an allocator, pinned memory, a generator and the CUDA dispatch key of a torch that was built
-// without CUDA. Every kernel is the CPU's, run on copies of its arguments. All is in order: there are no streams.
+// without CUDA. Every kernel is the CPU's, run on copies of its arguments. All is in order: a stream is a number, by
+// which a graph knows what belongs to it.
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
@@ -16,6 +17,7 @@
 #include <torch/extension.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -39,14 +41,25 @@ struct Unrecorded {
   ~Unrecorded() { unrecorded--; }
 };
 
+// --- graphs: kernels written down on a stream, to be run again on the same memory --------------------------------
+
+thread_local int64_t current_stream = 0;  // autograd's threads are on the one that the forward pass was on
+std::vector<std::function<void()>>* graph = nullptr;  // that is being made; one at a time
+std::atomic<int64_t> graph_stream{-1};
+std::set<const void*> graph_memory;  // allocated since it was begun: nobody else reads it
+
+bool is_capturing() { return graph_stream == current_stream && !unrecorded; }
+
 void traffic(const std::string& what, int64_t bytes, bool waits) {
+  TORCH_CHECK(
+      !waits || !is_capturing(), "operation not permitted when stream is capturing (simulated): ", what);
   if (!recording || unrecorded) return;
   py::gil_scoped_acquire gil;
   on_traffic(what, bytes, waits);
 }
 
 void launch(const std::string& name) {
-  if (!recording || unrecorded) return;
+  if (!recording || unrecorded || is_capturing()) return;
   std::lock_guard<std::mutex> lock(counted);
   launches[name]++;
 }
@@ -64,6 +77,7 @@ void* allocated(size_t bytes) {
 struct DeviceAllocator final : c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     void* memory = allocated(bytes);
+    if (graph_stream == current_stream) graph_memory.insert(memory);
     return {memory, memory, &free, DEVICE};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &free; }
@@ -121,6 +135,9 @@ struct DeviceGenerator final : c10::GeneratorImpl {
     TORCH_CHECK(given.numel() == drawing.get_state().numel() + 1, "RNG state is wrong size");
     drawing.set_state(given.slice(0, 0, given.numel() - 1).clone());
   }
+  void graphsafe_set_state(const c10::intrusive_ptr<c10::GeneratorImpl>& state) override {
+    drawing = static_cast<const DeviceGenerator&>(*state).drawing;
+  }
   DeviceGenerator* clone_impl() const override { return new DeviceGenerator(drawing.clone()); }
 };
 
@@ -153,6 +170,14 @@ void copy_bytes(const Tensor& to, const Tensor& from) {
   on_cpu(to).copy_(on_cpu(from));
 }
 
+// Without its part in a backward pass, which a graph does not keep.
+Tensor memory_of(const Tensor& t) {
+  const auto version = t.is_inference() ? c10::VariableVersion() : c10::VariableVersion(0);
+  return Tensor(t.unsafeGetTensorImpl()->shallow_copy_and_detach(version, true));
+}
+
+bool is_graphs(const Tensor& t) { return graph_memory.count(t.storage().data()); }
+
 Tensor& copy_(Tensor& self, const Tensor& from, bool non_blocking) {
   if (self.is_cuda() && from.is_cuda()) {
     launch("aten::copy_");
@@ -162,7 +187,10 @@ Tensor& copy_(Tensor& self, const Tensor& from, bool non_blocking) {
     const std::string way = self.is_cuda() ? "to the device" : "to the host";
     traffic(way + (pageable ? ", pageable" : ", pinned"), from.numel() * from.element_size(), pageable || !non_blocking);
   }
-  copy_bytes(self, from);
+  if (is_capturing()) {
+    graph->push_back([to = memory_of(self), from = memory_of(from)] { copy_bytes(to, from); });
+  }
+  if (!is_capturing() || is_graphs(self)) copy_bytes(self, from);
   return self;
 }
 
@@ -227,6 +255,68 @@ struct Devices {
   }
 };
 
+// Calls with each tensor of some values, lists' too.
+template <typename F>
+void each_tensor(const c10::IValue& value, F&& f) {
+  if (value.isTensor()) {
+    if (value.toTensor().defined()) f(value.toTensor());
+  } else if (value.isTensorList()) {
+    for (const Tensor& t : value.toTensorVector()) f(t);
+  }
+}
+
+// A kernel of a graph. It is run, for the shapes of what it gives, but changes nothing that was there before.
+void write_down(const c10::OperatorHandle& op, torch::jit::Stack* stack, size_t first) {
+  torch::jit::Stack given(stack->begin() + first, stack->end());
+  std::vector<std::pair<Tensor, Tensor>> before;
+  std::vector<std::pair<at::Generator, Tensor>> draws;
+  Unrecorded inside;
+  for (size_t i = 0; i < given.size(); i++) {
+    const auto* alias = op.schema().arguments()[i].alias_info();
+    if (alias && alias->isWrite()) {
+      each_tensor(given[i], [&](const Tensor& t) {
+        if (!is_graphs(t)) before.emplace_back(t, on_cpu(t).clone());
+      });
+    }
+    if (given[i].isTensor() && given[i].toTensor().defined()) {
+      given[i] = memory_of(given[i].toTensor());
+    } else if (given[i].isTensorList()) {
+      c10::List<Tensor> plain;
+      each_tensor(given[i], [&](const Tensor& t) { plain.push_back(memory_of(t)); });
+      given[i] = plain;
+    } else if (given[i].isOptionalTensorList()) {
+      c10::List<std::optional<Tensor>> plain;
+      for (const std::optional<Tensor>& t : given[i].toOptionalTensorList()) {
+        plain.push_back(t && t->defined() ? std::optional<Tensor>(memory_of(*t)) : t);
+      }
+      given[i] = plain;
+    } else if (given[i].isGenerator()) {
+      draws.emplace_back(given[i].toGenerator(), given[i].toGenerator().get_state());
+    }
+  }
+  at::native::cpu_fallback(op, stack, false);
+  for (auto& [t, bytes] : before) copy_bytes(t, bytes);
+  for (auto& [generator, state] : draws) generator.set_state(state);
+
+  std::vector<Tensor> gave;
+  for (size_t i = first; i < stack->size(); i++) {
+    each_tensor((*stack)[i], [&](const Tensor& t) { gave.push_back(memory_of(t)); });
+  }
+  graph->push_back([op, given, gave] {
+    at::NoGradGuard no_grad;
+    at::AutoDispatchBelowADInplaceOrView below_autograd;
+    torch::jit::Stack again = given;
+    at::native::cpu_fallback(op, &again, false);
+    size_t n = 0;
+    for (const c10::IValue& value : again) {
+      each_tensor(value, [&](const Tensor& t) {
+        const Tensor& mine = gave[n++];
+        if (mine.data_ptr() != t.data_ptr()) copy_bytes(mine, t);
+      });
+    }
+  });
+}
+
 void kernel(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   const std::string name = op.schema().operator_name().name;
   const size_t first = stack->size() - op.schema().arguments().size();
@@ -253,6 +343,7 @@ void kernel(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stac
   if (indices.host) traffic("to the device, pageable: an index", 0, true);
   if (WAITING.count(name) || (name == "aten::index" && indices.mask)) traffic(name, 0, true);
   launch(name);
+  if (is_capturing()) return write_down(op, stack, first);
   Unrecorded inside;
   at::native::cpu_fallback(op, stack, false);
 }
@@ -260,7 +351,18 @@ void kernel(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stac
 struct Guard final : c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> {
   c10::Device exchangeDevice(c10::Device) const override { return DEVICE; }
   c10::Device getDevice() const override { return DEVICE; }
-  c10::Stream getStream(c10::Device) const noexcept override { return c10::Stream(c10::Stream::DEFAULT, DEVICE); }
+  c10::Stream getStream(c10::Device) const noexcept override {
+    return c10::Stream(c10::Stream::UNSAFE, DEVICE, current_stream);
+  }
+  c10::Stream exchangeStream(c10::Stream stream) const noexcept override {
+    const c10::Stream before = getStream(DEVICE);
+    current_stream = stream.id();
+    return before;
+  }
+  bool isStreamCapturing(const c10::Stream& stream) const override { return graph_stream == stream.id(); }
+  void record(void**, const c10::Stream&, c10::DeviceIndex, c10::EventFlag) const override {}
+  void block(void*, const c10::Stream&) const override {}
+  bool queryEvent(void*) const override { return true; }
 };
 C10_REGISTER_GUARD_IMPL(CUDA, Guard);
 
@@ -322,4 +424,24 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
     unrecorded++;
   });
   m.def("leave_one_launch", [] { unrecorded--; });
+  m.def("set_stream", [](int64_t stream) { current_stream = stream; });
+  m.def("is_capturing", [] { return is_capturing(); });
+  m.def("begin_graph", [] {
+    graph = new std::vector<std::function<void()>>();  // never freed: it holds what Python made
+    graph_memory.clear();
+    graph_stream = current_stream;
+  });
+  m.def("end_graph", [] {
+    graph_stream = -1;
+    graph_memory.clear();
+    return reinterpret_cast<uintptr_t>(graph);
+  });
+  m.def("write_down", [](py::function again) {
+    graph->push_back([again] { again(); });
+  });
+  m.def("replay", [](uintptr_t made) {
+    launch("graph");
+    Unrecorded inside;
+    for (auto& step : *reinterpret_cast<std::vector<std::function<void()>>*>(made)) step();
+  });
 }

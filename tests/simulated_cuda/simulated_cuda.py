@@ -13,6 +13,7 @@ import ctypes
 import hashlib
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import sysconfig
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,11 +160,14 @@ def _one_launch(name: str) -> Iterator[None]:
 _here = threading.local()
 
 
+_streams = itertools.count()
+
+
 class Stream:
-    """All is in order: a stream only says its name."""
+    """All is in order: a stream is a number, by which a graph knows what belongs to it."""
 
     def __init__(self, device: object = None, priority: int = 0) -> None:
-        self.device, self.priority = DEVICE, priority
+        self.device, self.priority, self.number = DEVICE, priority, next(_streams)
 
     def synchronize(self) -> None:
         _extension.waited("stream")
@@ -208,10 +212,35 @@ def current_stream(device: object = None) -> Stream:
 def stream(on: Stream | None) -> Iterator[None]:
     before = current_stream()
     _here.stream = on or before
+    _extension.set_stream(_here.stream.number)
     try:
         yield
     finally:
         _here.stream = before
+        _extension.set_stream(before.number)
+
+
+class Graph:
+    """Kernels, to be run again on the memory that they were written down with."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def register_generator_state(self, generator: torch.Generator) -> None:
+        pass
+
+    def replay(self) -> None:
+        _extension.replay(self.made)
+
+
+@contextmanager
+def graph(to_make: Graph, capture_error_mode: str = "global") -> Iterator[None]:
+    with stream(Stream()):
+        _extension.begin_graph()
+        try:
+            yield
+        finally:
+            to_make.made = _extension.end_graph()
 
 
 class Properties:
@@ -242,6 +271,8 @@ _FAKES: dict[str, Any] = {
     "current_stream": current_stream,
     "default_stream": lambda device=None: _DEFAULT_STREAM,
     "stream": stream,
+    "CUDAGraph": Graph,
+    "graph": graph,
 }
 for _name, _fake in _FAKES.items():
     setattr(torch.cuda, _name, _fake)
@@ -253,22 +284,48 @@ torch.Tensor.record_stream = lambda self, on: None  # type: ignore[method-assign
 _cpu_lstm = rnn._VF.lstm
 
 
+def _launch(name: str, compute: Callable[[], Sequence[Tensor]]) -> tuple[Tensor, ...]:
+    """A kernel that the host computes: a graph computes it again, into the same tensors."""
+    with _one_launch(name):
+        gave = tuple(tensor.detach().to(DEVICE) for tensor in compute())
+    mine = [tensor.detach() for tensor in gave]  # a graph keeps no network's backward pass
+
+    def again() -> None:
+        found = compute()
+        with torch.inference_mode():  # in which an acting step's were made
+            for one, tensor in zip(mine, found, strict=True):
+                one.copy_(tensor)
+
+    if _extension.is_capturing():
+        _extension.write_down(again)
+    return gave
+
+
 class _Lstm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rest: tuple[Any, ...], *given: Tensor) -> tuple[Tensor, ...]:
-        with _one_launch("lstm"), torch.inference_mode(False), torch.enable_grad():
-            host = [tensor.detach().cpu().requires_grad_() for tensor in given]
-            with torch.autocast("cpu", enabled=False):
-                ctx.outputs = _cpu_lstm(host[0], tuple(host[1:3]), host[3:], *rest)
-            ctx.host = host
-            return tuple(output.detach().to(DEVICE) for output in ctx.outputs)
+        kept = ctx.kept = {}  # not ctx, which is part of it
+        given = tuple(tensor.detach() for tensor in given)
+
+        def compute() -> Sequence[Tensor]:
+            with torch.inference_mode(False), torch.enable_grad():
+                host = [tensor.detach().cpu().requires_grad_() for tensor in given]
+                with torch.autocast("cpu", enabled=False):
+                    outputs = _cpu_lstm(host[0], tuple(host[1:3]), host[3:], *rest)
+            kept.update(inputs=host, outputs=outputs)
+            return outputs
+
+        return _launch("lstm", compute)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        with _one_launch("lstm backward"):
+        kept = ctx.kept
+
+        def compute() -> Sequence[Tensor]:
             host = [gradient.cpu() for gradient in gradients]
-            found = torch.autograd.grad(ctx.outputs, ctx.host, host, retain_graph=True)
-            return (None, *(gradient.to(DEVICE) for gradient in found))
+            return torch.autograd.grad(kept["outputs"], kept["inputs"], host, retain_graph=True)
+
+        return (None, *_launch("lstm backward", compute))
 
 
 class _Functions:

@@ -1,6 +1,7 @@
 """The simulated device is one: what a GPU would refuse, wait for or copy slowly, it shows."""
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -94,3 +95,46 @@ def test_what_does_not_wait_is_counted_as_a_transfer_or_a_launch_only(recorded: 
     ]
     assert found.moved_bytes == 24
     assert found.launches == {"aten::mul": 1, "aten::gt": 1, "aten::nonzero_static": 1}
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_graph_computes_nothing_when_it_is_made_and_then_what_it_was_made_of() -> None:
+    x, host = torch.zeros(3, device=CUDA), [1.0]
+    graph = torch.cuda.CUDAGraph()
+
+    with torch.cuda.graph(graph):
+        x.add_(host[0])
+        y = 2 * x
+
+    assert x.tolist() == [0.0] * 3
+    host[0] = 100.0
+    for _ in range(2):
+        graph.replay()
+    assert x.tolist() == [2.0] * 3
+    assert y.tolist() == [4.0] * 3
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x.cpu(), lambda x: x[x > 0]])
+def test_a_graph_must_not_wait(wait: Callable[..., object]) -> None:
+    x = torch.ones(3, device=CUDA)
+
+    with (
+        pytest.raises(RuntimeError, match="not permitted when stream is capturing"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
+    ):
+        wait(x)
+
+
+def test_a_graph_is_of_its_own_threads_kernels() -> None:
+    x, y = torch.zeros(2, 3, device=CUDA).unbind()
+    graph = torch.cuda.CUDAGraph()
+
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        x.add_(1.0)
+        other = threading.Thread(target=lambda: y.add_(1.0).sum().item())
+        other.start()
+        other.join()
+    graph.replay()
+
+    assert x.tolist() == y.tolist() == [1.0] * 3

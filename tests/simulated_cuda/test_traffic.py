@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agents.graphs import EAGER_CALLS
 from relic_rl.runtime.batches import training_batch
 
 pytestmark = pytest.mark.cuda
@@ -56,6 +57,30 @@ def test_an_update_waits_copies_and_launches_no_more_than_this(
     assert found.waits == {}
     assert found.transfers == {}
     assert sum(found.launches.values()) <= launches
+
+
+def test_graphs_are_a_launch_and_copies_of_what_they_are_given(
+    make_setting: Any, recorded: Any
+) -> None:
+    setting = make_setting("workstation", learner__cuda_graph="true", actor__cuda_graph="true")
+    batch = training_batch(setting.replay.sample(4), setting.agent.device)
+    for _ in range(EAGER_CALLS + 1):
+        setting.agent.update(batch)
+
+    with recorded() as acting:
+        for _ in range(STEPS):
+            setting.actor.step()
+    with recorded() as updating:
+        for _ in range(STEPS):
+            setting.agent.update(batch)
+
+    assert acting.waits.total() <= 1 * STEPS, acting.waits
+    assert acting.transfers.total() <= 2 * STEPS, acting.transfers
+    assert acting.launches == {"graph": STEPS, "aten::copy_": 5 * STEPS}
+    assert updating.waits == updating.transfers == {}
+    assert updating.launches.pop("graph") == STEPS
+    assert updating.launches.pop("aten::copy_") == 13 * STEPS
+    assert sum(updating.launches.values()) <= 28 * STEPS, "the average: one foreach kernel"
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,14 @@ def updates(run: Path) -> int:
     ("preset", "flags"),
     [
         ("workstation", ()),
+        ("workstation", ("--learner.cuda_graph", "true", "--actor.cuda_graph", "true")),
         ("paper", ("--learner.burn_in_steps", "10")),
         (
             "paper",
             ("--engine", "inline", "--learner.burn_in_steps", "10", "--learner.bfloat16", "true"),
         ),
     ],
-    ids=["workstation", "paper-threads", "paper-inline-bfloat16"],
+    ids=["workstation", "workstation-graphs", "paper-threads", "paper-inline-bfloat16"],
 )
 def test_a_preset_trains_resumes_evaluates_and_is_filmed_on_a_gpu(
     relic_rl: Callable[..., str], tmp_path: Path, preset: str, flags: tuple[str, ...]

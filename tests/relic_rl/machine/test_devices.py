@@ -130,3 +130,12 @@ def test_a_gpus_arithmetic_is_what_the_settings_say(monkeypatch: pytest.MonkeyPa
         found.append([getattr(owner, name) for owner, name in (*flags, benchmark)])
 
     assert found == [[False, False, False], [True, True, False], [False, False, True]]
+
+
+@pytest.mark.parametrize("option", devices.GPU_OPTIONS)
+def test_what_only_a_gpu_can_do_is_refused_on_a_cpu(option: str) -> None:
+    config = resolve("smoke", {"run.device": "cpu", option: "true"}).config
+
+    with pytest.raises(ResourceError, match=rf"{option} needs a CUDA device.* --{option} false"):
+        devices.learner_device(config)
+    assert devices.learner_device(devices.without_gpu_options(config)).type == "cpu"

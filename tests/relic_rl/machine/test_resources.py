@@ -78,6 +78,15 @@ def test_the_memory_of_the_papers_update_and_of_many_lanes_is_reckoned_with() ->
     assert memory_bytes(many) - memory_bytes(config) > frames * 84 * 84
 
 
+def test_a_graph_of_an_update_takes_its_memory_once_more() -> None:
+    eager, graphed = (
+        resources.gpu_memory_bytes(resolve("paper", {"learner.cuda_graph": on}).config)
+        for on in ("false", "true")
+    )
+
+    assert 1.3 * eager < graphed < 2 * eager
+
+
 def test_a_run_that_the_disk_will_not_hold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
