@@ -341,7 +341,9 @@ class AtariLanes:
             # Loading the cartridge starts the game once before the reset does.
             opening_frames = info["frame_number"] - info["episode_frame_number"]
             self._opening_frames = int(opening_frames[seeded.argmax()])
-        self.noop_frames[lanes] = info["episode_frame_number"][lanes] - self._opening_frames
+        # Sticky actions make openings of DoubleDunk differ; where there are some, no-ops are none.
+        passed = info["episode_frame_number"][lanes] - self._opening_frames
+        self.noop_frames[lanes] = np.clip(passed, 0, self._protocol.noop_max_frames)
         self._lives[lanes] = info["lives"][lanes]
         self._started = True
         frames: Frames = observations[:, 0]

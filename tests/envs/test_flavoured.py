@@ -54,7 +54,13 @@ def assert_equals_vector_path(
 
 @pytest.mark.parametrize(
     ("game", "protocol"),
-    [("Pong", "noop"), ("Skiing", "machado"), ("NameThisGame", "noop"), ("Berzerk", "machado")],
+    [
+        ("Pong", "noop"),
+        ("Skiing", "machado"),
+        ("NameThisGame", "noop"),
+        ("Berzerk", "machado"),
+        ("DoubleDunk", "machado"),
+    ],
 )
 def test_the_default_mode_equals_the_vector_path_frame_by_frame(game: str, protocol: str) -> None:
     _, _, truncated, _ = assert_equals_vector_path(game, capped(protocol, 80), steps=45)
