@@ -35,7 +35,7 @@ def add_to(verbs: Any) -> None:
     parser = arguments.add_verb(
         verbs, "evaluate", run, usage="RUN_DIR|SWEEP_DIR [flags]", doc=__doc__
     )
-    arguments.add_agent(parser, or_else="a sweep's, for all of its runs")
+    arguments.add_agent(parser, or_else="a sweep's for all of its runs")
     arguments.add_number(
         parser, "--episodes", help="Episodes to play; by default as many as at the run's end"
     )
@@ -50,7 +50,7 @@ def add_to(verbs: Any) -> None:
         metavar="NAME",
         nargs="+",
         choices=(ALL, *CORRUPTIONS),
-        help="Also play with corrupted frames, as ImageNet-C has them: "
+        help="Also play with corrupted frames, most of them ImageNet-C's: "
         f"{ALL}, {', '.join(CORRUPTIONS)}",
     )
     parser.add_argument(

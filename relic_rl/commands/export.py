@@ -1,4 +1,7 @@
-"""Write a run's agent into one file that can play: no replay, no optimizer, no pickle."""
+"""Write the agent of a run's last checkpoint into one file that can play.
+
+It holds no replay, no optimizer and no pickle.
+"""
 
 from pathlib import Path
 from typing import Any

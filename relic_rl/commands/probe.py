@@ -2,7 +2,8 @@
 
 Linear probes read the variables of the game's memory out of the encoder's features and out of the
 LSTM's state, on episodes of their own; beside them, out of an untrained encoder and out of the
-pixels. For the 22 games that AtariARI annotates (Anand et al., 2019).
+pixels. For the 22 games that AtariARI annotates (Anand et al., 2019). What is found of a run is
+added to its probes.jsonl, for `relic-rl report`.
 """
 
 import sys

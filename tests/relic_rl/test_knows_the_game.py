@@ -3,6 +3,8 @@
 Measured: F1 0.68 on Breakout, 0.93 on Freeway, 0.48 on Ms. Pac-Man.
 """
 
+from statistics import fmean
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,10 @@ from relic_rl.stop import StopRequest
 
 pytestmark = pytest.mark.slow
 
-GAMES = ("Breakout", "Freeway", "MsPacman")
+NOTED = {"Breakout": 0.728, "MsPacman": 0.464, "Pong": 0.786}
+"""AtariARI's own random convolutions: mean accuracy over variables, 5 runs of random play. From
+`notebooks/query_wandb.ipynb` of mila-iqia/atari-representation-learning at 722f956, which is older
+than the paper; the paper's table of F1 we could not read."""
 STEPS, LANES, STACK = 4_000, 16, 4
 
 
@@ -56,8 +61,8 @@ def played(game: str) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
     return torch.from_numpy(seen), torch.from_numpy(memory[:, at]), episodes
 
 
-def f1_of_random_convolutions(game: str) -> tuple[float, float]:
-    """The convolutions' F1, and that of always saying a variable's commonest value."""
+def f1_of_random_convolutions(game: str) -> tuple[list[RamVariable], list[float], list[float]]:
+    """What was asked for, the convolutions' F1, and that of the commonest value said always."""
     stacks, labels, episodes = played(game)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
@@ -73,7 +78,7 @@ def f1_of_random_convolutions(game: str) -> tuple[float, float]:
         weighted_f1(column[split.train].mode().values.expand(len(split.test)), column[split.test])
         for column in labels.T
     ]
-    return mean_over_kinds(asked, told), mean_over_kinds(asked, guessed)
+    return asked, told, guessed
 
 
 def mean_over_kinds(asked: list[RamVariable], scores: list[float]) -> float:
@@ -82,8 +87,12 @@ def mean_over_kinds(asked: list[RamVariable], scores: list[float]) -> float:
     )[0]
 
 
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("game", ["Freeway", *NOTED])
 def test_random_convolutions_tell_much_more_than_the_commonest_value(game: str) -> None:
-    told, guessed = f1_of_random_convolutions(game)
+    asked, told, guessed = f1_of_random_convolutions(game)
+    over_kinds, over_variables = mean_over_kinds(asked, told), fmean(told)
+    print(f"{game}: F1 {over_kinds:.3f} over kinds, {over_variables:.3f} over variables")
 
-    assert 2 * guessed < told < 1, (told, guessed)
+    assert 2 * mean_over_kinds(asked, guessed) < over_kinds < 1
+    if game in NOTED:  # in order of size: their frames are larger, and accuracy is no F1
+        assert 0.7 < over_variables / NOTED[game] < 1.4
