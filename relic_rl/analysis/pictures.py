@@ -128,10 +128,10 @@ def _plan_of_probes(curves: Sequence[ProbeCurve], labels: Sequence[str]) -> _Pla
     return _Plan(
         "probes",
         "Robustness: probes over training",
-        "What linear probes read out of the encoder and the LSTM, of runs that were probed more"
-        " than once; mean over seeds, as far as all were probed. Bands are 95 % intervals, where"
-        f" there are {MIN_SEEDS} seeds or more. The controls are the mean over all runs of a game."
-        " An R² far below 0 is off the picture.",
+        "F1 and R² of linear probes for the game's state, and what is known of a representation"
+        " without them, of runs that were probed more than once; mean over seeds, as far as all"
+        f" were probed. Bands are 95 % intervals, where there are {MIN_SEEDS} seeds or more. The"
+        " controls are the mean over all runs of a game. An R² far below 0 is off the picture.",
         draw,
     )
 

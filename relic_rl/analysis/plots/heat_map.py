@@ -33,7 +33,8 @@ def heat_map(
         for row, (game, label) in enumerate(rows)
     ]
     longest = max(map(len, labels))
-    size = (0.9 + 0.066 * longest + 0.48 * len(columns), 1.2 + 0.24 * len(rows))
+    width = max(0.9 + 0.066 * longest + 0.48 * len(columns), 3.6)  # the axis' label is wide
+    size = (width, 1.2 + 0.24 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
     values = np.array(
@@ -66,5 +67,5 @@ def heat_map(
     if len(names) > 1:
         for start in starts[1:]:
             axis.axhline(start - 0.5, color="white", lw=3)
-    axis.set_xlabel("percent of the score above random play that is kept", color=SOFT)
+    figure.supxlabel("percent of the score above random play that is kept", fontsize=9, color=SOFT)
     return figure
