@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before or after the work, which stops in order
         return _fail("stopped", 130)
     except OSError as error:
-        return _fail(str(error), 1)
+        place = "" if error.filename is None else f"{error.filename}: "
+        return _fail(f"{place}{error.strerror or error}", 1)
     except MemoryError:
         return _fail("out of memory: lower --replay.max_bytes or --actor.lanes", 1)
     return 0

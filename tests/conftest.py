@@ -1,8 +1,10 @@
 """What every test starts from: a process set up as `relic-rl` does it, one thread, known seeds."""
 
+import ctypes
 import os
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,25 @@ def known_start() -> None:
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
+
+
+@pytest.fixture
+def modes_hold() -> Iterator[None]:
+    """What a file's mode forbids is forbidden to root, too: without two of its capabilities."""
+    if os.geteuid() != 0:
+        yield
+        return
+    if sys.platform != "linux":
+        pytest.skip("root writes everywhere here")
+    override = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None)
+    libc.capget(header, sets)
+    sets[0] &= ~override
+    assert libc.capset(header, sets) == 0
+    yield
+    sets[0] |= sets[1] & override
+    assert libc.capset(header, sets) == 0
 
 
 @pytest.fixture

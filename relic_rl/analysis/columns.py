@@ -1,7 +1,10 @@
-"""What stands side by side in a report: series of runs and references, over equal games."""
+"""What stands side by side in a report: series of runs and references.
 
-import shlex
-from collections.abc import Sequence
+The reader's games are those of their runs. A column has a score of each that it was played on;
+aggregates are over the games that all columns have, for others would compare games.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +21,11 @@ class Column:
 
     label: str
     scores: dict[str, list[float]]
-    """Game → a score per seed, over the games that all columns have."""
-    aggregate: Aggregate
+    """Game → a score per seed, over those of the reader's games that it has."""
+    shared: dict[str, list[float]]
+    """The same over the games that all columns have: perhaps none."""
+    aggregate: Aggregate | None
+    """Over the shared games; None without any."""
     reference: Reference | None
     """None: the reader's own runs."""
 
@@ -41,30 +47,36 @@ def make_columns(series: Sequence[Series], against: Sequence[str]) -> list[Colum
       against: published methods and files, as in `references.read_references`.
 
     Raises:
-      ValueError: if they share no game, two have one label, or a reference cannot be read.
+      ValueError: if a reference has none of the runs' games, two columns have one label, or a
+        reference cannot be read.
     """
     found: list[tuple[str, dict[str, list[float]], Reference | None]] = [
         (one.label, one.scores(), None) for one in series
     ]
+    played = {game for _, scores, _ in found for game in scores}
     found += [(one.label, one.scores, one) for one in read_references(against)]
     labels = [label for label, _, _ in found]
     if repeated := [label for label in labels if labels.count(label) > 1]:
         raise ValueError(f"two columns are named {repeated[0]}: give other names by --label")
-    games = [game for game in ATARI57 if all(game in scores for _, scores, _ in found)]
-    if not games:
-        listed = "; ".join(f"{label} has {_named(list(scores))}" for label, scores, _ in found)
-        first = shlex.join(str(run.folder) for run in series[0].runs[:3])
-        raise ValueError(
-            f"no game is in all columns: {listed}; report each alone, such as `relic-rl report"
-            f" {first}`"
-        )
+    shared_games = [game for game in ATARI57 if all(game in scores for _, scores, _ in found)]
     columns = []
-    for label, scores, reference in found:
-        shared = {game: scores[game] for game in games}
-        columns.append(Column(label, shared, aggregate(shared), reference))
+    for label, all_scores, reference in found:
+        scores = {game: all_scores[game] for game in ATARI57 if game in played & all_scores.keys()}
+        if not scores:
+            raise ValueError(
+                f"{label} has {named(all_scores)}, the runs have {named(played)}: there is no game"
+                " to compare"
+            )
+        shared = {game: scores[game] for game in shared_games}
+        columns.append(
+            Column(label, scores, shared, aggregate(shared) if shared else None, reference)
+        )
     return columns
 
 
-def _named(games: Sequence[str]) -> str:
-    first = ", ".join(games[:3])
-    return f"{first} and {len(games) - 3} more" if len(games) > 3 else first
+def named(games: Iterable[str]) -> str:
+    """The first few of some games, and how many more there are."""
+    first = sorted(games)
+    return (
+        f"{', '.join(first[:3])} and {len(first) - 3} more" if len(first) > 3 else ", ".join(first)
+    )

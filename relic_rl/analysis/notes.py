@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from envs.games import ATARI57, ATARI100K, REFERENCE_SOURCE
-from relic_rl.analysis.columns import Column
+from relic_rl.analysis.columns import Column, named
 from relic_rl.analysis.published import ATARI100K_FRAMES
 from relic_rl.analysis.runs import Run
 from relic_rl.analysis.series import Series, compared_settings
@@ -151,7 +151,13 @@ def warnings(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
     for one in series:
         lines += _absences(one)
         if one.runs:
-            lines += _warnings_of(one, columns[0].scores)
+            lines += _warnings_of(one, columns[0].shared)
+    if not columns[0].shared:
+        listed = "; ".join(f"{column.label} has {named(column.scores)}" for column in columns)
+        lines.append(
+            f"No game is in all columns, so nothing is aggregated over games: {listed}. A report on"
+            " each alone has its aggregates."
+        )
     runs = [run for one in series for run in one.runs]
     epsilons = sorted({run.epsilon for run in runs})
     if len(epsilons) > 1:
@@ -232,9 +238,11 @@ def _warnings_of(one: Series, common: Iterable[str]) -> list[str]:
             named = f"all but {', '.join(sorted(games))} are missing"
         lines.append(f"{one.label}: {len(games)} of 57 games; {named}.")
     left_out = [game for game in ATARI57 if game in games and game not in set(common)]
-    if left_out:
-        named = ", ".join(left_out)
-        lines.append(f"{one.label}: not in the tables, because another column lacks them: {named}.")
+    if left_out and common:
+        lines.append(
+            f"{one.label}: not in the aggregates, because another column lacks them:"
+            f" {', '.join(left_out)}."
+        )
     (usual, _), *others = Counter(map(_budget, one.runs)).most_common()
     if others:
         named = ", ".join(
@@ -256,10 +264,10 @@ def footnotes(columns: Sequence[Column]) -> list[str]:
     notes = [_BETTER, _NORMALIZED, f"Human and random scores: {REFERENCE_SOURCE}."]
     if any("arm=" in column.label for column in columns):
         notes.append(_ARM)
-    if any(column.aggregate.intervals for column in columns):
+    if any(column.aggregate and column.aggregate.intervals for column in columns):
         notes.append(_INTERVALS)
     notes += [column.reference.source for column in columns if column.reference]
-    if "VideoPinball" in columns[0].scores:
+    if any("VideoPinball" in column.scores for column in columns):
         notes.append(_VIDEO_PINBALL)
     return [*notes, _WRAP]
 

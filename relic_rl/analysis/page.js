@@ -8,8 +8,9 @@ for (const head of document.querySelectorAll("th[data-kind]")) {
     const ascending = before ? before === "descending" : isText;
     const body = head.closest("table").tBodies[0];
     const key = (row) => row.cells[column].dataset.key;
+    const number = (row) => (isNaN(key(row)) ? -Number.MAX_VALUE : Number(key(row)));
     const rows = [...body.rows].sort((a, b) => {
-      const order = isText ? key(a).localeCompare(key(b)) : key(a) - key(b);
+      const order = isText ? key(a).localeCompare(key(b)) : number(a) - number(b);
       return ascending ? order : -order;
     });
     heads.forEach((other) => other.removeAttribute("aria-sort"));

@@ -152,13 +152,14 @@ def _drawn(plans: Sequence[_Plan], folder: Path) -> tuple[list[Picture], list[st
 def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> list[_Plan]:
     from relic_rl.analysis.plots import curves, final_scores
 
+    games = columns[0].shared
     ours = {column.label: column for column in columns if column.is_own}
     papers = {column.label: column for column in columns if not column.is_own}
     published = {label: column.means() for label, column in papers.items()}
+    of_shared = {label: {game: means[game] for game in games} for label, means in published.items()}
     reference_curves = {
         column.label: column.reference.curves for column in columns if column.reference
     }
-    games = columns[0].scores
     common = [
         Series(one.label, tuple(run for run in one.runs if run.game in games), ())
         for one in series
@@ -169,9 +170,26 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
 
     def profiles(of: Mapping[str, Column]) -> dict[str, Estimate]:
         return {
-            label: performance_profile(column.scores, _THRESHOLDS) for label, column in of.items()
+            label: performance_profile(column.shared, _THRESHOLDS) for label, column in of.items()
         }
 
+    of_shared_games = [
+        _Plan(
+            "aggregates",
+            "Aggregates over frames",
+            "Up to the frames that all runs have reached, with straight lines between evaluations."
+            " Published agents trained for frames of their own (see the notes). An arrow means far"
+            " above the picture.",
+            lambda: curves.aggregate_curves(common, of_shared),
+        ),
+        _Plan(
+            "profile",
+            "Performance profile",
+            "The share of runs above each score; every game has the same weight. Bands are 95 %"
+            f" intervals over seeds, where each game has {MIN_SEEDS} or more.",
+            lambda: final_scores.profile(_THRESHOLDS, profiles(ours), profiles(papers)),
+        ),
+    ]
     return [
         _Plan(
             "games",
@@ -181,21 +199,7 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
                 {label: column.means() for label, column in ours.items()}, published
             ),
         ),
-        _Plan(
-            "aggregates",
-            "Aggregates over frames",
-            "Up to the frames that all runs have reached, with straight lines between evaluations."
-            " Published agents trained for frames of their own (see the notes). An arrow means far"
-            " above the picture.",
-            lambda: curves.aggregate_curves(common, published),
-        ),
-        _Plan(
-            "profile",
-            "Performance profile",
-            "The share of runs above each score; every game has the same weight. Bands are 95 %"
-            f" intervals over seeds, where each game has {MIN_SEEDS} or more.",
-            lambda: final_scores.profile(_THRESHOLDS, profiles(ours), profiles(papers)),
-        ),
+        *(of_shared_games if games else ()),
         _Plan(
             "curves",
             "Learning curves",

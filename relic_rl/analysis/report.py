@@ -1,11 +1,12 @@
 """A report on runs: one page, and the figures, tables and numbers behind it as files.
 
-What counts is the evaluation at the end of each run, never the best. Columns stand side by side
-over the same games only: those that every column has. Missing, failed and unfinished runs are named
-at the top of the page and count nowhere; the curves show the unfinished ones as well. Where no run
-has finished, as in a report on a run that is still training, the latest evaluations count, and
-every table says so. Runs under other protocols or on other emulator versions are not compared, and
-other settings are not pooled into a column, unless the caller insists; then the page says so.
+What counts is the evaluation at the end of each run, never the best. Aggregates are over the games
+that every column has; where there are none, so are no aggregates. Missing, failed and unfinished
+runs are named at the top of the page and count nowhere; the curves show the unfinished ones as
+well. Where no run has finished, as in a report on a run that is still training, the latest
+evaluations count, and every table says so. Runs under other protocols or on other emulator versions
+are not compared, and other settings are not pooled into a column, unless the caller insists; then
+the page says so.
 
 A human-normalized score is a fraction in every file of numbers, and in percent for people.
 """
@@ -35,7 +36,7 @@ from relic_rl.analysis.scores import (
 )
 from relic_rl.analysis.series import Series, find_series
 from relic_rl.analysis.table_formats import latex, markdown
-from relic_rl.analysis.tables import aggregate_table, score_table
+from relic_rl.analysis.tables import Table, aggregate_table, score_table
 from relic_rl.records.run_folder import CONFIG_FILE
 
 _TILES = ("median", "capped_mean", "superhuman_games", "iqm")
@@ -80,17 +81,17 @@ class Report:
         caution = notes.caution(counted)
         tables = [
             replace(table, caption=f"{table.caption} {caution}".strip())
-            for table in (aggregate_table(columns), score_table(columns))
+            for table in (*self._aggregates(), score_table(columns))
         ]
         robust = self.robustness.tables()
         footnotes = [*notes.footnotes(columns), *[KEPT] * bool(self.robustness.heat())]
         content = PageContent(
             title=" and ".join(one.label for one in counted),
             lead=notes.lead(counted),
-            tiles=[_tile(row, columns) for row in _TILES],
+            tiles=[_tile(row, columns) for row in _TILES if columns[0].shared],
             facts=[*notes.facts(counted), *_improvements(odds)],
             warnings=warnings,
-            sections=[tables[0], *pictures, *tables[1:], *of_robustness, *robust],
+            sections=[*tables[:-1], *pictures, tables[-1], *of_robustness, *robust],
             footnotes=footnotes,
         )
         summary = _summary(self.series, columns, odds, warnings)
@@ -103,6 +104,10 @@ class Report:
             "robustness.csv": self.robustness.csv(),
         }
         return {name: text for name, text in texts.items() if text}
+
+    def _aggregates(self) -> list[Table]:
+        """The table of them, if there are games to aggregate over."""
+        return [aggregate_table(self.columns)] if self.columns[0].shared else []
 
 
 def read_report(
@@ -154,7 +159,7 @@ def write_report(
         same, with a warning.
 
     Raises:
-      ValueError: if no run was evaluated, the columns share no game, a method is unknown, `out_dir`
+      ValueError: if no run was evaluated, a method is unknown or has no game of the runs, `out_dir`
         is a run folder, or runs differ in protocol, emulator version or settings without
         `allow_mixed`.
     """
@@ -188,6 +193,8 @@ def _with_something_that_counts(series: Sequence[Series]) -> Sequence[Series]:
 def _tile(row: str, columns: Sequence[Column]) -> Tile:
     lines = []
     for column in columns:
+        if column.aggregate is None:
+            continue
         value = column.aggregate.rows()[row]
         number = f"{value:,.0f}" if row == _COUNT or abs(value) >= 100 else f"{value:,.1f}"
         unit = "" if row == _COUNT else " %"
@@ -196,11 +203,12 @@ def _tile(row: str, columns: Sequence[Column]) -> Tile:
 
 
 def _odds(columns: Sequence[Column]) -> _Odds:
+    """Over the games that all columns have; nothing where there are none."""
     return {
         column.label: {
-            other.label: probability_of_improvement(column.scores, other.scores)
+            other.label: probability_of_improvement(column.shared, other.shared)
             for other in columns
-            if other is not column
+            if other is not column and column.shared
         }
         for column in columns
         if column.is_own
@@ -257,8 +265,11 @@ def _summary(
         "human_normalized_unit": "fraction",
         "provisional": bool(notes.caution(counted)),
         "runs": dict(notes.facts(counted)),
-        "common_games": list(columns[0].scores),
-        "columns": {column.label: _fractions(column.aggregate) for column in columns},
+        "common_games": list(columns[0].shared),
+        "columns": {
+            column.label: _fractions(column.aggregate) if column.aggregate else None
+            for column in columns
+        },
         "series": {
             one.label: {
                 "aggregate": _fractions(aggregate(one.scores())) if one.runs else None,

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from envs.games import ATARI57, ATARI100K
 from relic_rl.analysis.columns import Column
 from relic_rl.analysis.notes import span
@@ -19,7 +17,7 @@ class Cell:
     small: str = ""
     best: bool = False
     key: float | None = None
-    """What the page sorts by; None: the text."""
+    """What the page sorts by; None: the text, or below all numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +33,25 @@ class Table:
 
 
 def aggregate_table(columns: Sequence[Column]) -> Table:
-    """A row for each aggregate, with its interval where there are seeds enough."""
+    """A row for each aggregate, with its interval where there are seeds enough.
+
+    Args:
+      columns: which share games.
+    """
     rows = []
+    aggregates = [column.aggregate for column in columns if column.aggregate]
     for name, label in ROW_LABELS.items():
         digits = 0 if name == "superhuman_games" else 2
-        values = [column.aggregate.rows()[name] for column in columns]
+        values = [one.rows()[name] for one in aggregates]
         best = min(values) if name == "optimality_gap" else max(values)
         cells = [Cell(label)]
-        for column, value in zip(columns, values, strict=True):
-            interval = (column.aggregate.intervals or {}).get(name)
+        for one, value in zip(aggregates, values, strict=True):
+            interval = (one.intervals or {}).get(name)
             small = f"{interval[0]:,.{digits}f} to {interval[1]:,.{digits}f}" if interval else ""
             cells.append(Cell(f"{value:,.{digits}f}", small, best=value == best))
         rows.append(tuple(cells))
-    games = f"the same {len(columns[0].scores)} of 57 games"
-    if columns[0].scores.keys() == set(ATARI100K):
+    games = f"the same {len(columns[0].shared)} of 57 games"
+    if columns[0].shared.keys() == set(ATARI100K):
         games = "the 26 games of Atari 100k"
     seeds = " ".join(_seeds(column) for column in columns if column.is_own)
     caption = f"Percent of the human score, over {games}. {seeds}"
@@ -56,13 +59,18 @@ def aggregate_table(columns: Sequence[Column]) -> Table:
 
 
 def score_table(columns: Sequence[Column]) -> Table:
-    """A row for each game: every column's score, then those of random play and of the human."""
+    """A row for each game: the score of every column that has it, of random play, of the human."""
     rows = []
-    for name in columns[0].scores:
-        game = ATARI57[name]
-        scores = [float(np.mean(column.scores[name])) for column in columns]
+    for name, game in ATARI57.items():
+        means = [column.means().get(name) for column in columns]
+        scores = [score for score in means if score is not None]
+        if not scores:
+            continue
         cells = [Cell(name)]
-        for score in scores:
+        for score in means:
+            if score is None:
+                cells.append(Cell("-"))
+                continue
             normalized = human_normalized(name, score)
             best = score == max(scores) and len(scores) > 1
             percent = f"{100 * normalized:,.1f} %"
@@ -75,8 +83,8 @@ def score_table(columns: Sequence[Column]) -> Table:
 
 
 def _seeds(column: Column) -> str:
-    seeds = span([len(scores) for scores in column.scores.values()])
+    seeds = span([len(scores) for scores in column.shared.values()])
     named = f"{column.label}: {seeds} {'seed' if seeds == '1' else 'seeds'} per game"
-    if column.aggregate.intervals is None:
+    if column.aggregate is None or column.aggregate.intervals is None:
         return f"{named}, so no intervals: they need {MIN_SEEDS} of every game."
     return f"{named}, with 95 % intervals."

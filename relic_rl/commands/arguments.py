@@ -303,7 +303,8 @@ class _HelpFormatter(argparse.HelpFormatter):
         if action.metavar or not action.choices:
             return action.help
         *names, last = map(str, action.choices)
-        return f"{action.help} NAME is {', '.join(names)} or {last}.".lstrip()
+        stop = "." if (action.help or "")[-1:].isalnum() else ""
+        return f"{action.help}{stop} NAME is {', '.join(names)} or {last}.".lstrip()
 
 
 def _wrapped(text: str, width: int, indent: int = 0) -> str:

@@ -19,6 +19,7 @@ from relic_rl.commands import arguments
 from relic_rl.commands.printing import against_human, print_json, print_table, under_rules
 from relic_rl.console import Console, counted, print_line
 from relic_rl.errors import UsageError, UserError
+from relic_rl.records.folders import expect_writable
 from relic_rl.records.identity import check_seed
 from relic_rl.records.robustness import Judgement, read_judgements, save_judgement
 from relic_rl.records.sweep_folder import SWEEP_FILE, names_of
@@ -218,6 +219,7 @@ def _play(
     conditions = asked.conditions(agent.spec.name)
     if asked.save:
         read_judgements(source)  # a damaged file is told now, not after an hour
+        expect_writable(source, "run folder")
     head = f"{name}: " if name else ""
     found = []
     for one in judge(

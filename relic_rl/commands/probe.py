@@ -25,6 +25,7 @@ from relic_rl.commands.printing import (
 )
 from relic_rl.console import Console, counted, print_line
 from relic_rl.errors import UsageError, UserError
+from relic_rl.records.folders import expect_writable
 from relic_rl.records.identity import check_seed
 from relic_rl.records.probes import PROBES_FILE, Probing, append_probing
 from relic_rl.records.run_folder import expect_run
@@ -78,7 +79,8 @@ def run(
     source = shipped_agent(str(run_dir)) if trained else run_dir
     is_run = not source.is_file()
     if is_run:
-        expect_run(source)  # what is found is written there
+        expect_run(source)
+        expect_writable(source, "run folder")  # where what is found goes
     elif checkpoint is not None:
         raise UsageError("--checkpoint goes with a run's folder, not with a policy file")
     # stdout belongs to the result: how far it is goes to stderr, as does ale-py's greeting.

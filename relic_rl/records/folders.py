@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -27,13 +28,16 @@ class FolderLock:
       otherwise: what else a user can do where another process has it.
 
     Raises:
-      FolderError: another process has it, or its file system has no locks.
+      FolderError: it cannot be written, another process has it, or its file system has no locks.
     """
 
     def __init__(self, path: Path, kind: str, otherwise: str | None = None) -> None:
         or_else = f", or {otherwise}" if otherwise else ""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._handle = os.open(path / LOCK_FILE, flags, 0o644)
+        try:
+            self._handle = os.open(path / LOCK_FILE, flags, 0o644)
+        except OSError as error:
+            raise FolderError(f"cannot write in {kind} {path}: {error.strerror}") from error
         try:
             _take(self._handle)
         except BlockingIOError as error:
@@ -102,6 +106,15 @@ def expect_no_link(path: Path, kind: str) -> None:
             f"{kind} {path} is a symbolic link: what is written must stay inside, so give the "
             "folder itself"
         )
+
+
+def expect_writable(path: Path, kind: str) -> None:
+    """Raises FolderError unless files can be made in a folder: before the work, not after it."""
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise FolderError(f"cannot write in {kind} {path}: {error.strerror}") from error
 
 
 def write_whole(file: Path, content: str | bytes) -> None:

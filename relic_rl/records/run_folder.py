@@ -61,7 +61,8 @@ def expect_run(path: Path) -> None:
     """Raises FolderError unless the folder holds a run, and nothing that leads elsewhere."""
     try:
         if not path.is_dir():
-            raise FolderError(f"run folder {path} does not exist")
+            problem = "is a file, no run folder" if path.exists() else "does not exist"
+            raise FolderError(f"{path} {problem}")
         if not (path / CONFIG_FILE).is_file():
             raise FolderError(f"{path} is no run folder: it has no {CONFIG_FILE}")
         for entry in (path, *path.iterdir()):

@@ -186,6 +186,11 @@ def _trial(
                 rate = _rate(_rows(folder), seconds, is_over=is_over)
                 if rate is not None:
                     found.setdefault(folder, rate)
+                elif is_over and job.poll() == 0:
+                    raise UserError(
+                        f"the trial of {folder.name} was over before it learned: nothing could be"
+                        " measured, so ask for more --frames or --minutes"
+                    )
                 elif is_over:
                     raise UserError(f"the trial of {folder.name} failed: {job.why()}")
     finally:

@@ -150,3 +150,4 @@ def test_help_is_as_wide_as_the_terminal_and_no_word_of_it_is_cut(tmp_path: Path
         assert sum(line.startswith("usage: relic-rl") for line in lines) == len(verbs)
         assert max(map(len, lines)) <= columns
         assert re.search(r"NAME\s+is\s+inline,\s+threads\s+or\s+ray\.", shown)
+        assert not re.search(r"[a-z]\s+NAME\s+is", shown)

@@ -35,18 +35,18 @@ from relic_rl.analysis.scores import Estimate, human_normalized
 def score_bars(
     series: Mapping[str, Mapping[str, float]], references: Mapping[str, Mapping[str, float]]
 ) -> Figure:
-    """Human-normalized score of each game, the games sorted by the first series.
+    """Human-normalized score of each game, the games sorted by the first series that has them.
 
     One series, or two, are bars, with their percentages; of more the first one is, the others are
     marks like the references.
 
     Args:
-      series: label → game → raw score; all of the same games.
-      references: the same of what to compare with; of these games.
+      series: label → game → raw score; one may lack games of another.
+      references: the same of what to compare with.
     """
     labels = list(series)
     barred = labels if len(labels) == 2 else labels[:1]
-    first = series[labels[0]]
+    first = {game: score for label in reversed(labels) for game, score in series[label].items()}
     rows = sorted(first, key=lambda game: human_normalized(game, first[game]))
     row_inches = 0.19 if len(barred) == 1 else 0.28
     figure = Figure(figsize=(9.6, 1.6 + row_inches * max(4, len(rows))), layout="constrained")
@@ -55,9 +55,9 @@ def score_bars(
     handles: list[Artist] = []
     shown: list[float] = []
     for place, label in enumerate(barred):
-        percents = [_percent(game, series[label]) for game in rows]
+        percents, places = _percents(rows, series[label])
         offset = ((len(barred) - 1) / 2 - place) * 0.8 / len(barred)
-        y = [row + offset for row in range(len(rows))]
+        y = [row + offset for row in places]
         handles += _bars(axis, y, percents, colours[label], label, height=0.7 / len(barred))
         shown += percents
     looks = [(label, series[label], "o", colours[label]) for label in labels[len(barred) :]]
@@ -66,10 +66,10 @@ def score_bars(
         for i, (label, scores) in enumerate(references.items())
     ]
     for label, scores, marker, colour in looks:
-        percents = [_percent(game, scores) for game in rows]
+        percents, places = _percents(rows, scores)
         handles += axis.plot(
             percents,
-            range(len(rows)),
+            places,
             marker,
             color=colour,
             label=label,
@@ -93,8 +93,10 @@ def score_bars(
     return figure
 
 
-def _percent(game: str, scores: Mapping[str, float]) -> float:
-    return 100 * human_normalized(game, scores[game])
+def _percents(games: Sequence[str], scores: Mapping[str, float]) -> tuple[list[float], list[int]]:
+    """The percentages of those games that have a score, and their rows."""
+    rows = [row for row, game in enumerate(games) if game in scores]
+    return [100 * human_normalized(games[row], scores[games[row]]) for row in rows], rows
 
 
 def _bars(

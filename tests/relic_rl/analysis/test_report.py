@@ -281,7 +281,9 @@ def test_where_nothing_was_evaluated_the_reasons_are_given(tmp_path, write_run):
         write_report([tmp_path / "runs"], tmp_path / "out")
 
 
-def test_two_series_are_compared_over_the_games_both_have(tmp_path, write_run):
+def test_two_series_are_aggregated_over_the_games_both_have_and_tabulated_over_all(
+    tmp_path, write_run
+):
     for game in ("Pong", "Hero"):
         write_run(tmp_path / "relic" / game.lower(), game)
     for game in ("Pong", "Freeway"):
@@ -292,16 +294,37 @@ def test_two_series_are_compared_over_the_games_both_have(tmp_path, write_run):
     page, summary = texts["report.html"], json.loads(texts["summary.json"])
     assert summary["common_games"] == ["Pong"]
     assert summary["columns"].keys() == {"relic", "none"}
-    assert "relic: not in the tables, because another column lacks them: Hero." in page
+    assert "relic: not in the aggregates, because another column lacks them: Hero." in page
     assert summary["series"]["relic"]["aggregate"]["games"] == ["Hero", "Pong"]
+    assert re.findall(r"^\| (\w+) \|", texts["table.md"], re.MULTILINE)[-3:] == [
+        "Freeway",
+        "Hero",
+        "Pong",
+    ]
 
 
-def test_series_without_a_common_game_are_refused(tmp_path, write_run):
-    write_run(tmp_path / "a" / "pong", "Pong")
-    write_run(tmp_path / "b" / "hero", "Hero")
+def test_games_that_no_two_columns_share_are_tabulated_and_drawn_and_nothing_is_aggregated(
+    tmp_path, write_run
+):
+    write_run(tmp_path / "runs" / "a", "Pong", settings={"network.lstm": 64})
+    write_run(tmp_path / "runs" / "b", "Hero", settings={"network.lstm": 128})
+    out = tmp_path / "out"
 
-    with pytest.raises(ValueError, match=r"no game is in all columns.*a has Pong; b has Hero"):
-        write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    written = write_report([tmp_path / "runs"], out, ["r2d2"])
+
+    table, summary = (out / "table.md").read_text(), json.loads((out / "summary.json").read_text())
+    assert re.search(r"^\| Hero \| - \| 15.0 \(.* %\) \| \*\*39,", table, re.MULTILINE)
+    assert re.search(r"^\| Pong \| 15.0 \(.* %\) \| - \| \*\*21.0\*\* ", table, re.MULTILINE)
+    assert "Median" not in table
+    assert summary["common_games"] == []
+    assert set(summary["columns"].values()) == {None}
+    assert summary["series"]["lstm=128"]["aggregate"]["games"] == ["Hero"]
+    assert [line for line in written.warnings if "aggregate" in line] == [
+        "No game is in all columns, so nothing is aggregated over games: lstm=64 has Pong; lstm=128"
+        " has Hero; R2D2 (published) has Hero, Pong. A report on each alone has its aggregates."
+    ]
+    pictures = sorted(path.name for path in out.glob("*.png"))
+    assert pictures == ["curves.png", "games.png", "run_01.png", "run_02.png"]
 
 
 def test_run_folders_given_one_by_one_are_seeds_of_one_series(tmp_path, write_run):

@@ -252,6 +252,20 @@ def test_a_damaged_file_of_saved_scores_is_told_before_anything_is_played(
     assert f"{copy / ROBUSTNESS_FILE}, line 2 is damaged" in err
 
 
+@pytest.mark.parametrize("command", [("evaluate", "--save"), ("probe",), ("resume",)])
+def test_a_run_folder_that_cannot_be_written_is_told_before_anything_is_played(
+    copy: Path, command: tuple[str, ...], modes_hold: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "lock").unlink()
+    copy.chmod(0o500)
+    status = cli.main([command[0], str(copy), *command[1:]])
+    copy.chmod(0o700)
+
+    out, err = capsys.readouterr()
+    assert (status, out) == (1, "")
+    assert err == f"relic-rl: cannot write in run folder {copy}: Permission denied\n"
+
+
 def test_a_policy_file_has_no_folder_to_save_in(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

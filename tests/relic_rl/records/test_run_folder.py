@@ -84,6 +84,13 @@ def test_a_missing_run_and_a_folder_without_one_are_told_apart(tmp_path: Path) -
     assert list((tmp_path / "empty").iterdir()) == []
 
 
+def test_a_file_in_the_place_of_a_run_is_called_a_file(tmp_path: Path) -> None:
+    (tmp_path / "policy.safetensors").write_text("")
+
+    with pytest.raises(FolderError, match=r"policy\.safetensors is a file, no run folder"):
+        existing_run(tmp_path / "policy.safetensors")
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "episodes.csv", "evaluations.csv"])
 def test_a_new_run_takes_no_folder_that_holds_tables_of_another(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")

@@ -125,6 +125,20 @@ def test_a_trial_that_fails_says_why_in_one_line(
     assert "the trial of pong-s0 failed: " in err.splitlines()[-1]
 
 
+def test_a_trial_whose_run_ends_before_it_learns_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--games", "toy_memory", *SMALL, "--frames", "400"]
+
+    status = cli.main(["sweep", str(tmp_path / "sweep"), *asked, "--dry-run"])
+
+    out, err = capsys.readouterr()
+    assert (status, out) == (1, "")
+    last = err.splitlines()[-1]
+    assert "toy_memory-s0 was over before it learned" in last
+    assert "/" not in last
+
+
 def test_the_printed_commands_are_the_sweeps_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
