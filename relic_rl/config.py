@@ -291,7 +291,9 @@ def _read_toml(path: Path, what: str) -> dict[str, Any]:
 
 def _given(document: Mapping[str, Any], origin: str) -> dict[str, _Given]:
     for section, entries in document.items():
-        if section not in SECTIONS or not isinstance(entries, Mapping):
+        if section in SECTIONS and not isinstance(entries, Mapping):
+            raise UsageError(f"{section} is {entries!r} in {origin}: it is a section, [{section}]")
+        if section not in SECTIONS:
             near = nearest(section, SECTIONS)
             raise UsageError(f"unknown section {section!r} in {origin}{near}")
     return _named(settings_of(document), origin)
@@ -313,6 +315,10 @@ def _validated(given: Mapping[str, _Given]) -> Config:
     nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name, (value, _) in given.items():
         section, _, key = name.partition(".")
+        parts = value if isinstance(value, list) else [value]
+        if field_types()[name] is not bool and any(isinstance(part, bool) for part in parts):
+            # pydantic would have it as 0 or 1
+            raise UsageError(f"{name} is {value!r} {given[name].where}: it takes no true or false")
         is_text = is_list(name) and isinstance(value, str)
         nested[section][key] = value.replace(",", " ").split() if is_text else value
     try:

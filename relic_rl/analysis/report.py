@@ -37,6 +37,7 @@ from relic_rl.analysis.scores import (
 from relic_rl.analysis.series import Series, find_series
 from relic_rl.analysis.table_formats import latex, markdown
 from relic_rl.analysis.tables import Table, aggregate_table, score_table
+from relic_rl.records.folders import make_writable
 from relic_rl.records.run_folder import CONFIG_FILE
 
 _TILES = ("median", "capped_mean", "superhuman_games", "iqm")
@@ -162,6 +163,7 @@ def write_report(
       ValueError: if no run was evaluated, a method is unknown or has no game of the runs, `out_dir`
         is a run folder, or runs differ in protocol, emulator version or settings without
         `allow_mixed`.
+      FolderError: nothing can be written in `out_dir`.
     """
     if (out_dir / CONFIG_FILE).exists():
         raise ValueError(
@@ -169,7 +171,7 @@ def write_report(
             f" --out, such as {out_dir / 'report'}"
         )
     report = read_report(folders, against, labelled=labelled, allow_mixed=allow_mixed)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_writable(out_dir, "report folder")
     pictures, failures = draw_report(report.series, report.columns, out_dir)
     labels = [one.label for one in report.counted]
     of_robustness, others = draw_robustness(report.robustness, labels, out_dir)

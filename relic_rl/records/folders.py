@@ -108,6 +108,15 @@ def expect_no_link(path: Path, kind: str) -> None:
         )
 
 
+def make_writable(path: Path, kind: str) -> None:
+    """Makes a folder, and those above it; raises FolderError unless files can be made in it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderError(f"cannot make {kind} {path}: {error.strerror}") from error
+    expect_writable(path, kind)
+
+
 def expect_writable(path: Path, kind: str) -> None:
     """Raises FolderError unless files can be made in a folder: before the work, not after it."""
     try:

@@ -27,6 +27,15 @@ _KEY = "relic_rl_policy"
 _NEEDED = ("env", "network", "representation", "evaluation")
 """Sections of the settings that decide what a policy is and how it is judged."""
 _KEPT = (*_NEEDED, "learner")
+_KINDS = {
+    "game": str,
+    "updates": int,
+    "env_frames": int,
+    "settings": dict,
+    "about": dict,
+    "tensors_sha256": str,
+}
+"""Of what is read back."""
 
 
 class PolicyFile(NamedTuple):
@@ -95,6 +104,9 @@ def read_policy(path: Path) -> PolicyFile:
         raise UserError(f"{path} is a policy file of another version: export it again")
     if document.pop("sha256", None) != _hash_of(document):
         raise UserError(f"{path} was changed: its text does not match its hash")
+    for name, kind in _KINDS.items():
+        if not isinstance(document.get(name), kind):
+            raise UserError(f"{path} is no policy file: its {name} is {document.get(name)!r}")
     if document["tensors_sha256"] != _hash_of_tensors(tensors):
         raise UserError(f"{path} was changed: its parameters do not match their hash")
     parts: dict[str, dict[str, Tensor]] = {}

@@ -9,7 +9,13 @@ import time
 from pathlib import Path
 
 from relic_rl.errors import command
-from relic_rl.records.folders import FolderError, FolderLock, check_path, expect_no_link
+from relic_rl.records.folders import (
+    FolderError,
+    FolderLock,
+    check_path,
+    expect_no_link,
+    make_writable,
+)
 from relic_rl.records.metrics import FILES as TABLES
 
 CONFIG_FILE = "config.toml"
@@ -35,10 +41,7 @@ def new_run(path: Path) -> FolderLock:
         )
     if lost := [name for name in TABLES if (path / name).exists()]:
         raise FolderError(f"{path} holds {' and '.join(lost)}: give another --run-dir")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FolderError(f"cannot make run folder {path}: {error.strerror}") from error
+    make_writable(path, "run folder")
     return FolderLock(path, "run folder", "give another --run-dir")
 
 

@@ -1,7 +1,9 @@
 """What can be chosen of acting, and of a run as a whole."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 from agents.bounds import (
     NonNegativeFloat,
@@ -63,7 +65,7 @@ class RunOptions:
     """Ray engine: local, auto, HOST:PORT or ray://HOST:PORT; see docs/cluster.md. [ours]"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the learner computes. [ours]"""
-    threads: NonNegativeInt = 0
+    threads: Annotated[int, Interval(ge=0, le=4096)] = 0
     """CPU threads of the learner; 0: as many as cores. [ours]"""
     track: tuple[TrackerName, ...] = ("off",)
     """Mirrors of the metrics: wandb online or offline, tensorboard, or several. [ours]"""

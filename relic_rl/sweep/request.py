@@ -25,6 +25,7 @@ from envs.games import GAME_SETS, slug_of
 from relic_rl import config as configuration
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.folders import write_whole
+from relic_rl.records.identity import check_seed, environment_of
 from relic_rl.records.sweep_folder import NO_GRID, SWEEP_FILE
 from relic_rl.sweep.backends import BACKENDS, BackendName
 
@@ -75,13 +76,12 @@ class Placement:
     @classmethod
     def read(cls, path: Path) -> "Placement":
         """That of a sweep's sweep.toml; the default where it says nothing."""
-        given = _read_sweep_file(path).get("placement", {})
         try:
-            return pydantic.TypeAdapter(cls).validate_python(given)
+            return pydantic.TypeAdapter(cls).validate_python(
+                _read_sweep_file(path).get("placement", {})
+            )
         except pydantic.ValidationError as error:
-            problem = error.errors()[0]
-            place = ".".join(map(str, ("placement", *problem["loc"])))
-            raise UserError(f"cannot read {path / SWEEP_FILE}: {place}: {problem['msg']}") from None
+            raise _unreadable(path, error, "placement") from None
 
 
 @dataclass(frozen=True)
@@ -154,19 +154,19 @@ class SweepRequest:
         Raises:
           UserError: there is none, or it is not as `write` left it.
         """
-        document = _read_sweep_file(path)
         try:
-            settings = {name: tuple(values) for name, values in document["settings"].items()}
-            preset = str(document["preset"])
-            return cls(
-                games=tuple(document["games"]),
-                seeds=tuple(int(seed) for seed in document["seeds"]),
-                # Absolute: runs, here or on other machines, start in other folders.
-                preset=str(path.resolve() / PRESET_FILE) if _is_file(preset) else preset,
-                settings=settings,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"cannot read {path / SWEEP_FILE}: {error}") from error
+            found = pydantic.TypeAdapter(cls).validate_python(_read_sweep_file(path))
+        except pydantic.ValidationError as error:
+            raise _unreadable(path, error) from None
+        file = path / SWEEP_FILE
+        if not (found.games and found.seeds):
+            raise UserError(f"cannot read {file}: it has no games or no seeds")
+        for seed in found.seeds:
+            check_seed(seed, name=f"seed in {file}")
+        games = tuple(environment_of(game).name for game in found.games)
+        # Absolute: runs, here or on other machines, start in other folders.
+        preset = str(path.resolve() / PRESET_FILE) if _is_file(found.preset) else found.preset
+        return replace(found, games=games, preset=preset)
 
     def difference(self, other: "SweepRequest") -> str | None:
         """The first thing that `other` asks for differently, in words; None if there is none."""
@@ -200,8 +200,17 @@ def _read_sweep_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is no sweep: it has no {SWEEP_FILE}") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
         raise UserError(f"cannot read {file}: {error}") from error
+
+
+def _unreadable(path: Path, error: pydantic.ValidationError, *place: str) -> UserError:
+    """The first of pydantic's complaints about a sweep.toml, as a line."""
+    problem = error.errors()[0]
+    where = ".".join(map(str, (*place, *problem["loc"])))
+    return UserError(f"cannot read {path / SWEEP_FILE}: {where}: {problem['msg'].lower()}")
 
 
 def _is_file(preset: str) -> bool:
@@ -212,7 +221,8 @@ def _text_of(preset: str) -> str:
     try:
         return Path(preset).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read preset {preset}: {error}") from error
+        words = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read preset {preset}: {words}") from error
 
 
 def _meant(values: tuple[str, ...] | None) -> list[float | str] | None:

@@ -19,7 +19,7 @@ from relic_rl.console import Console, end_in_words, print_line
 from relic_rl.errors import UsageError, UserError, command
 from relic_rl.machine import devices
 from relic_rl.machine.resources import check_disk
-from relic_rl.records.folders import FolderLock, check_path
+from relic_rl.records.folders import FolderLock, check_path, make_writable
 from relic_rl.records.identity import check_seed, environment_of
 from relic_rl.records.run_folder import holds_run
 from relic_rl.records.run_status import read_status
@@ -66,6 +66,8 @@ def sweep(
       UserError: the folder is in use, or is something else.
       SweepError: runs failed; all others are done.
     """
+    if dry_run and commands:
+        raise UsageError("sweep: give --dry-run or --commands")
     request = _request(path, games, seeds, preset, settings)
     runs = request.runs()
     config_of = _configs(request.preset, runs)
@@ -94,10 +96,7 @@ def sweep(
             ):
                 print_line(line)
         return
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make sweep folder {path}: {error.strerror}") from error
+    make_writable(path, "sweep folder")
     with FolderLock(path, "sweep folder", "give another folder"):
         if not (path / SWEEP_FILE).exists():
             request.write(path, placement)

@@ -385,6 +385,27 @@ def test_a_report_into_a_run_folder_is_refused_and_the_runs_picture_stays(
     assert not (run / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("file", "cannot make report folder file: File exists"),
+        ("file/x", "cannot make report folder file/x: Not a directory"),
+        ("locked", "cannot write in report folder locked: Permission denied"),
+    ],
+)
+def test_where_no_report_can_be_written_is_said_before_it_is_drawn(
+    tmp_path, write_run, monkeypatch, capsys, modes_hold, out, words
+):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "locked").mkdir(mode=0o500)
+
+    assert cli.main(["report", "run", "--out", out]) == 1
+
+    assert capsys.readouterr() == ("", f"relic-rl: {words}\n")
+
+
 def test_a_report_may_lie_below_the_home_folder(tmp_path, write_run, monkeypatch):
     run = write_run(tmp_path / "pong-1")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -1,11 +1,13 @@
 """An agent in one file: it plays as the run does that it came from, and nothing else is taken."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from relic_rl import api, cli
@@ -142,6 +144,26 @@ def test_what_is_no_policy_file_is_refused(
 
     assert status == 1
     assert str(path) in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("game", 3), ("env_frames", None), ("settings", 3), ("settings", {"env": 3}), ("about", [])],
+)
+def test_what_a_file_says_of_itself_must_make_sense_even_with_a_right_hash(
+    name: str, value: Any, policy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with safe_open(policy_file, "pt") as file:
+        document = json.loads(file.metadata()["relic_rl_policy"])
+    body = {key: found for key, found in document.items() if key != "sha256"} | {name: value}
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    text = {"relic_rl_policy": json.dumps({**body, "sha256": digest})}
+    save_file(load_file(policy_file), tmp_path / "strange.safetensors", text)
+
+    status, line = refusal(capsys, "evaluate", str(tmp_path / "strange.safetensors"))
+
+    assert status in (1, 2)
+    assert "strange.safetensors" in line
 
 
 def test_parameters_of_another_network_are_refused(policy_file: Path) -> None:

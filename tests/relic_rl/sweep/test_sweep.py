@@ -178,6 +178,38 @@ def test_a_sweep_file_edited_to_nonsense_is_refused_by_the_line_at_fault(tmp_pat
         Placement.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"Freeway"', '"Freewheel"', "unknown game 'Freewheel'"),
+        (
+            'games = [\n    "Freeway",\n    "MsPacman",\n]',
+            'games = "Freeway"',
+            r"sweep\.toml: games: ",
+        ),
+        (
+            'games = [\n    "Freeway",\n    "MsPacman",\n]',
+            "games = []",
+            "it has no games or no seeds",
+        ),
+        ("    7,", "    -7,", r"seed in .*sweep\.toml is -7, must be in"),
+        ("    7,", "    'x',", r"sweep\.toml: seeds\.1: "),
+        ('preset = "smoke"', "", r"sweep\.toml: preset: field required"),
+        ("[settings]", "[setings]", r"sweep\.toml: settings: field required"),
+    ],
+)
+def test_what_a_sweep_file_asks_for_must_be_possible(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    request().write(tmp_path, Placement())
+    file = tmp_path / "sweep.toml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+    with pytest.raises(UserError, match=words):
+        SweepRequest.read(tmp_path)
+
+
 def test_a_damaged_line_of_the_manifest_is_left_out(tmp_path: Path) -> None:
     runs = request().runs()
     manifest = Manifest(tmp_path, runs)
