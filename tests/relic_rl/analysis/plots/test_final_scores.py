@@ -70,6 +70,18 @@ def test_two_series_are_both_bars_with_their_numbers_the_first_above() -> None:
     ]
 
 
+def test_a_game_that_a_series_lacks_has_a_row_without_its_bar_or_mark() -> None:
+    series = {"zebra": {"Pong": -3.05}, "ape": {"Freeway": 59.2}}
+
+    (axis,) = score_bars(series, {"R2D2": {"Pong": 21.0}}).axes
+
+    assert names_beside(axis) == ["Pong", "Freeway"]
+    assert [bar.get_width() for bar in bars_of(axis)] == pytest.approx([50.0, 200.0])
+    assert [round(bar.get_y() + bar.get_height() / 2) for bar in bars_of(axis)] == [0, 1]
+    (marks,) = (line for line in axis.lines if line.get_label() == "R2D2")
+    assert list(marks.get_ydata()) == [0]
+
+
 def names_beside(axis: Axes) -> list[str]:
     return [label.get_text() for label in axis.get_yticklabels()]
 
