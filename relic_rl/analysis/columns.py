@@ -61,11 +61,12 @@ def make_columns(series: Sequence[Series], against: Sequence[str]) -> list[Colum
     shared_games = [game for game in ATARI57 if all(game in scores for _, scores, _ in found)]
     columns = []
     for label, all_scores, reference in found:
-        scores = {game: all_scores[game] for game in ATARI57 if game in played & all_scores.keys()}
+        known = played & all_scores.keys()
+        scores = {game: all_scores[game] for game in ATARI57 if game in known}
         if not scores:
             raise ValueError(
-                f"{label} has {named(all_scores)}, the runs have {named(played)}: there is no game"
-                " to compare"
+                f"{label} has {first_few(all_scores)}, the runs have {first_few(played)}: there is"
+                " no game to compare"
             )
         shared = {game: scores[game] for game in shared_games}
         columns.append(
@@ -74,7 +75,7 @@ def make_columns(series: Sequence[Series], against: Sequence[str]) -> list[Colum
     return columns
 
 
-def named(games: Iterable[str]) -> str:
+def first_few(games: Iterable[str]) -> str:
     """The first few of some games, and how many more there are."""
     first = sorted(games)
     return (

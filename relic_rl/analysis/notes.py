@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from envs.games import ATARI57, ATARI100K, REFERENCE_SOURCE
-from relic_rl.analysis.columns import Column, named
+from relic_rl.analysis.columns import Column, first_few
 from relic_rl.analysis.published import ATARI100K_FRAMES
 from relic_rl.analysis.runs import Run
 from relic_rl.analysis.series import Series, compared_settings
@@ -153,7 +153,7 @@ def warnings(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
         if one.runs:
             lines += _warnings_of(one, columns[0].shared)
     if not columns[0].shared:
-        listed = "; ".join(f"{column.label} has {named(column.scores)}" for column in columns)
+        listed = "; ".join(f"{column.label} has {first_few(column.scores)}" for column in columns)
         lines.append(
             f"No game is in all columns, so nothing is aggregated over games: {listed}. A report on"
             " each alone has its aggregates."

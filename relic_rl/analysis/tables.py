@@ -61,8 +61,9 @@ def aggregate_table(columns: Sequence[Column]) -> Table:
 def score_table(columns: Sequence[Column]) -> Table:
     """A row for each game: the score of every column that has it, of random play, of the human."""
     rows = []
+    means_of = [column.means() for column in columns]
     for name, game in ATARI57.items():
-        means = [column.means().get(name) for column in columns]
+        means = [of_column.get(name) for of_column in means_of]
         scores = [score for score in means if score is not None]
         if not scores:
             continue

@@ -27,7 +27,7 @@ _KEY = "relic_rl_policy"
 _NEEDED = ("env", "network", "representation", "evaluation")
 """Sections of the settings that decide what a policy is and how it is judged."""
 _KEPT = (*_NEEDED, "learner")
-_KINDS = {
+_KINDS: dict[str, type] = {
     "game": str,
     "updates": int,
     "env_frames": int,
