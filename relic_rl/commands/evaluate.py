@@ -11,12 +11,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import rich.console
 from rich.table import Table
 
 from envs.corruptions import CORRUPTIONS, DEFAULT_LEVEL, LEVELS
 from envs.interface import EnvSpec
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import against_human, print_json, print_table, under_rules
+from relic_rl.commands.printing import (
+    against_human,
+    leave_out,
+    print_json,
+    print_table,
+    table_console,
+    under_rules,
+)
 from relic_rl.console import Console, counted, print_line
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.folders import expect_writable
@@ -285,17 +293,25 @@ def _print_sweep(played: Sequence[_Played], asked: _Asked, *, as_json: bool) -> 
         documents = [{"run": one.name, **one.document(asked)} for one in played]
         print_json({"runs": documents})
         return
+    print_table(_sweep_table(played, table_console(), with_kept=bool(asked.corruptions)))
+
+
+def _sweep_table(
+    played: Sequence[_Played], console: rich.console.Console, *, with_kept: bool
+) -> Table:
+    """A row for each run; what a narrow screen has no room for is left out."""
     table = Table(box=None)
-    table.add_column("run", no_wrap=True)
-    for column in ("frames", "mean score", "of human", *["kept"] * bool(asked.corruptions)):
+    table.add_column("run", overflow="fold")
+    for column in ("frames", "mean score", "of human", *["kept"] * with_kept):
         table.add_column(column, justify="right", no_wrap=True)
     for one in played:
         score = one.clean.mean_score
         cells = [f"{one.clean.env_frames:,}", f"{score:,.1f}"]
         cells.append(_percent(one.spec.human_normalized(score)))
-        cells += [_percent(one.mean_kept)] * bool(asked.corruptions)
+        cells += [_percent(one.mean_kept)] * with_kept
         table.add_row(one.name, *cells)
-    print_table(table)
+    leave_out(table, ["frames", "of human"], console)
+    return table
 
 
 def _wanted(given: Sequence[str], known: Iterable[Any]) -> list[str]:
@@ -311,12 +327,11 @@ def _corruptions_table(played: _Played) -> Table:
     """A row for each corruption and severity, and the mean of what is kept."""
     table = Table(box=None)
     table.add_column("corruption", no_wrap=True)
-    for column in ("severity", "mean score", "kept"):
+    for column in ("mean score", "kept"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in played.corrupted:
-        row = (one.corruption, str(one.severity), f"{one.mean_score:,.1f}", _percent(one.kept))
-        table.add_row(*row)
-    table.add_row("mean", "", "", _percent(played.mean_kept))
+        table.add_row(_look(one), f"{one.mean_score:,.1f}", _percent(one.kept))
+    table.add_row("mean", "", _percent(played.mean_kept))
     return table
 
 
@@ -324,14 +339,17 @@ def _modes_table(elsewhere: Sequence[Judgement]) -> Table:
     """A row for each mode and difficulty that the agent never saw, and each corruption there."""
     table = Table(box=None)
     is_corrupted = not all(one.is_clean for one in elsewhere)
-    columns = ["mode", "difficulty", *["corruption", "severity"] * is_corrupted, "mean score"]
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    for column in ("mode,\ndifficulty", *["corruption"] * is_corrupted, "mean score"):
+        table.add_column(column, justify="right", no_wrap=True, vertical="bottom")
     for one in elsewhere:
-        look = ("", "") if one.is_clean else (one.corruption, str(one.severity))
-        cells = [str(one.mode), str(one.difficulty), *(look if is_corrupted else ())]
+        cells = [f"{one.mode}, {one.difficulty}", *[_look(one)] * is_corrupted]
         table.add_row(*cells, f"{one.mean_score:,.1f}")
     return table
+
+
+def _look(one: Judgement) -> str:
+    """A corruption and its severity, as in `shift 1`."""
+    return "" if one.is_clean else f"{one.corruption} {one.severity}"
 
 
 def _percent(share: float | None) -> str:

@@ -188,8 +188,8 @@ def _trial(
                     found.setdefault(folder, rate)
                 elif is_over and job.poll() == 0:
                     raise UserError(
-                        f"the trial of {folder.name} was over before it learned: nothing could be"
-                        " measured, so ask for more --frames or --minutes"
+                        f"the trial of {folder.name} was over before its speed could be measured:"
+                        " ask for more --frames or --minutes"
                     )
                 elif is_over:
                     raise UserError(f"the trial of {folder.name} failed: {job.why()}")

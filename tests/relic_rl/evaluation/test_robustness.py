@@ -1,13 +1,16 @@
 """Scores under corrupted frames and in other modes: exact on repeat, saved, and what is refused."""
 
+import io
 import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from envs.corruptions import CORRUPTIONS
 from envs.flavoured import find_flavours
@@ -16,6 +19,7 @@ from envs.registry import ENVIRONMENTS
 from relic_rl import cli
 from relic_rl.commands import evaluate
 from relic_rl.evaluation.robustness import conditions, kept_share
+from relic_rl.evaluation.trained import load_trained
 from relic_rl.records.folders import FolderLock
 from relic_rl.records.probes import read_probings
 from relic_rl.records.robustness import ROBUSTNESS_FILE, Judgement, read_judgements
@@ -90,6 +94,37 @@ def test_the_table_has_a_line_for_each_and_the_mean(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[-6:-1]] == [["frozen", str(n)] for n in range(1, 6)]
     assert lines[-1].split()[0] == "mean"
+
+
+def test_the_tables_fit_into_44_columns_whatever_was_played(copy: Path) -> None:
+    spec, longest = load_trained(copy).spec, max(CORRUPTIONS, key=len)
+    clean = Judgement(
+        env_frames=200_000_000,
+        protocol="noop",
+        epsilon=0.001,
+        seed=0,
+        episodes=10,
+        mode=132,
+        difficulty=1,
+        default_mode=False,
+        corruption="none",
+        severity=0,
+        mean_score=999_999.9,
+        kept=None,
+        scores=(999_999.9,),
+    )
+    shaken = replace(clean, corruption=longest, severity=5, kept=0.333)
+    named = "learning_rate=0.00025,arm=disturbed_relic/montezuma_revenge-s10"
+    played = evaluate._Played(named, spec, [clean, replace(shaken, default_mode=True)])
+    shown = io.StringIO()
+    narrow = Console(width=44, file=shown)
+    wide = narrow.options.update(max_width=1000)
+
+    tables = [evaluate._corruptions_table(played), evaluate._modes_table([clean, shaken])]
+    assert all(narrow.measure(table, options=wide).maximum <= 44 for table in tables)
+    in_sweep = evaluate._sweep_table([played], narrow, with_kept=True)
+    narrow.print(in_sweep)
+    assert max(map(len, shown.getvalue().splitlines())) <= 44
 
 
 @pytest.mark.parametrize(

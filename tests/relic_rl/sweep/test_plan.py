@@ -125,7 +125,7 @@ def test_a_trial_that_fails_says_why_in_one_line(
     assert "the trial of pong-s0 failed: " in err.splitlines()[-1]
 
 
-def test_a_trial_whose_run_ends_before_it_learns_says_so(
+def test_a_trial_whose_run_is_over_too_soon_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["--games", "toy_memory", *SMALL, "--frames", "400"]
@@ -135,7 +135,7 @@ def test_a_trial_whose_run_ends_before_it_learns_says_so(
     out, err = capsys.readouterr()
     assert (status, out) == (1, "")
     last = err.splitlines()[-1]
-    assert "toy_memory-s0 was over before it learned" in last
+    assert "toy_memory-s0 was over before its speed could be measured" in last
     assert "/" not in last
 
 
