@@ -58,14 +58,15 @@ def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[st
       UserError: the folder is not fit, or holds no sound checkpoint; or the run is finished, and
         its checkpoints were removed.
     """
-    from relic_rl.commands import foreground
-    from relic_rl.machine.resources import check_resources
-    from relic_rl.records.checkpoint import CheckpointStore
-
     configuration.expect_fields((*settings, *allow_change))
     with run_folder.existing_run(run_dir):
         recorded = read_identity(run_dir)
         identity = recorded._replace(config=configuration.changed(recorded.config, settings))
+
+        from relic_rl.commands import foreground  # loads torch, which takes seconds
+        from relic_rl.machine.resources import check_resources
+        from relic_rl.records.checkpoint import CheckpointStore
+
         check_resources(identity.config, run_dir)
         with foreground.console_of(identity.config, run_dir) as console:
             store = CheckpointStore(run_dir)

@@ -6,6 +6,7 @@ from typing import Any
 
 from envs.games import slug_of
 from envs.interface import EnvSpec
+from relic_rl import config as configuration
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import under_rules
 from relic_rl.console import count, end_in_words, size
@@ -52,17 +53,19 @@ def run(
     lanes_per_actor: int | None = None,
 ) -> Path:
     """Trains an agent from the start, in a new run folder, which is returned."""
-    from relic_rl import build
-    from relic_rl.commands import foreground
-    from relic_rl.machine import devices
-    from relic_rl.machine.resources import check_resources
-
     game = environment_of(game).name
     if name is not None and (run_dir is not None or not name or "/" in name):
         raise UsageError(f"--name is {name!r}: give a word without '/', and without --run-dir")
     settings = _with_lanes(settings, lanes_per_actor)
-    resolved = devices.resolve(preset, settings)
+    configuration.expect_fields(settings)
     check_seed(seed)
+
+    from relic_rl import build  # after what needs no torch: that takes seconds to load
+    from relic_rl.commands import foreground
+    from relic_rl.machine import devices
+    from relic_rl.machine.resources import check_resources
+
+    resolved = devices.resolve(preset, settings)
     spec = build.env_spec(resolved.config, game)
     path = run_dir or run_folder.default_path(slug_of(game), resolved.preset, seed, name)
     check_resources(resolved.config, path)

@@ -306,15 +306,17 @@ def test_the_version_is_printed_by_the_module_as_by_the_script(tmp_path: Path) -
     assert (result.returncode, result.stdout, result.stderr) == (0, f"relic-rl {__version__}\n", "")
 
 
-def test_help_needs_no_torch(tmp_path: Path) -> None:
+def test_help_and_mistakes_in_what_was_typed_need_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom relic_rl import cli\n"
+        "for words in ('train pogn', 'train pong --learner.lr 1', 'resume nothere'):\n"
+        "    assert cli.main(words.split())\n"
         "try: cli.main(['train', '--help'])\n"
         "except SystemExit: sys.exit('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
 
-    assert (result.returncode, result.stderr) == (0, b"")
+    assert (result.returncode, result.stderr.count(b"\n")) == (0, 3), result.stderr
     assert b"--replay.min_steps N" in result.stdout
 
 
@@ -563,8 +565,9 @@ def is_learning(run: Path) -> bool:
 def training(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """An endless run of Pong in `tmp_path`/run, already learning."""
     endless = ("train", "pong", "--preset", "smoke", "--frames", "1000000000", "--run-dir", "run")
+    soon = ("--replay.min_steps", "64", "--replay.replay_ratio", "4")
     process = subprocess.Popen(
-        [*COMMAND, *endless, "--run.threads", "1"],
+        [*COMMAND, *endless, *soon, "--run.threads", "1"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
