@@ -6,9 +6,11 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from xdist.scheduler import LoadGroupScheduling
 
 from relic_rl.machine import process
 
@@ -24,12 +26,25 @@ elif not CUDA:
 
 import torch  # noqa: E402
 
-LONGEST = ("test_readme.py", "test_sweep.py")
+LONGEST = ("test_sweep.py", "test_train.py", "test_cli.py", "test_readme.py")
 """Begun first: a minute in one process at the end would leave the others idle."""
 
 
+class FileByFile(LoadGroupScheduling):
+    """A file's tests run in one process, which makes their fixtures once; so do a group's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return super()._split_scope(nodeid).partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileByFile:
+    """Says which process gets which tests, if there are several; in the order of the tests."""
+    config.option.loadscopereorder = False
+    return FileByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the files with the longest tests first; the order is otherwise as it was."""
+    """Puts the longest files first; the order is otherwise as it was."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
     without = pytest.mark.skip(reason="needs a CUDA device: RELIC_RL_TEST_CUDA=real or simulated")
     for item in items:
