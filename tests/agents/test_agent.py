@@ -195,7 +195,7 @@ def test_the_weight_scales_the_representation_gradient_of_a_shared_encoder(
 def test_the_learner_overfits_a_fixed_batch(make_agent: Any, make_batch: Any) -> None:
     agent, batch = make_agent(learning_rate=3e-3), make_batch()
 
-    losses = [float(agent.update(batch).metrics["rl_loss"]) for _ in range(250)]
+    losses = [float(agent.update(batch).metrics["rl_loss"]) for _ in range(120)]
 
     assert min(losses[-20:]) < losses[0] / 100
 
@@ -206,7 +206,7 @@ def test_with_relic_both_losses_fall_on_a_fixed_batch(
 ) -> None:
     agent, batch = make_agent(arm="relic", encoder=encoder, learning_rate=3e-3), make_batch()
 
-    reports = [agent.update(batch) for _ in range(250)]
+    reports = [agent.update(batch) for _ in range(120)]
 
     assert all(report.finite for report in reports)
     for name, factor in (("rl_loss", 10.0), ("representation_loss", 1.5)):

@@ -1,6 +1,7 @@
 """Probing a run: what is found, kept and refused; that it repeats; that it changes nothing."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -232,15 +233,19 @@ def test_mistakes_are_one_line(
 
 
 def test_a_game_without_annotations_is_refused_with_those_that_have_some(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pong: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = trained_run(tmp_path, "road_runner")
+    run = Path(shutil.copytree(pong, tmp_path / "run"))
+    config = (run / "config.toml").read_text()
+    assert 'game = "Pong"' in config
+    # Of as many actions: all that a probe looks at before it refuses.
+    (run / "config.toml").write_text(config.replace('game = "Pong"', 'game = "UpNDown"'))
     capsys.readouterr()
 
     assert cli.main(["probe", str(run)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "RoadRunner" in err
+    assert "UpNDown" in err
     assert "Asteroids, Berzerk, Bowling" in err
     assert not (run / PROBES_FILE).exists()
 

@@ -20,7 +20,7 @@ from relic_rl.train import Training
 
 pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all of them
 
-FRAMES = 2_000
+FRAMES = 800
 
 
 def make_config(engine: str, frames: int) -> Config:

@@ -112,7 +112,7 @@ def test_an_actor_that_hangs_is_ended_and_started_anew(
     os.kill(place.pid, signal.SIGSTOP)
     try:
         with monkeypatch.context() as impatience:  # the next one may take long to begin
-            limit_patience(impatience, 6.0)
+            limit_patience(impatience, 2.0)
             collect_while(engine, lambda: engine._seats[0].incarnation == 0)
         collect_segments(engine, incarnation=1)
     finally:

@@ -23,7 +23,8 @@ GAME = "toy_memory"
 
 
 def make_config(**changes: object) -> Config:
-    overrides = {"run.engine": "threads", "actor.actors": 2, "replay.min_steps": 100, **changes}
+    overrides = {"run.engine": "threads", "actor.actors": 2, "replay.min_steps": 100}
+    overrides |= {"run.threads": 1, **changes}
     return configuration.resolve("smoke", overrides).config
 
 
@@ -110,17 +111,17 @@ def test_the_replay_ratio_is_held(tmp_path: Path):
 def test_a_resumed_run_starts_its_episodes_anew_and_stores_nothing_twice(tmp_path: Path):
     run = str(tmp_path / "run")
     flags = ["--engine", "threads", "--actor.actors", "2", "--replay.min_steps", "100"]
+    flags += ["--run.threads", "1"]
     assert (
-        main(["train", GAME, "--preset", "smoke", "--run-dir", run, "--frames", "1000", *flags])
-        == 0
+        main(["train", GAME, "--preset", "smoke", "--run-dir", run, "--frames", "600", *flags]) == 0
     )
     first = CheckpointStore(tmp_path / "run").load(read_only=True).state
 
-    assert main(["resume", run, "--frames", "2000"]) == 0
+    assert main(["resume", run, "--frames", "1200"]) == 0
 
     second = CheckpointStore(tmp_path / "run").load(read_only=True).state
     assert (first["incarnation"], second["incarnation"]) == (0, 1)
-    assert second["progress"]["env_steps"] >= 2000
+    assert second["progress"]["env_steps"] >= 1200
     assert second["progress"]["updates"] > first["progress"]["updates"]
     names = second["replay"]["names"]
     assert len(np.unique(names, axis=0)) == len(names)

@@ -102,6 +102,7 @@ def test_a_dry_run_says_speed_time_memory_and_disk_and_writes_nothing(
     monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.5)
     sweep = tmp_path / "sweep"
     asked = ["--games", "pong", "--seeds", "0", "1", "2", "--frames", "40k", *SMALL]
+    asked += ["--replay.min_steps", "64", "--replay.replay_ratio", "4"]  # learns soon, and much
 
     assert cli.main(["sweep", str(sweep), *asked, "--max-parallel", "1", "--dry-run"]) == 0
 
@@ -116,13 +117,13 @@ def test_a_dry_run_says_speed_time_memory_and_disk_and_writes_nothing(
 def test_a_trial_that_fails_says_why_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["--games", "pong", *SMALL, "--replay.max_bytes", "100k", "--replay.min_steps"]
+    asked = ["--games", "toy_memory", *SMALL, "--replay.max_bytes", "1k"]
 
-    status = cli.main(["sweep", str(tmp_path / "sweep"), *asked, "2k", "--dry-run"])
+    status = cli.main(["sweep", str(tmp_path / "sweep"), *asked, "--dry-run"])
 
     out, err = capsys.readouterr()
     assert (status, out) == (1, "")
-    assert "the trial of pong-s0 failed: " in err.splitlines()[-1]
+    assert "the trial of toy_memory-s0 failed: max_bytes is 1000" in err.splitlines()[-1]
 
 
 def test_a_trial_whose_run_is_over_too_soon_says_so(
@@ -144,7 +145,7 @@ def test_the_printed_commands_are_the_sweeps_runs(
 ) -> None:
     sweep = tmp_path / "sweep"
     preset = tmp_path / "my preset.toml"
-    preset.write_text("[actor]\nlanes = 4\n[replay]\nmin_steps = 200\n[run]\nframes = 1_600\n")
+    preset.write_text('base = "smoke"\n[replay]\nmin_steps = 200\n[run]\nframes = 1_600\n')
     asked = ["sweep", str(sweep), "--games", "pong", "breakout", "--preset", str(preset)]
     asked += ["--run.threads", "1", "--evaluation.episodes", "1", "--learner.discount", ".9", ".99"]
 
