@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -290,9 +291,15 @@ SCENES: dict[str, Callable[[], Scene]] = {
 }
 
 
-@pytest.fixture(scope="module", params=SCENES)
+@cache
+def scene_called(name: str) -> Scene:
+    """Played once; tests must not change it."""
+    return SCENES[name]()
+
+
+@pytest.fixture(params=SCENES)
 def scene(request: pytest.FixtureRequest) -> Scene:
-    return SCENES[request.param]()
+    return scene_called(request.param)
 
 
 def test_segments_decode_to_exactly_what_the_environment_gave(scene: Scene) -> None:
@@ -431,9 +438,7 @@ def test_the_learner_sees_the_stacks_states_and_rewards_that_the_actor_saw(scene
 
 
 def test_a_lost_life_ends_a_return_and_nothing_else() -> None:
-    by_episodes, by_lives = (
-        played(atari("Breakout"), 500, segment_steps=40, lives=lives) for lives in (False, True)
-    )
+    by_episodes, by_lives = map(scene_called, ("Breakout", "Breakout by lives"))
     lost = sum(int(result.life_lost.sum()) for result in by_lives.env.results)
     over = sum(len(result.episodes) for result in by_lives.env.results)
     assert lost >= 4 * over > 0  # of five lives, the last one ends the game
