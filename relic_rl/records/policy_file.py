@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from relic_rl import config as configuration
@@ -90,12 +90,12 @@ def read_policy(path: Path) -> PolicyFile:
       UserError: unreadable, of another kind or version, or changed since.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            if text is None:
-                raise UserError(f"{path} holds no policy of relic-rl: use what `export` wrote")
-            document = json.loads(text)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = path.read_bytes()  # not by safetensors, for which names of files are UTF-8
+        tensors = load(content)
+        text = _metadata(content).get(_KEY)
+        if text is None:
+            raise UserError(f"{path} holds no policy of relic-rl: use what `export` wrote")
+        document = json.loads(text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (SafetensorError, ValueError, RecursionError) as error:
@@ -121,6 +121,13 @@ def read_policy(path: Path) -> PolicyFile:
         env_frames=document["env_frames"],
         about=document["about"],
     )
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The text of a sound safetensors file: 8 bytes are the length of its header, which is JSON."""
+    length = int.from_bytes(content[:8], "little")
+    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return found
 
 
 def _hash_of(document: Mapping[str, Any]) -> str:

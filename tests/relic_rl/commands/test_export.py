@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,13 @@ def test_a_file_knows_what_its_run_does_and_nothing_is_written_beside_it(
     assert set(policy_file.parent.iterdir()) == there
     status, line = refusal(capsys, "probe", str(policy_file), "--checkpoint", "600")
     assert (status, "--checkpoint goes with a run's folder" in line) == (2, True)
+
+
+def test_a_file_may_have_a_name_that_is_not_utf_8(policy_file: Path, tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode(b"l\xe4ufe.safetensors")
+    shutil.copy(policy_file, named)
+
+    assert read_policy(named).about == read_policy(policy_file).about
 
 
 def test_a_file_is_filmed(policy_file: Path, tmp_path: Path) -> None:
