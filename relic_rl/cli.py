@@ -50,6 +50,8 @@ VERBS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit status."""
     process.prepare()
+    if os.environ.get("COLUMNS") == "0":  # for rich a screen on which nothing is shown
+        del os.environ["COLUMNS"]
     sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
@@ -60,8 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before or after the work, which stops in order
         return _fail("stopped", 130)
     except OSError as error:
-        place = "" if error.filename is None else f"{error.filename}: "
-        return _fail(f"{place}{error.strerror or error}", 1)
+        return _fail(_in_words(error), 1)
     except MemoryError:
         return _fail("out of memory: lower --replay.max_bytes or --actor.lanes", 1)
     return 0
@@ -106,6 +107,14 @@ class _PrintCompletion(argparse.Action):
     ) -> None:
         print(shtab.complete(parser, shell))
         parser.exit()
+
+
+def _in_words(error: OSError) -> str:
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, FileNotFoundError):  # which only the current folder has no name for
+        return "the folder that this was started in is gone: change to another"
+    return error.strerror or str(error)
 
 
 def _fail(message: str, status: int) -> int:

@@ -31,6 +31,8 @@ SHORT = {
 """Flags that stand for a setting, in the verbs that have them."""
 _SCALES = {"k": 10**3, "m": 10**6, "b": 10**9}
 _LONGEST_NUMBER_DIGITS = 20
+_LEAST_COLUMNS = 24
+"""Of help, however narrow the terminal says it is."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -287,6 +289,7 @@ class _HelpFormatter(argparse.HelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32)
+        self._width = max(self._width, _LEAST_COLUMNS)
 
     def _format_usage(self, *given: Any) -> str:
         return _wrapped(super()._format_usage(*given), self._width) + "\n\n"

@@ -299,6 +299,31 @@ def test_config_games_and_doctor_print_one_json_object(
     assert all(one["memory_bytes"] > one["replay_bytes"] for one in found["doctor"]["presets"])
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "-5", "many"])
+def test_help_and_tables_are_shown_on_terminals_of_impossible_widths(
+    run_here: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    for arguments in (("watch", "--help"), ("doctor", "--preset", "smoke")):
+        monkeypatch.setenv("COLUMNS", columns)
+        status, out, err = run_here(*arguments)
+
+        assert (status, err) == (0, "")
+        assert len(out.strip()) > 20
+
+
+def test_a_command_in_a_folder_that_is_gone_says_so_in_one_line(
+    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    status, out, err = run_here(*TOY)
+
+    assert (status, out) == (1, "")
+    assert err == "relic-rl: the folder that this was started in is gone: change to another\n"
+
+
 def test_the_version_is_printed_by_the_module_as_by_the_script(tmp_path: Path) -> None:
     result = relic_rl("--version", cwd=tmp_path)
 
