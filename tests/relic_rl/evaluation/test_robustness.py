@@ -70,19 +70,28 @@ def test_nothing_is_kept_of_nothing(game: str, clean: float) -> None:
 def test_corrupted_scores_stand_beside_the_clean_ones_and_are_the_same_on_repeat(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clean = evaluated(run, capsys, episodes=1)
-    flags = ("--corruption", "shift", "impulse_noise", "--severity", "5", "1")
-    one, two = (evaluated(run, capsys, *flags, episodes=1) for _ in range(2))
+    clean = evaluated(run, capsys)
+    flags = ("--corruption", "impulse_noise", "--severity", "5")
+    one, two = (evaluated(run, capsys, *flags) for _ in range(2))
 
     assert one == two
     assert {name: one[name] for name in clean} == clean
-    assert [(c["corruption"], c["severity"]) for c in one["corruptions"]] == [
+    assert [len(c["scores"]) for c in one["corruptions"]] == [2]
+
+
+def test_corruptions_stand_in_the_order_of_all_each_with_its_severities(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--corruption", "shift", "impulse_noise", "--severity", "5", "1")
+    found = evaluated(toy, capsys, *flags)
+
+    assert [(c["corruption"], c["severity"]) for c in found["corruptions"]] == [
         ("impulse_noise", 1),
         ("impulse_noise", 5),
         ("shift", 1),
         ("shift", 5),
     ]
-    assert all(len(c["scores"]) == 1 for c in one["corruptions"])
+    assert all(len(c["scores"]) == 2 for c in found["corruptions"])
 
 
 def test_the_table_has_a_line_for_each_and_the_mean(
