@@ -76,11 +76,14 @@ def sign_flip(differences: NDArray[np.float64]) -> float:
 def interval(of: Figures, against: Figures, arms: tuple[str, str]) -> tuple[float, float]:
     """95 % bootstrap of the difference of means: seeds drawn within each game and arm."""
     rng = np.random.default_rng(0)
-    games = sorted(pairs(of, against, arms))
+    both = {(g, s) for g, s, a in of if a == arms[0]} & {
+        (g, s) for g, s, a in against if a == arms[1]
+    }
+    games = sorted({game for game, _ in both})
     draws = np.zeros(10_000)
     for game in games:
         for figures, arm, sign in ((of, arms[0], 1), (against, arms[1], -1)):
-            values = np.array([v for (g, _, a), v in figures.items() if (g, a) == (game, arm)])
+            values = np.array([figures[g, s, arm] for g, s in sorted(both) if g == game])
             drawn = rng.choice(values, (len(draws), len(values)))
             draws += sign * drawn.mean(axis=1) / len(games)
     low, high = np.percentile(draws, (2.5, 97.5))
@@ -94,7 +97,7 @@ def report(name: str, of: Figures, against: Figures, arms: tuple[str, str]) -> N
     low, high = interval(of, against, arms)
     print(f"{name}: {' - '.join(arms)}, {len(all_of_them)} pairs")
     print(f"  mean {all_of_them.mean():+.3f}, 95 % {low:+.3f} to {high:+.3f}, ", end="")
-    print(f"p {sign_flip(all_of_them):.4f}, {np.mean(all_of_them > 0):.2f} of the pairs above 0")
+    print(f"p {sign_flip(all_of_them):.5f}, {np.mean(all_of_them > 0):.2f} of the pairs above 0")
     print("  " + ", ".join(f"{game} {np.mean(values):+.2f}" for game, values in by_game.items()))
 
 
