@@ -568,7 +568,7 @@ def test_a_sweep_keeps_the_preset_it_was_begun_with_wherever_and_whenever_it_goe
 # --- a sweep that is killed -----------------------------------------------------------------------
 
 LONG = (
-    *("--games", "toy_memory", "--seeds", "0", "1", "--frames", "3000"),
+    *("--games", "toy_memory", "--seeds", "0", "1", "--frames", "2000"),
     *("--run.checkpoint_every_minutes", "0.005"),
 )
 
@@ -655,7 +655,7 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     for run in folder.glob("runs/*"):
         rows = (run / "metrics.jsonl").read_text().splitlines()
         updates = [json.loads(row)["updates"] for row in rows]
-        assert evaluated_frames(run) == [3_000]
+        assert evaluated_frames(run) == [2_000]
         assert updates == list(range(5, 5 * len(updates) + 1, 5))
     assert not list(folder.glob("runs/*/checkpoints/damaged-*"))
 
@@ -708,7 +708,7 @@ def test_a_run_that_somebody_else_stops_is_named_and_is_no_success(
     assert (process.returncode, err.count("\n")) == (1, 1)
     assert "1 of 2 runs are not done, first runs/toy_memory-s" in err
     assert "1 of 2 runs are done" in out
-    assert "each run ends after 3,000 frames" in out
+    assert "each run ends after 2,000 frames" in out
 
 
 @pytest.mark.slow
