@@ -95,10 +95,10 @@ def test_corruptions_stand_in_the_order_of_all_each_with_its_severities(
 
 
 def test_the_table_has_a_line_for_each_and_the_mean(
-    run: Path, capsys: pytest.CaptureFixture[str]
+    toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--episodes", "1", "--corruption", "frozen", "--severity", "all")
-    assert cli.main(["evaluate", str(run), *flags]) == 0
+    assert cli.main(["evaluate", str(toy), *flags]) == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[-6:-1]] == [["frozen", str(n)] for n in range(1, 6)]
