@@ -71,7 +71,8 @@ def test_scores_under_a_condition_are_those_that_the_command_saves(run: Path) ->
 
 
 def test_a_probing_is_the_commands_and_is_read_from_the_run(tmp_path: Path) -> None:
-    toy = api.train("toy_memory", preset="smoke", run_dir=tmp_path / "toy", settings=SETTINGS)
+    settings = SETTINGS | {"run.frames": 400}
+    toy = api.train("toy_memory", preset="smoke", run_dir=tmp_path / "toy", settings=settings)
     found = api.probe(toy, steps=1_000, seed=1)
     assert api.read_run(toy).probes == ()
 

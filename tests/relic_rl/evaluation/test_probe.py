@@ -188,9 +188,9 @@ def test_a_run_is_probed_beside_two_controls_again_alike_and_its_other_files_sta
 
 
 def test_an_earlier_checkpoint_is_probed_by_its_frames(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = trained_run(tmp_path, "toy_memory")
+    run = Path(shutil.copytree(toy, tmp_path / "run", ignore=lambda *_: {PROBES_FILE}))
     assert cli.main(["resume", str(run), "--frames", "1600"]) == 0
     early = probed(run, capsys, "--steps", "1000", "--checkpoint", "1200")
     late = probed(run, capsys, "--steps", "1000")
