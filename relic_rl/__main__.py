@@ -1,5 +1,6 @@
 """`relic-rl`, and `python -m relic_rl`: the command line, once its modules are there."""
 
+import signal
 import sys
 
 
@@ -10,7 +11,10 @@ def main() -> int:
     except KeyboardInterrupt:  # importing takes a second, and nothing has begun
         print("relic-rl: stopped", file=sys.stderr)
         return 130
-    return cli.main()
+    status = cli.main()
+    # All is done: what Python takes apart now must not be interrupted, which it would print.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return status
 
 
 if __name__ == "__main__":

@@ -21,8 +21,10 @@ from relic_rl.records.identity import environment_of, read_identity
 from relic_rl.records.metadata import METADATA_FILE
 from relic_rl.records.metrics import EVALUATIONS_FILE
 from relic_rl.records.policy_file import PolicyFile, read_policy, write_policy
+from relic_rl.records.robustness import read_judgements
 
 SHIPPED = Path(__file__).parent.parent / "trained_agents"
+_KEPT_OF_AN_EVALUATION = ("env_frames", "mean_score", "scores", "epsilon", "protocol")
 
 
 class TrainedAgent(NamedTuple):
@@ -70,7 +72,7 @@ def save_policy(
       The file's bytes, and the evaluation of this agent: None if its run has none.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: the file cannot be written, or the run's saved evaluations are damaged.
     """
     evaluation = _evaluation_at(run_dir, trained.env_frames)
     policy = PolicyFile(
@@ -142,17 +144,32 @@ def _metadata(run_dir: Path) -> dict[str, Any]:
 
 
 def _evaluation_at(run_dir: Path, env_frames: int) -> dict[str, Any] | None:
-    """The last evaluation of what is exported; None if the run did not evaluate it."""
+    """Of the run's own evaluations and those saved, that of the most episodes; None without one.
+
+    A score by which an agent was chosen among several is too high: one saved later is not.
+    """
+    found = [row for row in _own_evaluations(run_dir) if row["env_frames"] == env_frames]
+    found += [
+        {name: getattr(row, name) for name in _KEPT_OF_AN_EVALUATION}
+        for row in read_judgements(run_dir)
+        if row.env_frames == env_frames and row.is_clean and row.default_mode
+    ]
+    return max(found, key=lambda row: len(row["scores"]), default=None)
+
+
+def _own_evaluations(run_dir: Path) -> list[dict[str, Any]]:
+    """What the run wrote; nothing where that is missing or damaged."""
     try:
         text = (run_dir / EVALUATIONS_FILE).read_text(encoding="utf-8")
-        for row in reversed(list(csv.DictReader(text.splitlines()))):
-            if int(row["env_frames"]) == env_frames:
-                return {
-                    "mean_score": float(row["mean_score"]),
-                    "scores": [float(score) for score in row["scores"].split(";")],
-                    "epsilon": float(row["epsilon"]),
-                    "protocol": row["protocol"],
-                }
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return None
+        return [
+            {
+                "env_frames": int(row["env_frames"]),
+                "mean_score": float(row["mean_score"]),
+                "scores": [float(score) for score in row["scores"].split(";")],
+                "epsilon": float(row["epsilon"]),
+                "protocol": row["protocol"],
+            }
+            for row in csv.DictReader(text.splitlines())
+        ]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []

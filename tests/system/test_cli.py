@@ -627,6 +627,19 @@ def test_a_run_in_use_is_refused_and_interrupting_it_leaves_a_checkpoint_to_resu
     assert counters == list(range(5, 5 * len(after) + 1, 5))
 
 
+def test_an_interrupt_while_python_ends_says_nothing(tmp_path: Path) -> None:
+    code = (
+        "import atexit, os, signal, sys; sys.argv[1:] = ['games'];"
+        "from relic_rl.__main__ import main;"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT)); sys.exit(main())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 @pytest.mark.slow  # test_stop has the same of a process that trains nothing
 def test_an_interrupt_while_modules_are_imported_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "shtab.py").write_text("raise KeyboardInterrupt")  # as if Ctrl-C came then

@@ -121,6 +121,22 @@ def test_a_file_holds_the_judged_parameters_and_how_they_were_made(
     assert "optimizer" not in " ".join(load_file(policy_file))
 
 
+def test_a_saved_evaluation_of_more_episodes_is_what_a_file_states(
+    run: Path, tmp_path: Path
+) -> None:
+    judged, out = tmp_path / "run", tmp_path / "agent.safetensors"
+    shutil.copytree(run, judged)
+    # Saves what it scores on clean frames, too.
+    flags = ["--episodes", "3", "--corruption", "contrast", "--severity", "5"]
+    assert cli.main(["evaluate", str(judged), "--save", *flags]) == 0
+
+    assert cli.main(["export", str(judged), "--out", str(out)]) == 0
+
+    (clean,) = [row for row in api.read_run(judged).robustness if row.is_clean]
+    found = read_policy(out).about["evaluation"]
+    assert (len(clean.scores), tuple(found["scores"])) == (3, clean.scores)
+
+
 @pytest.mark.parametrize("place", [0.0, 0.001, 0.1, 0.5, 0.99])
 def test_a_file_with_one_byte_changed_is_refused(
     place: float, policy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,0 +1,57 @@
+"""The agents that ship with relic-rl: each is sound, and plays as well as its file says."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from relic_rl import api, cli
+from relic_rl.evaluation.trained import SHIPPED, load_trained, shipped_agent
+from relic_rl.records.policy_file import read_policy
+
+FILES = sorted(SHIPPED.iterdir())
+EPISODES = 30
+
+
+def test_agents_ship_and_nothing_else_lies_beside_them() -> None:
+    games = [file.stem for file in FILES]
+
+    assert games == ["freeway", "krull", "kung_fu_master", "road_runner"]
+    assert [shipped_agent(game) for game in games] == FILES
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_agent_that_ships_says_how_it_was_made_and_judged(file: Path) -> None:
+    policy = read_policy(file)
+    made, judged = policy.about["made"], policy.about["evaluation"]
+
+    trained = load_trained(file)
+
+    assert trained.spec.reference is not None
+    assert (trained.spec.reference.slug, trained.env_frames) == (file.stem, policy.env_frames)
+    assert all(made[name] for name in ("commit", "preset", "rom_md5", "ale_py", "torch"))
+    assert len(judged["scores"]) >= EPISODES
+    assert judged["mean_score"] == pytest.approx(np.mean(judged["scores"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_agent_that_ships_scores_what_its_file_says(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stated = np.array(read_policy(file).about["evaluation"]["scores"])
+    flags = ["--trained", "--episodes", str(EPISODES), "--seed", "12345", "--json"]
+
+    assert cli.main(["evaluate", file.stem, *flags]) == 0
+
+    found = np.array(json.loads(capsys.readouterr().out)["scores"])
+    error = math.sqrt(sum(scores.var(ddof=1) / len(scores) for scores in (stated, found)))
+    assert abs(found.mean() - stated.mean()) <= 2 * error, (found.mean(), stated.mean(), error)
+
+
+def test_python_plays_an_agent_that_ships() -> None:
+    (score,) = api.evaluate(api.load(shipped_agent("krull")), episodes=1)
+
+    assert score > 2000  # random play: 1,598
