@@ -64,8 +64,12 @@ class Parser(argparse.ArgumentParser):
         if "." in flag:
             configuration.expect_fields([flag.removeprefix("--")])
         known = [name for action in self._actions for name in action.option_strings]
-        of_field = [name for name in known if _spelled("--" + name.partition(".")[2]) == flag]
-        hint = f", use {' or '.join(of_field)}" if of_field else nearest(flag, known)
+        fields = {name: _spelled("--" + name.partition(".")[2]) for name in known}
+        of_field = [name for name, field in fields.items() if field == flag]
+        if not of_field:
+            of_field = [name for name, field in fields.items() if field.startswith(flag)]
+        few = 0 < len(of_field) <= 3
+        hint = f", use {' or '.join(of_field)}" if few else nearest(flag, known)
         self.error(f"unknown flag {flag}{hint}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
