@@ -32,9 +32,9 @@ def acting(config: Config) -> Results:
         for _ in range(3):  # interleaved: the machine's speed moves
             rates["environment"].append(environment_steps_per_second(config))
             rates["forward"].append(_forward_steps_per_second(config, actor, device))
-            rates["in_turn"].append(_steps_per_second(actor.step))
+            rates["in_turn"].append(steps_per_second(actor.step))
             with random_engine(threads, device) as (engine, _):
-                overlapped.append(_steps_per_second(engine.collect))
+                overlapped.append(steps_per_second(engine.collect))
     environment, forward, in_turn = (statistics.median(values) for values in rates.values())
     bound = 1 / (1 / environment + 1 / forward)
     return {
@@ -74,7 +74,8 @@ def _forward_steps_per_second(config: Config, actor: Actor, device: torch.device
     return lanes / seconds
 
 
-def _steps_per_second(step: Callable[[], Collected]) -> float:
+def steps_per_second(step: Callable[[], Collected]) -> float:
+    """Agent steps of all lanes in some seconds of stepping."""
     step()
     steps, started = 0, time.perf_counter()
     while time.perf_counter() - started < 3.0:

@@ -13,15 +13,13 @@ import psutil
 
 from relic_rl import build
 from relic_rl.bench.ceilings import GAME, Results
-from relic_rl.bench.experience import random_engine, real_segments
+from relic_rl.bench.experience import random_engine, random_learner
+from relic_rl.bench.learner import seconds_of_updates
 from relic_rl.bench.sizing import Rates, predict_run, predict_sweep_hours
 from relic_rl.config import Config
 from relic_rl.machine import devices
 from relic_rl.replay.buffer import ReplayBuffer
-from relic_rl.runtime.batches import BatchesInTurn
 from relic_rl.runtime.engine import Engine
-from relic_rl.runtime.learner import Learner
-from relic_rl.runtime.stopwatch import Stopwatch
 
 ACTORS = (1, 2, 4)
 _SECONDS = 8.0
@@ -129,31 +127,19 @@ def _rates(config: Config, results: Results) -> Rates:
     parameter_bytes = sum(
         tensor.nbytes for part in agent.parameters_for_policy().values() for tensor in part.values()
     )
+    learner = random_learner(config, agent)
+    update_seconds = statistics.median(seconds_of_updates(learner, agent.device, _UPDATES))
     refreshed = config.actor.refresh_steps * results["lanes_per_actor"]  # one actor on a node
     return Rates(
         actor_seconds=median("actors_cpu_seconds_per_step"),
         ingest_seconds=median("driver_cpu_seconds_per_step"),
-        learner_seconds=_update_seconds(config, agent) / _steps_per_update(config),
+        learner_seconds=update_seconds / _steps_per_update(config),
         step_bytes=median("segment_bytes_per_step") + parameter_bytes / refreshed,
     )
 
 
 def _steps_per_update(config: Config) -> float:
     return config.learner.steps_per_update / config.replay.replay_ratio
-
-
-def _update_seconds(config: Config, agent: Any) -> float:
-    replay = build.make_replay(config, seed=0)
-    for segment in real_segments(config, steps=4_000):
-        replay.insert(segment)
-    batches = BatchesInTurn(replay, config.learner.batch_sequences, agent.device)
-    learner = Learner(agent=agent, replay=replay, batches=batches, stopwatch=Stopwatch())
-    seconds = []
-    for _ in range(_UPDATES):
-        started = time.perf_counter()
-        learner.update()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
 
 
 def _model(config: Config, rates: Rates, results: Results) -> Results:

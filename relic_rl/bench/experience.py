@@ -14,7 +14,9 @@ from relic_rl.bench.ceilings import GAME
 from relic_rl.config import Config
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.actor import Actor
+from relic_rl.runtime.batches import BatchesInTurn
 from relic_rl.runtime.engine import Engine
+from relic_rl.runtime.learner import Learner
 from relic_rl.runtime.stopwatch import Stopwatch
 
 
@@ -58,6 +60,15 @@ def random_engine(config: Config, device: torch.device) -> Iterator[tuple[Engine
         yield engine, agent
     finally:
         engine.close()
+
+
+def random_learner(config: Config, agent: R2D2Agent) -> Learner:
+    """A learner of the agent, in turn, on 4,000 steps of the real game."""
+    replay = build.make_replay(config, seed=0)
+    for segment in real_segments(config, steps=4_000):
+        replay.insert(segment)
+    batches = BatchesInTurn(replay, config.learner.batch_sequences, agent.device)
+    return Learner(agent=agent, replay=replay, batches=batches, stopwatch=Stopwatch())
 
 
 def real_segments(

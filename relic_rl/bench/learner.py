@@ -1,13 +1,11 @@
-"""Whole updates against the matrix product, and one short run end to end."""
+"""Whole updates against the matrix product."""
 
-import json
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents.agent import R2D2Agent
@@ -15,16 +13,12 @@ from relic_rl import build
 from relic_rl.bench.ceilings import GAME, Results, matmul_flops_per_second, wait
 from relic_rl.bench.experience import paper_config, paper_segments, real_segments
 from relic_rl.config import Config
-from relic_rl.console import Console
 from relic_rl.machine import devices
-from relic_rl.records.metrics import METRICS_FILE
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.batches import BatchesAhead, BatchesInTurn, training_batch
 from relic_rl.runtime.learner import Learner
 from relic_rl.runtime.stopwatch import Stopwatch
-from relic_rl.stop import StopRequest
-from relic_rl.train import Training
 
 
 def learner(config: Config) -> Results:
@@ -34,7 +28,7 @@ def learner(config: Config) -> Results:
     relic = replace(paper, representation=replace(paper.representation, encoder="shared"))
     results = {
         "paper": _learner_results(plain, paper_segments(), updates=3),
-        "paper_relic": _learner_results(relic, paper_segments(), updates=2),
+        "paper_relic": _learner_results(relic, paper_segments(), updates=3),
         "preset": _learner_results(config, real_segments(config, steps=12_000), updates=60),
     }
     base, extra = results["paper"], results["paper_relic"]
@@ -63,13 +57,9 @@ def _learner_results(config: Config, segments: Sequence[Segment], updates: int) 
     seconds: list[float] = []
     probes: list[float] = []
     stopwatch.lap()
-    for _ in range(updates):
-        if len(seconds) % max(updates // 3, 1) == 0:
-            probes.append(matmul_flops_per_second(device, probes=3))
-        started = time.perf_counter()
-        one.update()
-        wait(device)
-        seconds.append(time.perf_counter() - started)
+    for _ in range(3):
+        probes.append(matmul_flops_per_second(device, probes=3))
+        seconds += seconds_of_updates(one, device, updates // 3)
     lap = stopwatch.lap()
     update_seconds, matmul = statistics.median(seconds), statistics.median(probes)
     ahead = _sampled_ahead(config, agent, buffer, updates)
@@ -83,6 +73,17 @@ def _learner_results(config: Config, segments: Sequence[Segment], updates: int) 
         "sampling_fraction": lap["sampling"] / (lap["sampling"] + lap["learning"]),
         **ahead,
     }
+
+
+def seconds_of_updates(learner: Learner, device: torch.device, updates: int) -> list[float]:
+    """Of each, until the device is done with it."""
+    seconds = []
+    for _ in range(updates):
+        started = time.perf_counter()
+        learner.update()
+        wait(device)
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 def _sampled_ahead(config: Config, agent: R2D2Agent, buffer: ReplayBuffer, updates: int) -> Results:
@@ -114,46 +115,3 @@ def _flops_per_update(config: Config, agent: R2D2Agent, buffer: ReplayBuffer) ->
     # Online and target run over all rows; the backward pass over the trained ones costs twice.
     steps = shape.batch_sequences * (2 * shape.rows + 2 * shape.unroll_steps)
     return float(counter.get_total_flops() + steps * forward)
-
-
-def end_to_end(config: Config) -> Results:
-    """Some twenty seconds of training at the configured replay ratio."""
-    config = replace(
-        config,
-        replay=replace(config.replay, min_steps=1_000),
-        run=replace(config.run, minutes=0.4, metrics_every_updates=50),
-        evaluation=replace(config.evaluation, every_minutes=0.0),
-    )
-    with tempfile.TemporaryDirectory() as folder, Path("/dev/null").open("w") as nowhere:
-        training = Training(Path(folder), config, GAME, 0, Console(stream=nowhere))
-        training.train(StopRequest())
-        training.close()
-        lines = (Path(folder) / METRICS_FILE).read_text(encoding="utf-8").splitlines()
-    return _end_to_end_results([json.loads(line) for line in lines], config.replay.replay_ratio)
-
-
-def _end_to_end_results(lines: list[dict[str, float]], configured_replay_ratio: float) -> Results:
-    """Rates and shares of the wall time over a run's rows of metrics.jsonl.
-
-    Of actors beside the learner, seconds are all actors': shares add up to more than 1.
-    """
-    rows = lines[1:]  # the first holds the time before learning
-    if not rows:
-        return {"steps_per_second": "too slow to measure: under 100 updates"}
-    window = sum(row["window_seconds"] for row in rows)
-    shares = {
-        name: sum(row.get(f"{name}_seconds", 0.0) for row in rows) / window
-        for name in ("environment", "inference", "learning", "sampling", "recording")
-    }
-    gpu_busy = [row["gpu_busy_fraction"] for row in rows if "gpu_busy_fraction" in row]
-    return {
-        "steps_per_second": sum(row["steps_per_second"] * row["window_seconds"] for row in rows)
-        / window,
-        "updates_per_second": sum(row["updates_per_second"] * row["window_seconds"] for row in rows)
-        / window,
-        "replay_ratio": rows[-1]["replay_ratio"],
-        "configured_replay_ratio": configured_replay_ratio,
-        "busy_fraction": shares["environment"] + shares["inference"] + shares["learning"],
-        **{f"{name}_fraction": share for name, share in shares.items()},
-        **({"gpu_busy_fraction": statistics.fmean(gpu_busy)} if gpu_busy else {}),
-    }

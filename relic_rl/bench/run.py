@@ -14,7 +14,8 @@ from relic_rl.bench.acting import acting
 from relic_rl.bench.ceilings import Results, ceilings
 from relic_rl.bench.cluster import cluster
 from relic_rl.bench.corruptions import corruptions
-from relic_rl.bench.learner import end_to_end, learner
+from relic_rl.bench.end_to_end import end_to_end
+from relic_rl.bench.learner import learner
 from relic_rl.bench.replay import bytes_per_game, replay, replay_full
 from relic_rl.config import Config
 from relic_rl.machine import devices

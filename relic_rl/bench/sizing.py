@@ -59,6 +59,18 @@ def predict_run(
     return Prediction(bounds[bound], bound)
 
 
+def predict_run_here(
+    *,
+    acting_steps_per_second: float,
+    update_seconds: float,
+    updates_per_step: float,
+    in_turn: bool,
+) -> float:
+    """Steps per second of a run on one machine: a sum where parts take turns, else the slower."""
+    act, learn = 1.0 / acting_steps_per_second, update_seconds * updates_per_step
+    return 1.0 / (act + learn if in_turn else max(act, learn))
+
+
 def predict_sweep_hours(
     *, runs: int, places: int, env_steps: float, steps_per_second: float
 ) -> float:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relic_rl.bench.sizing import Rates, predict_run, predict_sweep_hours
+from relic_rl.bench.sizing import Rates, predict_run, predict_run_here, predict_sweep_hours
 
 RATES = Rates(
     actor_seconds=2e-3, ingest_seconds=1e-5, learner_seconds=1e-4, step_bytes=500.0
@@ -34,6 +34,14 @@ def test_shared_cores_also_carry_the_ingest() -> None:
     shared = predict_run(RATES, actors=4, actor_cores=2, learns=False)
 
     assert (shared.bound, shared.steps_per_second) == ("cores", pytest.approx(2 / 2.01e-3))
+
+
+def test_parts_that_take_turns_add_up_and_beside_each_other_the_slower_decides() -> None:
+    # A step is acted in 1 ms and learned from, at an update of 40 ms for 20 steps, in 2 ms.
+    parts = {"acting_steps_per_second": 1_000.0, "update_seconds": 0.04, "updates_per_step": 0.05}
+
+    assert predict_run_here(**parts, in_turn=True) == pytest.approx(1_000 / 3)
+    assert predict_run_here(**parts, in_turn=False) == pytest.approx(500)
 
 
 def test_a_sweep_goes_in_waves() -> None:
