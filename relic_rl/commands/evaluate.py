@@ -293,7 +293,8 @@ def _print_sweep(played: Sequence[_Played], asked: _Asked, *, as_json: bool) -> 
         documents = [{"run": one.name, **one.document(asked)} for one in played]
         print_json({"runs": documents})
         return
-    print_table(_sweep_table(played, table_console(), with_kept=bool(asked.corruptions)))
+    if played:
+        print_table(_sweep_table(played, table_console(), with_kept=bool(asked.corruptions)))
 
 
 def _sweep_table(

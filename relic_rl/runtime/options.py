@@ -81,6 +81,11 @@ class RunOptions:
     """What a finished run leaves: all, to be trained on; its last checkpoint without the replay; or
     the policy, which still plays. [ours]"""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError: no tracker and one are both named."""
+        if "off" in self.track and len(self.track) > 1:
+            raise ValueError(f"track is {','.join(self.track)}: give off, or the others without it")
+
     @property
     def budget(self) -> Budget:
         """Where the run ends."""

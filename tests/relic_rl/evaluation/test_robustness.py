@@ -348,6 +348,17 @@ def test_a_sweeps_runs_are_played_and_saved_and_those_without_a_checkpoint_named
     assert len(read_judgements(sweep / "runs/toy_memory-s0")) == 2
 
 
+def test_a_sweep_none_of_whose_runs_can_play_has_no_table(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(sweep / "runs")
+
+    assert cli.main(["evaluate", str(sweep)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1] == "relic-rl: not evaluated: toy_memory-s0, toy_memory-s1"
+
+
 def test_a_sweep_is_a_table_of_its_runs(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(sweep / "runs/toy_memory-s0", sweep / "runs/toy_memory-s1")
     capsys.readouterr()

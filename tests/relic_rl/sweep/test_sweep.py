@@ -528,6 +528,18 @@ def test_a_folder_that_is_something_else_is_refused(
         assert "no sweep" in err
 
 
+def test_planning_in_both_ways_at_once_is_refused_and_takes_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run_here(
+        capsys, "sweep", str(tmp_path / "new"), "--dry-run", "--commands", "--games", "pong"
+    )
+
+    assert (status, out) == (2, "")
+    assert err == "relic-rl: sweep: give --dry-run or --commands\n"
+    assert not (tmp_path / "new").exists()
+
+
 # --- a preset of the user's -----------------------------------------------------------------------
 
 MINE = 'base = "smoke"\n[replay]\nmin_steps = 64\n[learner]\nbatch_sequences = 3\n'
