@@ -23,7 +23,6 @@ from relic_rl.runtime.engine import Engine
 
 ACTORS = (1, 2, 4)
 _SECONDS = 8.0
-_UPDATES = 20
 _NETWORK_BYTES_PER_SECOND = 10e9 / 8
 _SWEEP_RUNS, _SWEEP_PLACES = 57, 57
 
@@ -128,7 +127,7 @@ def _rates(config: Config, results: Results) -> Rates:
         tensor.nbytes for part in agent.parameters_for_policy().values() for tensor in part.values()
     )
     learner = random_learner(config, agent)
-    update_seconds = statistics.median(seconds_of_updates(learner, agent.device, _UPDATES))
+    update_seconds = statistics.median(seconds_of_updates(learner, agent.device, at_least=2.0))
     refreshed = config.actor.refresh_steps * results["lanes_per_actor"]  # one actor on a node
     return Rates(
         actor_seconds=median("actors_cpu_seconds_per_step"),

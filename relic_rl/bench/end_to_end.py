@@ -22,7 +22,6 @@ from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
 _ROUNDS = 3
-_UPDATES = 50
 _MINUTES = 0.2
 
 Row = dict[str, float]
@@ -44,7 +43,7 @@ def end_to_end(config: Config) -> Results:
     with random_actor(config, device) as actor:
         for _ in range(_ROUNDS):  # interleaved: the machine's speed moves
             acting.append(steps_per_second(actor.step))
-            updating += seconds_of_updates(learner, device, _UPDATES)
+            updating += seconds_of_updates(learner, device, at_least=3.0)
             rows += _rows_of_a_run(config)[1:]  # the first holds the time before learning
     results = _results(rows, config.replay.replay_ratio)
     if rows and (in_turn or device.type == "cuda"):

@@ -27,9 +27,9 @@ def learner(config: Config) -> Results:
     plain = replace(paper, representation=replace(paper.representation, arm="none"))
     relic = replace(paper, representation=replace(paper.representation, encoder="shared"))
     results = {
-        "paper": _learner_results(plain, paper_segments(), updates=3),
-        "paper_relic": _learner_results(relic, paper_segments(), updates=3),
-        "preset": _learner_results(config, real_segments(config, steps=12_000), updates=60),
+        "paper": _learner_results(plain, paper_segments()),
+        "paper_relic": _learner_results(relic, paper_segments()),
+        "preset": _learner_results(config, real_segments(config, steps=12_000)),
     }
     base, extra = results["paper"], results["paper_relic"]
     results["relic_cost_over_flops"] = {
@@ -39,7 +39,7 @@ def learner(config: Config) -> Results:
     return results
 
 
-def _learner_results(config: Config, segments: Sequence[Segment], updates: int) -> Results:
+def _learner_results(config: Config, segments: Sequence[Segment]) -> Results:
     device = devices.learner_device(config)
     config = replace(config, learner=replace(config.learner, diagnostics_every_updates=0))
     agent = build.make_agent(config, build.env_spec(config, GAME), seed=0, device=device)
@@ -59,10 +59,10 @@ def _learner_results(config: Config, segments: Sequence[Segment], updates: int) 
     stopwatch.lap()
     for _ in range(3):
         probes.append(matmul_flops_per_second(device, probes=3))
-        seconds += seconds_of_updates(one, device, updates // 3)
+        seconds += seconds_of_updates(one, device, at_least=1.0)
     lap = stopwatch.lap()
     update_seconds, matmul = statistics.median(seconds), statistics.median(probes)
-    ahead = _sampled_ahead(config, agent, buffer, updates)
+    ahead = _sampled_ahead(config, agent, buffer, updates=len(seconds))
     return {
         "update_seconds": update_seconds,
         "flops_per_update": flops,
@@ -75,10 +75,10 @@ def _learner_results(config: Config, segments: Sequence[Segment], updates: int) 
     }
 
 
-def seconds_of_updates(learner: Learner, device: torch.device, updates: int) -> list[float]:
-    """Of each, until the device is done with it."""
-    seconds = []
-    for _ in range(updates):
+def seconds_of_updates(learner: Learner, device: torch.device, at_least: float) -> list[float]:
+    """Of each update, until the device is done with it, for so many seconds together."""
+    seconds: list[float] = []
+    while sum(seconds) < at_least:
         started = time.perf_counter()
         learner.update()
         wait(device)
