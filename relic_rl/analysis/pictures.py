@@ -156,7 +156,7 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
     ours = {column.label: column for column in columns if column.is_own}
     papers = {column.label: column for column in columns if not column.is_own}
     published = {label: column.means() for label, column in papers.items()}
-    of_shared = {label: {game: means[game] for game in games} for label, means in published.items()}
+    aggregates = {label: one.aggregate.rows() for label, one in papers.items() if one.aggregate}
     reference_curves = {
         column.label: column.reference.curves for column in columns if column.reference
     }
@@ -180,7 +180,7 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
             "Up to the frames that all runs have reached, with straight lines between evaluations."
             " Published agents trained for frames of their own (see the notes). An arrow means far"
             " above the picture.",
-            lambda: curves.aggregate_curves(common, of_shared),
+            lambda: curves.aggregate_curves(common, aggregates),
         ),
         _Plan(
             "profile",

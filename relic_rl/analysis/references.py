@@ -117,7 +117,7 @@ def _lines(reader: "csv.DictReader[str]", path: Path) -> Iterator[_Line]:
     for row in reader:
         where = f"{path}, line {reader.line_num}"
         try:
-            game = find_game(row["game"]).name
+            game = find_game(row["game"] or "").name
             if "score" in names:
                 frames = float(row.get("env_frames") or "nan")
                 # Without a seed and a place on a curve each line is a seed of its own.

@@ -23,7 +23,7 @@ from relic_rl.analysis.series import Series
 from relic_rl.analysis.tables import Cell, Table
 from relic_rl.errors import UserError
 from relic_rl.records.probes import Probing, read_probings
-from relic_rl.records.robustness import Judgement, read_judgements
+from relic_rl.records.robustness import ROBUSTNESS_FILE, Judgement, read_judgements
 
 _Look = tuple[str, int]
 """A corruption and its severity."""
@@ -195,6 +195,9 @@ def read_robustness(series: Sequence[Series]) -> Robustness:
             except UserError as error:
                 failures.append(f"{run.name}: {error}")
                 continue
+            if judgements and not any(one.default_mode and one.is_clean for one in judgements):
+                failures.append(f"{run.name}: {ROBUSTNESS_FILE} has no row without a corruption")
+                continue
             if judgements or probings:
                 judged.append(Judged(one.label, run, judgements, tuple(probings)))
     return Robustness(tuple(judged), tuple(failures))
@@ -236,7 +239,13 @@ def _corrupted_table(robustness: Robustness) -> Table | None:
         clean: dict[str, _Values] = {}
         corrupted: dict[str, _Values] = {}
         for label, runs in by_label.items():
-            shares = [fmean(one.kept()[look] for look in common) for one in runs if one.kept()]
+            shares_of = [one.kept() for one in runs]
+            # A run whose clean score was no better than random play has none, or not of all.
+            shares = [
+                fmean(of_run[look] for look in common)
+                for of_run in shares_of
+                if common <= of_run.keys()
+            ]
             kept[label] |= {game: shares} if shares else {}
             clean[label] = {game: [one.clean_score() for one in runs]}
             corrupted[label] = {

@@ -309,7 +309,7 @@ def _names(groups: Sequence[_Group]) -> list[str]:
     for group, preset in zip(groups, presets, strict=True):
         alike = [other for other, its in zip(groups, presets, strict=True) if its == preset]
         differences = _differences(group, alike)
-        names.append(", ".join([preset] * (len({*presets}) > 1) + differences))
+        names.append(", ".join([preset] * (len({*presets}) > 1) + differences) or preset)
     return [
         name if names.count(name) == 1 else f"{name} ({group.runs[0].name})"
         for name, group in zip(names, groups, strict=True)

@@ -48,7 +48,8 @@ def aggregate_table(columns: Sequence[Column]) -> Table:
         for one, value in zip(aggregates, values, strict=True):
             interval = (one.intervals or {}).get(name)
             small = f"{interval[0]:,.{digits}f} to {interval[1]:,.{digits}f}" if interval else ""
-            cells.append(Cell(f"{value:,.{digits}f}", small, best=value == best))
+            is_best = value == best and len(values) > 1
+            cells.append(Cell(f"{value:,.{digits}f}", small, best=is_best))
         rows.append(tuple(cells))
     games = f"the same {len(columns[0].shared)} of 57 games"
     if columns[0].shared.keys() == set(ATARI100K):

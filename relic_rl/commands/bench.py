@@ -64,7 +64,7 @@ def run(
     config = devices.resolve(preset or "laptop", settings).config
     if ENGINES[asked := config.run.engine].needs_cluster:
         raise UsageError(f"run.engine is {asked}: use --engine {asked}, which measures a cluster")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     for name, seconds, results in measure(config, {name: known[name] for name in parts or known}):
         console.print(_table(name, results[name], seconds))
         if json_file is not None:  # after each: what was measured outlives what fails

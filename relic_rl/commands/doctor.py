@@ -66,7 +66,7 @@ def run(*, preset: str | None = None, as_json: bool = False) -> None:
 
 
 def _print(machine: Mapping[str, str], needs: Sequence[_Needs]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     table = Table(title="this machine", title_justify="left", box=None, show_header=False)
     for name, value in machine.items():
         table.add_row(name, value)

@@ -200,7 +200,7 @@ def run(
         closing(console),
         StopRequest().listening() as stop,
     ):
-        if is_sweep := (run_dir / SWEEP_FILE).is_file():
+        if is_sweep := not trained and (run_dir / SWEEP_FILE).is_file():
             played = list(_play_sweep(run_dir, asked, skipped, console, stop))
         else:
             source = shipped_agent(str(run_dir)) if trained else run_dir

@@ -42,7 +42,7 @@ def leave_out(table: Table, names: Sequence[str], console: Console) -> None:
 
 def table_console() -> Console:
     """A console for tables: as wide as the terminal, or as a file is read."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.file.isatty():
         console.width = FILE_WIDTH_COLUMNS
     elif console.is_dumb_terminal:  # which for rich has 80 columns

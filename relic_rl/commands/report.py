@@ -9,7 +9,7 @@ from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.commands import arguments
 from relic_rl.console import print_line
 from relic_rl.errors import UsageError
-from relic_rl.records.tracking import TRACKERS, TrackerName
+from relic_rl.records.tracking import FILE_TRACKERS, TrackerName
 
 
 def add_to(verbs: Any) -> None:
@@ -55,7 +55,7 @@ def add_to(verbs: Any) -> None:
     )
     parser.add_argument(
         "--track",
-        choices=list(TRACKERS),
+        choices=FILE_TRACKERS,
         help="Whether the report's files go to wandb, in the group of the sweep; by default off",
     )
 

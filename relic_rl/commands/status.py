@@ -58,7 +58,9 @@ def run(sweep_dir: Path, *, watch: bool = False, as_json: bool = False) -> None:
 def _watch(sweep_dir: Path) -> None:
     console = table_console()
     if not can_redraw(console):
-        console = Console(file=console.file, force_terminal=False, width=console.width)
+        console = Console(
+            file=console.file, force_terminal=False, markup=False, width=console.width
+        )
     try:
         with Live(console=console, auto_refresh=False) as screen:
             while True:

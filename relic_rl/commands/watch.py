@@ -10,7 +10,7 @@ from relic_rl.commands import arguments
 from relic_rl.console import Console, print_line
 from relic_rl.errors import UsageError
 from relic_rl.records.identity import check_seed
-from relic_rl.records.tracking import TRACKERS, TrackerName
+from relic_rl.records.tracking import FILE_TRACKERS, TrackerName
 
 
 def add_to(verbs: Any) -> None:
@@ -48,7 +48,7 @@ def add_to(verbs: Any) -> None:
     arguments.add_number(parser, "--max-frames", help="Length of the film; 60 frames are a second")
     parser.add_argument(
         "--track",
-        choices=list(TRACKERS),
+        choices=FILE_TRACKERS,
         help="Whether the film goes to the run's place in wandb; by default off",
     )
 

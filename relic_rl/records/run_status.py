@@ -74,9 +74,9 @@ def is_finished(settings: Mapping[str, Any], evaluation: Mapping[str, float]) ->
       KeyError: a setting is missing.
       TypeError: one is no number.
     """
+    budget = Budget(settings["run.frames"], settings["run.minutes"])
     if not evaluation or evaluation["episodes"] != settings["evaluation.episodes"]:
         return False
-    budget = Budget(settings["run.frames"], settings["run.minutes"])
     return budget.is_spent(evaluation["env_frames"], evaluation["minutes"])
 
 

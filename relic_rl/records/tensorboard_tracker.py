@@ -39,8 +39,6 @@ class TensorBoardTracker(BackgroundTracker):
         """See `Tracker.file`; only pictures, for event files hold no others."""
         if path.suffix == ".png":
             self._put(lambda writer: _add_picture(writer, path))
-        else:
-            self.dropped_items += 1
 
     def _open(self) -> Any:
         try:

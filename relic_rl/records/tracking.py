@@ -124,6 +124,8 @@ TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
     "tensorboard": _tensorboard,
 }
 """`offline` and `online` are wandb's: the one writes below `RUN_DIR/wandb` for `wandb sync`."""
+FILE_TRACKERS = ("off", "offline", "online")
+"""Those that keep films and reports."""
 if TYPE_CHECKING:
     TrackerName = str
 else:

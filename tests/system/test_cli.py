@@ -367,6 +367,12 @@ def test_bash_completes_verbs_games_settings_and_their_choices(tmp_path: Path) -
         assert result.stdout.split() == [expected]
 
 
+def test_brackets_of_a_value_are_shown(run_here: Callable[..., tuple[int, str, str]]) -> None:
+    _, out, _ = run_here("config", "pong", "--run.ray_address", "ray://[fe80::1]:10001")
+
+    assert "ray://[fe80::1]:10001" in out
+
+
 @pytest.mark.parametrize("verb", ["", "train", "resume", "evaluate", "config", "games", "doctor"])
 def test_help_goes_to_stdout(run_here: Callable[..., tuple[int, str, str]], verb: str) -> None:
     status, out, err = run_here(*verb.split(), "--help")

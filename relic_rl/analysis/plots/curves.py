@@ -181,13 +181,12 @@ def aggregate_curves(
 
     Args:
       series: those without a frame that all their runs have passed are left out.
-      published: label → game → raw final score, as level lines; far above, as a note at the top.
+      published: label → aggregate row → value, as level lines; far above, as a note at the top.
     """
     panels = (("capped_mean", "Capped mean"), ("median", "Median"), ("iqm", "IQM"))
     figure = Figure(figsize=(9.6, 3.3), layout="constrained")
     axes = figure.subplots(1, 3)
     curves = [(one.label, *_aggregates_over_frames(one)) for one in series]
-    finals = {label: aggregate(scores, repetitions=1).rows() for label, scores in published.items()}
     handles: dict[str, Line2D] = {}
     for axis, (row, title) in zip(axes, panels, strict=True):
         lowest, highest = 0.0, 1.0
@@ -198,7 +197,7 @@ def aggregate_curves(
             )[0]
             lowest, highest = min([lowest, *values]), max([highest, *values])
         far = []
-        for i, (label, final) in enumerate(finals.items()):
+        for i, (label, final) in enumerate(published.items()):
             look = published_line(i)
             if final[row] > _FAR * highest:
                 far.append((f"{label.removesuffix(' (published)')} {short(final[row])} ↑", look))

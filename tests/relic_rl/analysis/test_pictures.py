@@ -10,8 +10,9 @@ import matplotlib as mpl
 import pytest
 
 import relic_rl
+from relic_rl.analysis import pictures
 from relic_rl.analysis.pictures import PictureError, draw_run
-from relic_rl.analysis.report import write_report
+from relic_rl.analysis.report import read_report, write_report
 from relic_rl.analysis.runs import read_run
 
 WriteRun = Callable[..., Path]
@@ -110,3 +111,26 @@ def test_a_matplotlib_that_cannot_be_imported_costs_the_pictures_alone(
     assert (done.returncode, done.stderr) == (0, "")
     assert "not drawn: all pictures (UnicodeDecodeError" in done.stdout
     assert "ReLIC (published)" in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_published_level_is_the_one_of_the_table(tmp_path: Path, write_run: WriteRun) -> None:
+    # Over runs, where the IQM of the games' means would be another.
+    games = ("Pong", "Breakout", "Freeway")
+    for game in games:
+        write_run(tmp_path / "runs" / game, game=game, scores=(15.0,))
+    scores = [f"{game},{score},{seed}" for game in games for seed, score in enumerate((0, 1, 20))]
+    (tmp_path / "theirs.csv").write_text("\n".join(["game,score,seed", *scores]))
+    report = read_report([tmp_path / "runs"], [str(tmp_path / "theirs.csv")])
+
+    (plan,) = [
+        plan
+        for plan in pictures._plans_of_columns(report.series, report.columns)
+        if plan.name == "aggregates"
+    ]
+    *_, axis = plan.draw().axes
+
+    (theirs,) = [column for column in report.columns if not column.is_own]
+    (level,) = [line for line in axis.lines if line.get_label() == theirs.label]
+    assert axis.get_title("left").startswith("IQM")
+    assert theirs.aggregate is not None
+    assert list(level.get_ydata()) == [theirs.aggregate.iqm] * 2

@@ -94,6 +94,7 @@ def test_another_protocol_in_a_file_is_pointed_out(tmp_path: Path, write_run: Wr
         ("game,score\nPong,high\n", ["line 2", "high"]),
         ("game,score\nPong,nan\n", ["line 2", "not finite"]),
         ("game,score\nPong\n", ["line 2"]),
+        ("score,game\n3\n", ["line 2"]),
         ("game,score,seed\nPong,1,0\nPong,2,0\n", ["Pong with seed 0 twice"]),
         ("game,score\nHero,1\n", ["theirs has Hero", "the runs have Pong"]),
         ("game,\udcff", ["is no CSV table"]),

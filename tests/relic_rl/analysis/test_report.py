@@ -191,6 +191,15 @@ def test_tables_have_the_same_numbers_as_the_summary(report):
     assert "40 \\% percentile" in (report / "table.tex").read_text()
 
 
+def test_in_a_table_of_one_column_nothing_is_the_best(tmp_path, write_run):
+    write_run(tmp_path / "pong-1")
+
+    alone = read_report([tmp_path], []).texts()["table.md"]
+    beside = read_report([tmp_path]).texts()["table.md"]
+
+    assert ("**" in alone, "**" in beside) == (False, True)
+
+
 def test_a_table_carries_the_warnings_and_sources_that_its_page_has(tmp_path, write_run, capsys):
     write_run(tmp_path / "runs/a", seed=1)
     write_run(tmp_path / "runs/b", seed=2, protocol="machado")

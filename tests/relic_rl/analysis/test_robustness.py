@@ -197,6 +197,23 @@ def test_a_run_that_is_no_better_than_random_has_no_share_and_is_counted(
     ]
 
 
+def test_a_run_that_was_better_than_random_only_when_some_was_played_has_no_share_of_all(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    # Two episodes at first, no better than random; ten of the next corruption, and better.
+    saved(
+        write_run(tmp_path / "a", "Freeway", 0),
+        replace(CLEAN, mean_score=0.0),
+        corrupted("shift", 3, None),
+        replace(CLEAN, episodes=10),
+        corrupted("frozen", 3, 0.5, episodes=10),
+    )
+
+    first, *_ = cells(read(("all", tmp_path)).tables()[0])
+
+    assert first == ["Freeway score kept", "- 0 of 1 runs"]
+
+
 def test_the_newest_checkpoint_and_the_most_episodes_count(
     tmp_path: Path, write_run: WriteRun
 ) -> None:
@@ -315,6 +332,15 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(
     (line,) = [line for line in report.warnings if "robustness" in line]
     assert line.startswith("Left out of robustness: Pong-s0: ")
     assert "line 2 is damaged" in line
+
+
+def test_a_run_without_its_clean_score_is_named(tmp_path: Path, write_run: WriteRun) -> None:
+    run = saved(write_run(tmp_path / "Pong-s0", "Pong", 0), corrupted("shift", 3, 0.5))
+
+    found = read(("all", run))
+
+    assert found.judged == ()
+    assert found.failures == ("Pong-s0: robustness.csv has no row without a corruption",)
 
 
 def test_the_section_is_in_every_file_of_the_report(tmp_path: Path, write_run: WriteRun) -> None:

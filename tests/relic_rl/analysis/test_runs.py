@@ -53,6 +53,15 @@ def test_a_run_is_finished_by_the_whole_evaluation_after_its_budget_of_frames_or
     assert run.unfinished == unfinished
 
 
+def test_a_run_under_way_without_a_budget_is_damaged(tmp_path: Path, write_run: WriteRun) -> None:
+    run = write_run(tmp_path / "pong-1", settings={"evaluation.episodes": 10})
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace("minutes = 0.0", ""))
+
+    with pytest.raises(ValueError, match=r"config.toml or metadata.json .* 'run.minutes'"):
+        read_run(run)
+
+
 def test_an_unfinished_run_is_named_and_drawn_and_counts_nowhere(
     tmp_path: Path, write_run: WriteRun
 ) -> None:

@@ -160,6 +160,17 @@ def test_runs_of_different_settings_in_one_folder_are_columns_named_by_the_diffe
     assert labels(find_series([runs / "a", runs / "b"])) == {"arm=relic": ["a"], "arm=none": ["b"]}
 
 
+def test_runs_that_differ_by_a_setting_that_one_lacks_are_told_apart_by_their_names(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / name)
+    with (tmp_path / "b/config.toml").open("a") as file:
+        file.write("\n[newer]\nknob = 3\n")
+
+    assert labels(find_series([tmp_path])) == {"paper (a)": ["a"], "paper (b)": ["b"]}
+
+
 def test_beside_other_folders_the_columns_of_one_have_its_name_first(
     tmp_path: Path, write_run: WriteRun
 ) -> None:

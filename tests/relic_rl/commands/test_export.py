@@ -214,6 +214,8 @@ def test_parameters_of_another_network_are_refused(policy_file: Path) -> None:
         ("evaluate pongg --trained", 2, "nearest is 'Pong'"),
         ("evaluate zaxxon --trained", 2, "no trained agent ships for zaxxon"),
         ("watch zaxxon --trained --video a.gif", 2, "no trained agent ships for zaxxon"),
+        ("watch RUN --video a.gif --track tensorboard", 2, "--track"),
+        ("report RUN --out out --track tensorboard", 2, "--track"),
     ],
 )
 def test_a_refusal_is_one_line(
@@ -233,6 +235,18 @@ def test_a_refusal_is_one_line(
 
     assert (given, places.get(says, says) in line) == (status, True), line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweeps_folder_of_a_games_name_is_not_taken_for_the_trained_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "zaxxon").mkdir()
+    (tmp_path / "zaxxon/sweep.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+
+    status, line = refusal(capsys, "evaluate", "zaxxon", "--trained")
+
+    assert (status, "no trained agent ships for zaxxon" in line) == (2, True), line
 
 
 def test_a_file_that_cannot_be_written_is_left_as_it_was(
