@@ -198,7 +198,8 @@ def train(
 ) -> Path:
     """Trains an agent from the start, as `relic-rl train` does; returns the run's folder.
 
-    Ctrl-C, or a notebook's stop button, ends it in order, with a checkpoint.
+    Ctrl-C, or a notebook's stop button, ends it in order, with a checkpoint; before it has begun,
+    by a KeyboardInterrupt.
 
     Args:
       game: any of the 57: "pong", "Pong", "ms_pacman", "ALE/Pong-v5".

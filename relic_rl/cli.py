@@ -29,6 +29,7 @@ from relic_rl.commands import (
 from relic_rl.commands.arguments import Parser, spelled
 from relic_rl.errors import UserError
 from relic_rl.machine import process
+from relic_rl.stop import whole_process
 
 VERBS = (
     train,
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         del os.environ["COLUMNS"]
     sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
     try:
-        _run(sys.argv[1:] if arguments is None else arguments)
+        with whole_process():
+            _run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
         return _fail(str(error), error.exit_status)
     except BrokenPipeError:

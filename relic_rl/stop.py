@@ -9,6 +9,10 @@ once (the kernel SIGXCPU every second), and the SIGTERM that follows must not cu
 While a run is still being built or rebuilt there is nothing to put in order, and that may take
 minutes: then the first signal ends it, by `StoppedEarly` in the main thread; or, in a long call of
 native code, which no handler can interrupt, by what the system does with a signal.
+
+Only the command line ends the process (`whole_process`). In a notebook, where a user's variables
+would go with it, a signal in native code waits until that is done, and a second order is a
+`KeyboardInterrupt`.
 """
 
 import signal
@@ -35,6 +39,7 @@ class StopRequest:
 
     _early: "ClassVar[StopRequest | None]" = None
     """The one in whose block `nothing_to_lose` this process is."""
+    _may_end_process: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.requested = False
@@ -75,6 +80,8 @@ class StopRequest:
             if self._ordered_at is None:
                 self._ordered_at = now
             elif now - self._ordered_at > SAME_REQUEST_SECONDS:
+                if not StopRequest._may_end_process:
+                    raise KeyboardInterrupt
                 process.leave(128 + number)
         if self.requested:
             return
@@ -84,12 +91,22 @@ class StopRequest:
 
 
 @contextmanager
+def whole_process() -> Iterator[None]:
+    """In the block, the command line's, a signal may end the process: nothing else is in it."""
+    before, StopRequest._may_end_process = StopRequest._may_end_process, True
+    try:
+        yield
+    finally:
+        StopRequest._may_end_process = before
+
+
+@contextmanager
 def native_code() -> Iterator[None]:
     """Around a long call of native code: a signal ends the process at once, where nothing is lost.
 
-    Changes nothing outside of `StopRequest.nothing_to_lose`.
+    Changes nothing outside of `StopRequest.nothing_to_lose` and `whole_process`.
     """
-    early = StopRequest._early
+    early = StopRequest._early if StopRequest._may_end_process else None
     if early is not None:
         early._set_all(signal.SIG_DFL)
     try:

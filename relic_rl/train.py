@@ -125,27 +125,33 @@ class Training:
         self.train(stop)
         evaluation = None
         if not stop.requested:
-            self._save_or_warn()  # the evaluation may take minutes
-            evaluation = self.evaluate(self.config.evaluation.episodes, stop)
+            self._save_or_warn()  # what follows may take minutes
             if self.config.run.probe_every_frames:
                 self.probe(stop)
+        if not stop.requested:  # last, for with its row the run is finished
+            evaluation = self.evaluate(self.config.evaluation.episodes, stop)
         self.save()
         if evaluation is not None:
             self._draw_curves()
-            self._give_back()
+            if evaluation.updates:  # else it is to be resumed
+                self._give_back()
         return evaluation
 
     def train(self, stop: StopRequest) -> None:
         """The loop: until the budget is spent or a stop is requested."""
         with self.clock.running():
-            self._make_owed_updates(stop)  # the rest, where a stop came among them
+            self._follow_up(stop)  # the rest, where a stop came in it
             while not stop.requested and not self._budget_spent():
                 self._collect()
-                self._make_owed_updates(stop)
-                self._tick()
-                self._evaluate_if_due(stop)
-                self._probe_if_due(stop)
-                self._save_if_due()
+                self._follow_up(stop)
+
+    def _follow_up(self, stop: StopRequest) -> None:
+        """What the steps collected so far ask for."""
+        self._make_owed_updates(stop)
+        self._tick()
+        self._evaluate_if_due(stop)
+        self._probe_if_due(stop)
+        self._save_if_due()
 
     def _collect(self) -> None:
         collected = self.engine.collect()

@@ -73,19 +73,25 @@ def split_by_episode(episodes: NDArray[np.int64], *, seed: int) -> Split:
     return Split(*(torch.from_numpy(np.flatnonzero(np.isin(episodes, part))) for part in parts))
 
 
-def regression_r2(features: Tensor, targets: Tensor, split: Split) -> list[float | None]:
+def regression_r2(
+    features: Tensor, targets: Tensor, split: Split, *, stop: StopRequest
+) -> list[float | None]:
     """R² on the test steps, of each column of the targets.
 
-    Minimizes mean (x w - y)² + λ |w|² over the training steps, in float64.
+    Minimizes mean (x w - y)² + λ |w|² over the training steps, in float64. One that is stopped
+    means nothing.
 
     Args:
       features: float[N, F].
       targets: [N, V], on the same device.
       split: of the N steps.
+      stop: looked at first, and before each strength.
 
     Returns:
       1 - Σ(y - ŷ)² / Σ(y - ȳ)², ȳ the test's own mean; None where the test has one value only.
     """
+    if stop.requested:
+        return [None] * targets.shape[1]
     x, y = _standardized(features.double(), split.train), targets.double()
     offset = y[split.train].mean(0)
     trained, wanted = x[split.train], y[split.train] - offset
@@ -93,6 +99,8 @@ def regression_r2(features: Tensor, targets: Tensor, split: Split) -> list[float
     best_error = torch.full((y.shape[1],), torch.inf, dtype=y.dtype, device=y.device)
     weights = torch.zeros_like(moments)
     for strength in STRENGTHS:
+        if stop.requested:
+            break
         damped = gram + strength * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         found = torch.cholesky_solve(moments, torch.linalg.cholesky(damped))
         error = _squared_error(x @ found + offset, y, split.validation)

@@ -97,6 +97,8 @@ def probe_agent(
     variables = expect_variables(spec.name)
     if steps < LEAST_PROBE_STEPS:
         raise UsageError(f"steps is {steps}, must be at least {LEAST_PROBE_STEPS}")
+    if stop.requested:  # emulators take a while to start
+        return None
     control = agent.untrained_policy(build.named_seed(seed, "untrained encoder"))
     play = observe_play(
         agent,
@@ -129,7 +131,7 @@ def probe_agent(
         tell(f"probing {name}", number, len(play.representations), "representation")
         there = (features.to(agent.device), labels, split)
         f1 = classification_f1(*there, seed=seed, stop=stop)
-        r2 = regression_r2(*there)
+        r2 = regression_r2(*there, stop=stop)
         if stop.requested:
             return None
         readouts = {

@@ -162,15 +162,15 @@ class CheckpointStore:
 
     def remove_replay(self) -> None:
         """Leaves the newest checkpoint, which can be evaluated and not resumed."""
-        self._remove(self._all()[:-1])
+        self._remove(but=self._all()[-1:])
 
     def remove_all(self) -> None:
         """Leaves nothing: the caller has kept what is wanted."""
-        self._remove(self._all())
+        self._remove(but=[])
 
-    def _remove(self, checkpoints: list[Path]) -> None:
-        """Removes checkpoints and all segments; what fails is left: nothing needs it."""
-        for path in checkpoints:
+    def _remove(self, *, but: list[Path]) -> None:
+        """Removes checkpoints, damaged ones too, and all segments; what fails is left behind."""
+        for path in set(_entries(self._checkpoints)) - set(but):
             with suppress(OSError):  # hidden first: half of one must not be taken for one
                 path = path.rename(path.with_name(f"{_STAGING}{path.name}"))
                 shutil.rmtree(path, ignore_errors=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from relic_rl import config as configuration
 from relic_rl.config import Config
-from relic_rl.errors import UserError
+from relic_rl.errors import UsageError, UserError
 from relic_rl.records.folders import write_whole
 from relic_rl.records.identity import environment_of
 
@@ -113,9 +113,14 @@ def read_policy(path: Path) -> PolicyFile:
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = tensor
+    try:
+        config = configuration.complete(document["settings"], str(path), _NEEDED)
+    except UsageError as error:
+        problem = str(error).partition(";")[0]  # what follows is advice for a file that is text
+        raise UserError(f"{problem}: export it again from its run") from error
     return PolicyFile(
         parts=parts,
-        config=configuration.complete(document["settings"], str(path), _NEEDED),
+        config=config,
         game=environment_of(document["game"]).name,
         updates=document["updates"],
         env_frames=document["env_frames"],

@@ -80,10 +80,16 @@ def append_probing(run_dir: Path, probing: Probing) -> None:
       UserError: it cannot be written.
     """
     path = run_dir / PROBES_FILE
-    line = json.dumps(asdict(probing), allow_nan=False) + "\n"
+    line = (json.dumps(asdict(probing), allow_nan=False) + "\n").encode()
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                while line:
+                    line = line[file.write(line) :]
+            except OSError:
+                file.truncate(before)  # half a line would spoil the file
+                raise
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 

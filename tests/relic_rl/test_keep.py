@@ -1,6 +1,7 @@
 """What a finished run leaves of itself, by `run.keep`, and what can still be done with it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,30 @@ def test_it_is_not_resumed_and_a_line_says_why(
     assert status == 1
     assert says in capsys.readouterr().err.splitlines()[-1]
     assert evaluated(runs[keep], capsys) == before
+
+
+def test_a_run_that_once_set_a_damaged_checkpoint_aside_plays_by_its_policy_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = api.train("toy_memory", preset="smoke", run_dir=tmp_path / "run", settings=TINY)
+    newest = max((run / "checkpoints").iterdir())
+    shutil.copytree(newest, newest.with_name(f"damaged-{newest.name}"))
+
+    assert cli.main(["resume", str(run), "--frames", "700", "--run.keep", "policy"]) == 0
+
+    assert list((run / "checkpoints").iterdir()) == []
+    assert evaluated(run, capsys)["env_frames"] >= 700
+
+
+def test_a_run_that_learned_nothing_keeps_what_it_is_resumed_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = TINY | {"replay.min_steps": 500, "run.keep": "policy"}
+    run = api.train("toy_memory", preset="smoke", run_dir=tmp_path / "run", settings=settings)
+
+    assert "nothing was learned" in capsys.readouterr().out
+    assert cli.main(["resume", str(run), "--frames", "4000"]) == 0
+    assert (run / "policy.safetensors").is_file()
 
 
 def test_a_run_that_keeps_its_replay_may_give_it_back_after_more_training(

@@ -14,8 +14,8 @@ from relic_rl.stop import SAME_REQUEST_SECONDS
 
 IN_ORDER = """
 import sys, time
-from relic_rl.stop import StopRequest
-with StopRequest().listening() as stop:
+from relic_rl.stop import StopRequest, whole_process
+with whole_process(), StopRequest().listening() as stop:
     print("listening", flush=True)
     while not stop.requested:
         time.sleep(0.01)
@@ -111,6 +111,40 @@ def test_under_nohup_a_closing_terminal_is_nothing_to_stop_for() -> None:
     out, _ = process.communicate("done\n", timeout=20)
 
     assert (process.returncode, out) == (0, "asked\nin order\n")
+
+
+IN_A_NOTEBOOK = """
+import os, signal, sys, time
+from relic_rl.stop import SAME_REQUEST_SECONDS, StopRequest, native_code, whole_process
+from contextlib import nullcontext
+
+with whole_process() if sys.argv[1] == "command line" else nullcontext():
+    with StopRequest().listening() as stop:
+        try:
+            with stop.nothing_to_lose(), native_code():
+                os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            print("early", flush=True)
+        time.sleep(SAME_REQUEST_SECONDS + 0.1)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            print("at once", flush=True)
+print("alive", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "said"),
+    [("notebook", 0, "early\nat once\nalive\n"), ("command line", -signal.SIGINT, "")],
+)
+def test_only_the_command_line_ends_the_process_that_it_is_in(
+    where: str, status: int, said: str
+) -> None:
+    command = [sys.executable, "-c", IN_A_NOTEBOOK, where]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (status, said)
 
 
 def test_who_leaves_at_once_gives_the_terminal_its_cursor_back() -> None:

@@ -27,6 +27,7 @@ from relic_rl.evaluation.evaluate import evaluate_agent
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.records.metrics import reproducible
 from relic_rl.records.probes import PROBES_FILE, append_probing, read_probings
+from relic_rl.records.run_status import read_status
 from relic_rl.replay.segment import Segment
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
@@ -235,6 +236,39 @@ def test_a_resumed_run_finds_later_probes_anew_and_the_same(
 
     assert len((resumed.folder / PROBES_FILE).read_text().splitlines()) == 3
     assert read_probings(resumed.folder) == read_probings(probed.folder)
+
+
+def test_a_run_stopped_where_probes_are_due_makes_them_when_it_is_resumed(
+    runner: Callable[..., Runner], probed: Runner
+) -> None:
+    run = runner()
+    # Seen before the updates that are owed, and so before the probes.
+    run.train(**PROBED, until=lambda training: training.progress.env_frames >= 200)
+    assert read_probings(run.folder) == []
+    run.train(**PROBED, resume=True)
+
+    assert read_probings(run.folder) == read_probings(probed.folder)
+
+
+def test_a_run_stopped_in_its_last_probes_is_not_finished(
+    runner: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runner()
+    stop = StopRequest()
+    training = run.start(**{**PROBED, "run__probe_every_frames": 10_000})
+
+    def working(what: str, *_: object) -> None:
+        stop.requested = stop.requested or what.startswith("probing")
+
+    monkeypatch.setattr(training.console, "working", working)
+
+    assert training.run(stop) is None
+    training.close()
+
+    assert run.evaluations() == []
+    assert not read_status(run.folder).finished
+    run.train(**{**PROBED, "run__probe_every_frames": 10_000}, resume=True)
+    assert len(run.evaluations()) == len(read_probings(run.folder)) == 1
 
 
 def test_a_game_whose_memory_nobody_knows_is_refused_before_it_is_trained_with_probes(

@@ -106,7 +106,7 @@ def test_the_regression_is_that_of_its_twin() -> None:
     x = rng.normal(size=(90, 20)) * rng.uniform(0.1, 9, size=20) + 5
     y = x[:, :3] @ rng.normal(size=(3, 2)) + rng.normal(size=(90, 2)) * [0.1, 5.0]
     split = thirds(90)
-    found = regression_r2(torch.from_numpy(x), torch.from_numpy(y), split)
+    found = regression_r2(torch.from_numpy(x), torch.from_numpy(y), split, stop=StopRequest())
 
     assert found == pytest.approx([twin_r2(x, y[:, v], split) for v in range(2)], rel=1e-9)
 
@@ -117,7 +117,9 @@ def test_a_feature_that_never_varies_in_training_says_nothing_and_one_value_has_
     y = torch.stack([x[:, 0], torch.ones(60)], dim=1)
     dead = torch.cat([torch.zeros(40, 1), 1e6 * torch.ones(20, 1)])  # 0 in training, then huge
     split = thirds(60)
-    with_dead, without = (regression_r2(f, y, split) for f in (torch.cat([x, dead], 1), x))
+    with_dead, without = (
+        regression_r2(f, y, split, stop=StopRequest()) for f in (torch.cat([x, dead], 1), x)
+    )
 
     assert with_dead[0] == pytest.approx(without[0])
     assert with_dead[1] is without[1] is None
@@ -201,8 +203,8 @@ def test_from_the_raw_state_a_probe_knows_the_state_and_from_shuffled_labels_not
 ) -> None:
     state, episodes, asked = memory()  # type: ignore[operator]
     split = split_by_episode(episodes, seed=0)
-    known = regression_r2(state.float(), state[:, asked], split)
-    unknown = regression_r2(state.float(), shuffled(state[:, asked]), split)
+    known = regression_r2(state.float(), state[:, asked], split, stop=StopRequest())
+    unknown = regression_r2(state.float(), shuffled(state[:, asked]), split, stop=StopRequest())
 
     assert min(r2 or 0.0 for r2 in known) > 0.99
     assert max(r2 or 0.0 for r2 in unknown) < 0.05

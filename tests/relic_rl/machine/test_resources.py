@@ -78,6 +78,15 @@ def test_the_memory_of_the_papers_update_and_of_many_lanes_is_reckoned_with() ->
     assert memory_bytes(many) - memory_bytes(config) > frames * 84 * 84
 
 
+def test_a_run_that_probes_itself_needs_memory_for_that() -> None:
+    probes = {"run.probe_every_frames": "100000", "evaluation.probe_steps": "5000"}
+    more = memory_bytes(resolve("laptop", probes).config) - memory_bytes(
+        resolve("laptop", {}).config
+    )
+
+    assert 328 * 2**20 < more < 1.2 * 328 * 2**20  # which was measured
+
+
 def test_a_graph_of_an_update_takes_its_memory_once_more() -> None:
     eager, graphed = (
         resources.gpu_memory_bytes(resolve("paper", {"learner.cuda_graph": on}).config)

@@ -1,5 +1,6 @@
 """The record of probes: written, read, probed again, damaged."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,21 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=rf"cannot write .*{PROBES_FILE}"):
         append_probing(tmp_path, probing())
+
+
+def test_a_line_that_the_disk_has_no_room_for_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    append_probing(tmp_path, probing())
+    size = (tmp_path / PROBES_FILE).stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
+    try:
+        with pytest.raises(UserError, match=rf"cannot write .*{PROBES_FILE}"):
+            append_probing(tmp_path, probing(env_frames=8000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    append_probing(tmp_path, probing(env_frames=9000))
+
+    assert read_probings(tmp_path) == [probing(), probing(env_frames=9000)]
 
 
 def test_what_is_later_is_dropped_and_a_damaged_line_is_left_to_its_reader(tmp_path: Path) -> None:
