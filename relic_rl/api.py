@@ -19,7 +19,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +77,10 @@ class Agent:
             raise UsageError(f"epsilon is {epsilon}: use a number from 0 to 1")
         process.prepare()
         self._trained = load_trained(Path(run_dir))
-        config = self._trained.config
-        self._acting = config
-        if epsilon is not None:
-            self._acting = replace(config, evaluation=replace(config.evaluation, epsilon=epsilon))
-        self._seed = seed
+        self._epsilon, self._seed = epsilon, seed
         self.game = self._trained.spec.name
         self.env_frames = self._trained.env_frames
-        self.action_set = config.env.action_set
+        self.action_set = self._trained.config.env.action_set
         shape = self._trained.agent.env
         self.actions = shape.actions
         self.frame_shape = (shape.frame_height, shape.frame_width)
@@ -111,8 +107,10 @@ class Agent:
             needed = f"uint8{list(self.frame_shape)}"
             raise ValueError(f"frame is {picture.dtype}{list(picture.shape)}, needs {needed}")
         if self._player is None:
-            agent = self._trained.agent
-            self._player = make_player(agent, self._acting, picture[None], seed=self._seed)
+            agent, config = self._trained.agent, self._trained.config
+            self._player = make_player(
+                agent, config, picture[None], seed=self._seed, epsilon=self._epsilon
+            )
         else:
             self._player.observe(
                 np.array([self._last_action]), _one_lane(picture[None], float(reward))
@@ -150,16 +148,12 @@ class Agent:
         The arguments, and what it raises, are `api.probe`'s.
         """
         check_seed(seed)
-        agent, config, spec, env_frames, _ = self._trained
         found = probe_agent(
-            agent,
-            config,
-            spec,
-            env_frames=env_frames,
+            self._trained,
             seed=seed,
-            steps=config.evaluation.probe_steps if steps is None else steps,
             stop=StopRequest(),
             tell=lambda what, done, of, noun: None,
+            steps=steps,
         )
         assert found is not None  # nothing asks it to stop
         return found

@@ -8,8 +8,8 @@ both; nothing a reader does to the terminal (close it, fill the disk behind it) 
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, redirect_stdout, suppress
 from typing import TextIO
 
 import rich.console
@@ -140,6 +140,16 @@ class Console:
         if self._budget is None or frames is None or minutes is None:
             return None
         return self._budget.fraction(frames, minutes)
+
+
+@contextmanager
+def beside_results() -> Iterator[Console]:
+    """A console on stderr, for how far it is: stdout belongs to the result.
+
+    In the block what others print, as ale-py its greeting, goes to stderr, too.
+    """
+    with redirect_stdout(sys.stderr), closing(Console(stream=sys.stderr)) as console:
+        yield console
 
 
 def print_line(text: str) -> None:

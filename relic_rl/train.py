@@ -251,14 +251,7 @@ class Training:
         with self.stopwatch.time("probe"):
             try:
                 found = probe_agent(
-                    self.agent,
-                    self.config,
-                    self.spec,
-                    env_frames=progress.env_frames,
-                    seed=self.seed,
-                    steps=self.config.evaluation.probe_steps,
-                    stop=stop,
-                    tell=self.console.working,
+                    self._trained(), seed=self.seed, stop=stop, tell=self.console.working
                 )
                 if found is not None:
                     self.journal.write_probing(found)
@@ -311,14 +304,15 @@ class Training:
         """Frees the disk of what `run.keep` does not name."""
         keep = self.config.run.keep
         if keep == "policy":
-            out = self.folder / run_folder.POLICY_FILE
-            frames = self.progress.env_frames
-            save_policy(
-                TrainedAgent(self.agent, self.config, self.spec, frames, None), self.folder, out
-            )
+            save_policy(self._trained(), self.folder, self.folder / run_folder.POLICY_FILE)
             self.checkpoints.remove_all()
         elif keep == "checkpoint":
             self.checkpoints.remove_replay()
+
+    def _trained(self) -> TrainedAgent:
+        return TrainedAgent(
+            self.agent, self.config, self.spec, self.progress.env_frames, tracker_id=None
+        )
 
     def _state(self) -> dict[str, Any]:
         return {

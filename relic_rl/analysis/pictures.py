@@ -108,7 +108,7 @@ def _plan_of_heat(heat: Heat) -> _Plan:
     def draw() -> "Figure":
         from relic_rl.analysis.plots.heat_map import heat_map
 
-        return heat_map(heat.rows, heat.corruptions, heat.shares)
+        return heat_map(heat)
 
     return _Plan(
         "robustness",

@@ -36,7 +36,7 @@ from relic_rl.analysis.scores import (
 )
 from relic_rl.analysis.series import Series, find_series
 from relic_rl.analysis.table_formats import latex, markdown
-from relic_rl.analysis.tables import Table, aggregate_table, score_table
+from relic_rl.analysis.tables import aggregate_table, score_table
 from relic_rl.records.folders import make_writable
 from relic_rl.records.run_folder import CONFIG_FILE
 
@@ -80,9 +80,10 @@ class Report:
         counted, columns, warnings = self.counted, self.columns, self.warnings
         odds = _odds(columns)
         caution = notes.caution(counted)
+        aggregates = [aggregate_table(columns)] if columns[0].shared else []
         tables = [
             replace(table, caption=f"{table.caption} {caution}".strip())
-            for table in (*self._aggregates(), score_table(columns))
+            for table in (*aggregates, score_table(columns))
         ]
         robust = self.robustness.tables()
         footnotes = [*notes.footnotes(columns), *[KEPT] * bool(self.robustness.heat())]
@@ -105,10 +106,6 @@ class Report:
             "robustness.csv": self.robustness.csv(),
         }
         return {name: text for name, text in texts.items() if text}
-
-    def _aggregates(self) -> list[Table]:
-        """The table of them, if there are games to aggregate over."""
-        return [aggregate_table(self.columns)] if self.columns[0].shared else []
 
 
 def read_report(

@@ -15,7 +15,7 @@ Sources: Mitrovic et al., ICLR 2021, Table 4 (capped mean ... percentiles). Agar
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class Aggregate:
 
     def rows(self) -> dict[str, float]:
         """Returns row name → value, in the order of the tables."""
-        return {name: value for name, value in asdict(self).items() if name in ROW_LABELS}
+        return {name: getattr(self, name) for name in ROW_LABELS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,16 @@ def aggregate(scores_by_game: Scores, *, repetitions: int = REPETITIONS) -> Aggr
     """
     normalized = _normalize(scores_by_game)
     games = list(normalized.values())
-    values = {name: float(row(games)) for name, (_, row) in _ROWS.items()}
+    rows = _estimate(
+        lambda found: np.stack([row(found) for _, row in _ROWS.values()], axis=-1),
+        [games],
+        repetitions,
+    )
     intervals = None
-    if _fewest_seeds(games) >= MIN_SEEDS:
-        samples = _bootstrap(games, repetitions)
-        intervals = {name: _percentile_interval(row(samples)) for name, (_, row) in _ROWS.items()}
+    if rows.low is not None and rows.high is not None:
+        pairs = zip(map(float, rows.low), map(float, rows.high), strict=True)
+        intervals = dict(zip(_ROWS, pairs, strict=True))
+    values = dict(zip(_ROWS, map(float, rows.value), strict=True))
     superhuman_games = int(values.pop("superhuman_games"))
     return Aggregate(
         **values,
@@ -123,9 +128,7 @@ def aggregate(scores_by_game: Scores, *, repetitions: int = REPETITIONS) -> Aggr
     )
 
 
-def performance_profile(
-    scores_by_game: Scores, thresholds: ArrayLike, *, repetitions: int = REPETITIONS
-) -> Estimate:
+def performance_profile(scores_by_game: Scores, thresholds: ArrayLike) -> Estimate:
     """Returns the fraction of runs whose HNS is above each threshold (a fraction, 1 = human).
 
     The mean over games of the fraction of a game's seeds.
@@ -136,12 +139,10 @@ def performance_profile(
         above = [_means([seeds > limit for seeds in games]).mean(axis=-1) for limit in limits]
         return np.stack(above, axis=-1)
 
-    return _estimate(profile, [list(_normalize(scores_by_game).values())], repetitions)
+    return _estimate(profile, [list(_normalize(scores_by_game).values())])
 
 
-def probability_of_improvement(
-    scores_by_game: Scores, baseline_by_game: Scores, *, repetitions: int = REPETITIONS
-) -> Estimate:
+def probability_of_improvement(scores_by_game: Scores, baseline_by_game: Scores) -> Estimate:
     """Returns how probably a run beats a run of the baseline on a game drawn at random.
 
     P(X > Y) + P(X = Y) / 2, averaged over the games that both have; a number, not a curve. Its
@@ -163,20 +164,18 @@ def probability_of_improvement(
         return np.asarray(0.5 + 0.5 * np.mean(pairs, axis=0))
 
     sides = [[scores[game] for game in common] for scores in (ours, theirs)]
-    return _estimate(probability, sides, repetitions)
+    return _estimate(probability, sides)
 
 
-def mean_over_games(
-    values_by_game: Mapping[str, Sequence[float]], *, repetitions: int = REPETITIONS
-) -> Estimate:
+def mean_over_games(values_by_game: Mapping[str, Sequence[float]]) -> Estimate:
     """Returns the mean over games of the mean over a game's seeds, of any quantity."""
     games = [np.asarray(values, np.float64) for values in values_by_game.values()]
-    return _estimate(lambda found: _means(found).mean(axis=-1), [games], repetitions)
+    return _estimate(lambda found: _means(found).mean(axis=-1), [games])
 
 
-def mean_over_seeds(curves: _FloatArray, *, repetitions: int = REPETITIONS) -> Estimate:
+def mean_over_seeds(curves: _FloatArray) -> Estimate:
     """Returns the mean curve of one game's seeds, float64[N], of float64[seeds, N]."""
-    return _estimate(_means, [list(curves.T)], repetitions)
+    return _estimate(_means, [list(curves.T)])
 
 
 def _normalize(scores_by_game: Scores) -> dict[str, _FloatArray]:
@@ -200,7 +199,7 @@ def _fewest_seeds(games: _Games) -> int:
     return min(len(seeds) for seeds in games)
 
 
-def _bootstrap(games: _Games, repetitions: int, stream: int = 0) -> list[_FloatArray]:
+def _bootstrap(games: _Games, repetitions: int, stream: int) -> list[_FloatArray]:
     """Returns of each game float64[repetitions, seeds]: its seeds drawn with replacement.
 
     The generator is our own and seeded: rliable's takes a `random_state` and then draws from
@@ -213,7 +212,9 @@ def _bootstrap(games: _Games, repetitions: int, stream: int = 0) -> list[_FloatA
 
 
 def _estimate(
-    statistic: Callable[..., _FloatArray], sides: Sequence[_Games], repetitions: int
+    statistic: Callable[..., _FloatArray],
+    sides: Sequence[_Games],
+    repetitions: int = REPETITIONS,
 ) -> Estimate:
     value = statistic(*sides)
     if min(map(_fewest_seeds, sides)) < MIN_SEEDS:
@@ -221,11 +222,6 @@ def _estimate(
     samples = [_bootstrap(games, repetitions, stream) for stream, games in enumerate(sides)]
     low, high = np.percentile(statistic(*samples), _INTERVAL, axis=0)
     return Estimate(value, low, high)
-
-
-def _percentile_interval(samples: _FloatArray) -> tuple[float, float]:
-    low, high = np.percentile(samples, _INTERVAL)
-    return float(low), float(high)
 
 
 def _means(games: Sequence[NDArray[Any]]) -> _FloatArray:

@@ -3,15 +3,12 @@
 Or with the agents of all runs of a sweep, one after the other.
 """
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import rich.console
 from rich.table import Table
 
 from envs.corruptions import CORRUPTIONS, DEFAULT_LEVEL, LEVELS
@@ -19,13 +16,11 @@ from envs.interface import EnvSpec
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import (
     against_human,
-    leave_out,
     print_json,
     print_table,
-    table_console,
     under_rules,
 )
-from relic_rl.console import Console, counted, print_line
+from relic_rl.console import Console, beside_results, counted, print_line
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.folders import expect_writable
 from relic_rl.records.identity import check_seed
@@ -36,6 +31,8 @@ from relic_rl.stop import StopRequest
 if TYPE_CHECKING:
     from relic_rl.evaluation.robustness import Condition
 
+_SPARE = ("frames", "of human")
+"""Columns of a sweep's table that a narrow screen is left without."""
 ALL = "all"
 
 
@@ -193,13 +190,7 @@ def run(
         save,
     )
     skipped: list[str] = []
-    # stdout belongs to the result: how far it is goes to stderr, as does ale-py's greeting.
-    console = Console(stream=sys.stderr)
-    with (
-        redirect_stdout(sys.stderr),
-        closing(console),
-        StopRequest().listening() as stop,
-    ):
+    with beside_results() as console, StopRequest().listening() as stop:
         if is_sweep := not trained and (run_dir / SWEEP_FILE).is_file():
             played = list(_play_sweep(run_dir, asked, skipped, console, stop))
         else:
@@ -294,13 +285,11 @@ def _print_sweep(played: Sequence[_Played], asked: _Asked, *, as_json: bool) -> 
         print_json({"runs": documents})
         return
     if played:
-        print_table(_sweep_table(played, table_console(), with_kept=bool(asked.corruptions)))
+        print_table(_sweep_table(played, with_kept=bool(asked.corruptions)), _SPARE)
 
 
-def _sweep_table(
-    played: Sequence[_Played], console: rich.console.Console, *, with_kept: bool
-) -> Table:
-    """A row for each run; what a narrow screen has no room for is left out."""
+def _sweep_table(played: Sequence[_Played], *, with_kept: bool) -> Table:
+    """A row for each run."""
     table = Table(box=None)
     table.add_column("run", overflow="fold")
     for column in ("frames", "mean score", "of human", *["kept"] * with_kept):
@@ -311,7 +300,6 @@ def _sweep_table(
         cells.append(_percent(one.spec.human_normalized(score)))
         cells += [_percent(one.mean_kept)] * with_kept
         table.add_row(one.name, *cells)
-    leave_out(table, ["frames", "of human"], console)
     return table
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from envs.games import ATARI57, REFERENCE_SOURCE
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import leave_out, print_json, print_table, table_console
+from relic_rl.commands.printing import print_json, print_table
 
 
 def add_to(verbs: Any) -> None:
@@ -31,5 +31,4 @@ def run(*, as_json: bool = False) -> None:
     table.add_column("human", justify="right", no_wrap=True)
     for game in ATARI57.values():
         table.add_row(game.name, game.slug, f"{game.random:,.1f}", f"{game.human:,.1f}")
-    leave_out(table, ["name here"], table_console())
-    print_table(table)
+    print_table(table, spare=["name here"])

@@ -18,9 +18,15 @@ FOLDED_COLUMNS = 10
 """Of a screen that a column of prose has at least, where others are left out for it."""
 
 
-def print_table(table: Table) -> None:
-    """Prints a table; one whose columns all must not fold may be wider than the terminal."""
+def print_table(table: Table, spare: Sequence[str] = ()) -> None:
+    """Prints a table; one whose columns all must not fold may be wider than the terminal.
+
+    Args:
+      table: what to print.
+      spare: columns that a narrow terminal is left without, the first named first.
+    """
     console = table_console()
+    leave_out(table, spare, console)
     if all(column.no_wrap for column in table.columns):
         unfolded = console.measure(table, options=console.options.update(max_width=10_000))
         console.width = max(console.width, unfolded.maximum)

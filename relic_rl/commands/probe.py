@@ -6,9 +6,7 @@ pixels. For the 22 games that AtariARI annotates (Anand et al., 2019). What is f
 added to its probes.jsonl, for `relic-rl report`.
 """
 
-import sys
 from collections.abc import Sequence
-from contextlib import closing, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,8 @@ from typing import Any
 from rich.table import Table
 
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import (
-    leave_out,
-    print_json,
-    print_table,
-    table_console,
-    under_rules,
-)
-from relic_rl.console import Console, counted, print_line
+from relic_rl.commands.printing import print_json, print_table, under_rules
+from relic_rl.console import beside_results, counted, print_line
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.folders import expect_writable
 from relic_rl.records.identity import check_seed
@@ -83,20 +75,9 @@ def run(
         expect_writable(source, "run folder")  # where what is found goes
     elif checkpoint is not None:
         raise UsageError("--checkpoint goes with a run's folder, not with a policy file")
-    # stdout belongs to the result: how far it is goes to stderr, as does ale-py's greeting.
-    console = Console(stream=sys.stderr)
-    with redirect_stdout(sys.stderr), closing(console), StopRequest().listening() as stop:
-        agent, config, spec, env_frames, _ = load_trained(source, env_frames=checkpoint)
-        found = probe_agent(
-            agent,
-            config,
-            spec,
-            env_frames=env_frames,
-            seed=seed,
-            steps=config.evaluation.probe_steps if steps is None else steps,
-            stop=stop,
-            tell=console.working,
-        )
+    with beside_results() as console, StopRequest().listening() as stop:
+        probed = load_trained(source, env_frames=checkpoint)
+        found = probe_agent(probed, seed=seed, stop=stop, tell=console.working, steps=steps)
     if found is None:
         raise UserError("stopped before everything was probed")
     if is_run:
@@ -104,7 +85,8 @@ def run(
     if as_json:
         print_json(asdict(found))
         return
-    print_line(f"{spec.name} after {env_frames:,} frames{under_rules(spec)}")
+    spec = probed.spec
+    print_line(f"{spec.name} after {probed.env_frames:,} frames{under_rules(spec)}")
     print_line(
         f"{counted(found.steps, 'step')} of {counted(found.episodes, 'episode')}, "
         f"{found.train_steps:,} to learn from and {found.test_steps:,} to judge by"
@@ -124,8 +106,7 @@ def run(
 def _print(table: Table, names: Sequence[str]) -> None:
     """Prints a table; on a narrow terminal without the columns named, and then without the last."""
     scores = [str(column.header) for column in table.columns if column.justify == "right"]
-    leave_out(table, [*names, *reversed(scores[1:])], table_console())
-    print_table(table)
+    print_table(table, spare=[*names, *reversed(scores[1:])])
 
 
 def _readouts(found: Probing) -> Table:

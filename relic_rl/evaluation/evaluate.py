@@ -61,7 +61,14 @@ def evaluate_agent(
         env.close()
 
 
-def make_player(agent: R2D2Agent, config: Config, frames: Frames, *, seed: int) -> Player:
+def make_player(
+    agent: R2D2Agent,
+    config: Config,
+    frames: Frames,
+    *,
+    seed: int,
+    epsilon: float | None = None,
+) -> Player:
     """An agent at play as it is judged: scored or filmed, the same `seed` gives the same actions.
 
     Args:
@@ -69,12 +76,14 @@ def make_player(agent: R2D2Agent, config: Config, frames: Frames, *, seed: int) 
       config: the run's.
       frames: uint8[N, H, W], the first of every lane's episode.
       seed: of the evaluation.
+      epsilon: probability of a random action; None: `evaluation.epsilon`.
     """
+    epsilon = config.evaluation.epsilon if epsilon is None else epsilon
     return Player(
         agent.evaluation_policy(),
         frames,
         frame_stack=config.network.frame_stack,
-        epsilons=torch.full((len(frames),), config.evaluation.epsilon),
+        epsilons=torch.full((len(frames),), epsilon),
         device=agent.device,
         seed=build.named_seed(seed, "evaluation actions"),
     )

@@ -8,7 +8,6 @@ one would be known of the next.
 import hashlib
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +16,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.agent import R2D2Agent
 from agents.policy import Policy
-from envs.interface import EnvSpec, Ram, VectorEnv
+from envs.interface import Ram, VectorEnv
 from relic_rl import build
-from relic_rl.config import Config
 from relic_rl.errors import UserError
 from relic_rl.evaluation.evaluate import make_player
+from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.runtime.player import Decision, Player
 from relic_rl.runtime.watchdog import Watchdog
 from relic_rl.stop import StopRequest
@@ -54,9 +52,7 @@ class ObservedPlay(NamedTuple):
 
 
 def observe_play(
-    agent: R2D2Agent,
-    config: Config,
-    spec: EnvSpec,
+    trained: TrainedAgent,
     control: Policy,
     *,
     seed: int,
@@ -67,9 +63,7 @@ def observe_play(
     """Plays in lanes of fresh episodes; None if stopped.
 
     Args:
-      agent: plays with its `evaluation_policy`, but for the random actions.
-      config: the run's.
-      spec: of what is played.
+      trained: plays with its `evaluation_policy`, but for the random actions.
       control: whose features are kept as `random_encoder`.
       seed: of the episodes.
       steps: over all lanes, rounded up to whole steps of all.
@@ -79,14 +73,14 @@ def observe_play(
     Raises:
       UserError: the emulators beside the lanes went another way.
     """
-    acting = replace(config, evaluation=replace(config.evaluation, epsilon=EPSILON))
+    agent, config = trained.agent, trained.config
     episodes = build.named_seed(seed, f"observed play {agent.updates}")
-    env = build.make_env(config, spec.name, lanes=LANES, seed=episodes, reseed_steps=0)
+    env = build.make_env(config, trained.spec.name, lanes=LANES, seed=episodes, reseed_steps=0)
     notes = _Notes(control, recurrent=config.network.recurrent)
     with closing(env), closing(Watchdog()) as watchdog:
         with watchdog.watching("the start of the probe's emulators"):
             frames = env.reset()
-        player = make_player(agent, acting, frames, seed=seed)
+        player = make_player(agent, config, frames, seed=seed, epsilon=EPSILON)
         with closing(env.ram()) as ram:
             ram.begin()
             for done in range(0, steps, LANES):

@@ -19,17 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.agent import R2D2Agent
 from agents.augmentation import random_shift_and_intensity
 from agents.diagnostics import effective_rank, mean_share
 from agents.policy import Policy
 from agents.representation.contrastive import contrastive_accuracy
 from agents.representation.relic import relic_loss
-from envs.interface import EnvSpec
 from envs.ram import RamVariable
 from envs.registry import ENVIRONMENTS
 from relic_rl import build
-from relic_rl.config import Config
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluation.linear_probe import (
     Split,
@@ -40,6 +37,7 @@ from relic_rl.evaluation.linear_probe import (
 )
 from relic_rl.evaluation.observed_play import EPSILON, ObservedPlay, observe_play
 from relic_rl.evaluation.options import LEAST_PROBE_STEPS
+from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.records.probes import Probing, Readout, Representation
 from relic_rl.stop import StopRequest
 
@@ -68,32 +66,23 @@ def expect_variables(game: str) -> tuple[RamVariable, ...]:
 
 
 def probe_agent(
-    agent: R2D2Agent,
-    config: Config,
-    spec: EnvSpec,
-    *,
-    env_frames: int,
-    seed: int,
-    steps: int,
-    stop: StopRequest,
-    tell: Tell,
+    trained: TrainedAgent, *, seed: int, stop: StopRequest, tell: Tell, steps: int | None = None
 ) -> Probing | None:
     """Plays and probes; None if stopped. Every random number is from generators of its own.
 
     Args:
-      agent: plays with its `evaluation_policy`.
-      config: the run's.
-      spec: of what is played.
-      env_frames: that the agent was trained for.
+      trained: plays with its `evaluation_policy`.
       seed: of the episodes, the untrained encoder, and the order in which probes learn.
-      steps: to play, over all episodes.
       stop: looked at before each step, and while probes learn.
       tell: how far it is.
+      steps: to play, over all episodes; None: the run's `evaluation.probe_steps`.
 
     Raises:
       UsageError: nothing is known of the game's memory, or the steps are too few.
       UserError: hardly a variable changed in what was played.
     """
+    agent, spec = trained.agent, trained.spec
+    steps = trained.config.evaluation.probe_steps if steps is None else steps
     variables = expect_variables(spec.name)
     if steps < LEAST_PROBE_STEPS:
         raise UsageError(f"steps is {steps}, must be at least {LEAST_PROBE_STEPS}")
@@ -101,9 +90,7 @@ def probe_agent(
         return None
     control = agent.untrained_policy(build.named_seed(seed, "untrained encoder"))
     play = observe_play(
-        agent,
-        config,
-        spec,
+        trained,
         control,
         seed=seed,
         steps=steps,
@@ -142,7 +129,7 @@ def probe_agent(
         found[name] = Representation(*averages(readouts), readouts, **shape)
     return Probing(
         game=spec.name,
-        env_frames=env_frames,
+        env_frames=trained.env_frames,
         updates=agent.updates,
         seed=seed,
         steps=len(play.memory),

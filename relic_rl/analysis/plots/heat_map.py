@@ -1,12 +1,11 @@
 """A heat map of shares: what is kept of a score under each corruption."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from relic_rl.analysis.plots.style import INK, SOFT, styled
+from relic_rl.analysis.robustness import Heat
 
 _COLOURS = LinearSegmentedColormap.from_list("kept", ["#f6d9c9", "#f7f3ee", "#9dbfdf", "#1b5e9e"])
 _DARK = 0.8
@@ -14,18 +13,12 @@ _DARK = 0.8
 
 
 @styled
-def heat_map(
-    rows: Sequence[tuple[str, str]],
-    columns: Sequence[str],
-    shares: Sequence[Sequence[float | None]],
-) -> Figure:
+def heat_map(heat: Heat) -> Figure:
     """A cell for each share, with its percentage; the rows of one game stand together.
 
-    Args:
-      rows: game and series of each.
-      columns: their names.
-      shares: by row and column, fractions; None leaves a cell empty. Colours end at 0 and 1.
+    No share leaves a cell empty; colours end at 0 and 1.
     """
+    rows, columns = heat.rows, heat.corruptions
     names = list(dict.fromkeys(label for _, label in rows))
     starts = [row for row, (game, _) in enumerate(rows) if row == 0 or rows[row - 1][0] != game]
     labels = [
@@ -37,9 +30,7 @@ def heat_map(
     size = (width, 1.2 + 0.24 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
-    values = np.array(
-        [[np.nan if share is None else share for share in line] for line in shares], np.float64
-    )
+    values = np.array(heat.shares, np.float64)
     axis.imshow(values, cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
     for row, column in np.argwhere(np.isfinite(values)):
         share = values[row, column]

@@ -52,9 +52,7 @@ def observed(
     trained: TrainedAgent, control: Policy, *, steps: int, seed: int = 0
 ) -> ObservedPlay | None:
     return observe_play(
-        trained.agent,
-        trained.config,
-        trained.spec,
+        trained,
         control,
         seed=seed,
         steps=steps,
@@ -258,16 +256,7 @@ def test_a_stop_ends_it_wherever_it_is(toy: Path, moment: str) -> None:
         told.append(what)
         stop.requested = what == moment
 
-    found = probe_agent(
-        trained.agent,
-        trained.config,
-        trained.spec,
-        env_frames=0,
-        seed=0,
-        steps=1000,
-        stop=stop,
-        tell=tell,
-    )
+    found = probe_agent(trained, seed=0, stop=stop, tell=tell, steps=1000)
 
     assert found is None
     assert told[-1] == moment
