@@ -100,13 +100,16 @@ def _motion_blur(pictures: Pictures, shape: tuple[float, float], scene: Scene) -
 
 
 def _zoom_blur(pictures: Pictures, zoom: tuple[float, float], scene: Scene) -> Pictures:
-    """The mean of the picture and of itself zoomed in on its middle, up to the largest zoom."""
+    """The mean of the picture and of itself zoomed in on its middle, up to the largest zoom.
+
+    The picture counts twice, by itself and as the first zoom, as in ImageNet-C.
+    """
     largest, step = zoom
-    factors = np.arange(1.0, largest, step).tolist()
-    total = np.zeros_like(pictures)
+    factors = np.arange(1.0 + step, largest, step).tolist()
+    total = 2 * pictures
     for factor in factors:
         total += _zoomed(_zoomed(pictures, factor, axis=1), factor, axis=2)
-    return total / np.float32(len(factors))
+    return total / np.float32(2 + len(factors))
 
 
 def _brightness(pictures: Pictures, more: float, scene: Scene) -> Pictures:
@@ -181,7 +184,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "defocus_blur": Corruption(_defocus_blur, (3, 4, 6, 8, 10)),
     "motion_blur": Corruption(_motion_blur, ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))),
     "zoom_blur": Corruption(
-        _zoom_blur, ((1.11, 0.02), (1.16, 0.02), (1.21, 0.03), (1.26, 0.03), (1.31, 0.03))
+        _zoom_blur, ((1.11, 0.02), (1.16, 0.02), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))
     ),
     "brightness": Corruption(_brightness, (0.1, 0.2, 0.3, 0.4, 0.5)),
     "light": Corruption(_light, (0.1, 0.2, 0.3, 0.4, 0.5)),
@@ -222,8 +225,11 @@ def _disk(radius: float) -> NDArray[np.float32]:
 
 @cache
 def _line(radius: float, deviation: float, degrees: int) -> NDArray[np.float32]:
-    """Half a Gaussian along a line from the middle, of that radius and deviation at 224 pixels."""
-    reach = max(round(radius * _SCALE), 1)
+    """Half a Gaussian along a line from the middle, of that deviation at 224 pixels.
+
+    As ImageMagick has it, whose kernel ImageNet-C takes, the line is twice the radius long.
+    """
+    reach = round(2 * radius * _SCALE)
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     direction = np.deg2rad(degrees)
     for distance in np.arange(0.0, reach + 1e-9, 0.25):

@@ -18,8 +18,9 @@ Errors that a user can mend are `relic_rl.errors.UserError`, with one line of te
 import csv
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,12 @@ class Agent:
             self.game, mode=mode, difficulty=difficulty, corruption=corruption, severity=severity
         )
         return play_under(
-            condition, self._trained, episodes=episodes, seed=seed, stop=StopRequest()
+            condition,
+            self._trained,
+            episodes=episodes,
+            seed=seed,
+            stop=StopRequest(),
+            epsilon=self._epsilon,
         )
 
     def probe(self, steps: int | None = None, seed: int = 0) -> Probing:
@@ -281,11 +287,9 @@ def read_run(run_dir: PathLike) -> RunTables:
         game=game,
         seed=seed,
         settings=values(config),
-        metrics=_columns(folder / METRICS_FILE, map(json.loads, _lines(folder / METRICS_FILE))),
-        episodes=_columns(folder / EPISODES_FILE, csv.DictReader(_lines(folder / EPISODES_FILE))),
-        evaluations=_columns(
-            folder / EVALUATIONS_FILE, csv.DictReader(_lines(folder / EVALUATIONS_FILE))
-        ),
+        metrics=_columns(folder / METRICS_FILE, partial(map, json.loads)),
+        episodes=_columns(folder / EPISODES_FILE, partial(csv.DictReader, strict=True)),
+        evaluations=_columns(folder / EVALUATIONS_FILE, partial(csv.DictReader, strict=True)),
         probes=tuple(read_probings(folder)),
         robustness=tuple(read_judgements(folder)),
     )
@@ -323,17 +327,15 @@ def _one_lane(frames: NDArray[np.uint8], reward: float) -> StepResult:
     )
 
 
-def _lines(path: Path) -> list[str]:
-    """Those of a table; none if the run has not written it yet."""
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-
-
-def _columns(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+def _columns(
+    path: Path, read: Callable[[list[str]], Iterable[Mapping[str, Any]]]
+) -> dict[str, NDArray[np.float64]]:
+    """Those of a table that are numbers; none if the run has not written it yet."""
     try:
-        listed = list(rows)
-    except ValueError as error:
+        listed = list(read(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+        names = dict.fromkeys(name for row in listed for name in row)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is damaged: {error}") from None
-    names = dict.fromkeys(name for row in listed for name in row)
     columns = {name: [_number(row.get(name)) for row in listed] for name in names}
     return {
         name: np.array([np.nan if v is None else v for v in column], np.float64)

@@ -90,6 +90,11 @@ class StopRequest:
             raise StoppedEarly
 
 
+def may_end_process() -> bool:
+    """Whether this is in the block of `whole_process`."""
+    return StopRequest._may_end_process
+
+
 @contextmanager
 def whole_process() -> Iterator[None]:
     """In the block, the command line's, a signal may end the process: nothing else is in it."""

@@ -126,7 +126,8 @@ class Training:
         evaluation = None
         if not stop.requested:
             self._save_or_warn()  # what follows may take minutes
-            if self.config.run.probe_every_frames:
+            progress, is_probed = self.progress, self.config.run.probe_every_frames > 0
+            if is_probed and progress.probed_frames < progress.env_frames:
                 self.probe(stop)
         if not stop.requested:  # last, for with its row the run is finished
             evaluation = self.evaluate(self.config.evaluation.episodes, stop)

@@ -4,7 +4,9 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any, NamedTuple
 
 import psutil
@@ -137,6 +139,14 @@ def _needs(preset: str) -> _Needs:
 
 
 def _missing_roms() -> list[str]:
+    with redirect_stdout(sys.stderr):  # where ale-py says that it looks in ALE_ROMS_DIR
+        return [game.name for game in ATARI57.values() if not _has_rom(game.rom)]
+
+
+def _has_rom(name: str) -> bool:
     from ale_py import roms
 
-    return [game.name for game in ATARI57.values() if roms.get_rom_path(game.rom) is None]
+    try:
+        return roms.get_rom_path(name) is not None
+    except OSError:
+        return False

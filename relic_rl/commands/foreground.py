@@ -16,7 +16,7 @@ from relic_rl.records.folders import write_whole
 from relic_rl.records.identity import RunIdentity, environment_of
 from relic_rl.records.metrics import Evaluation
 from relic_rl.records.run_log import log_to
-from relic_rl.stop import StoppedEarly, StopRequest
+from relic_rl.stop import StoppedEarly, StopRequest, may_end_process
 from relic_rl.train import Training
 
 
@@ -78,6 +78,8 @@ def train(
         ) from error
     except StoppedEarly:
         console.say(f"stopped before it began; {command('resume', path)} continues it")
+        if not may_end_process():  # a notebook's next cell must not believe that it was trained
+            raise
     finally:
         console.close()
 

@@ -45,7 +45,12 @@ def add_to(verbs: Any) -> None:
             least=0,
             help=f"Film another {what} of the game, by ale-py's number",
         )
-    arguments.add_number(parser, "--max-frames", help="Length of the film; 60 frames are a second")
+    arguments.add_number(
+        parser,
+        "--max-frames",
+        help="Length of the film; 60 frames are a second. By default whole episodes, of a .gif the "
+        "first minute",
+    )
     parser.add_argument(
         "--track",
         choices=FILE_TRACKERS,
@@ -82,7 +87,10 @@ def run(
     check_seed(seed)
     loaded = load_trained(shipped_agent(str(run_dir)) if trained else run_dir)
     if track != "off" and loaded.tracker_id is None:
-        raise UsageError(f"{run_dir} was not tracked, so its film has no place at the tracker")
+        raise UsageError(
+            f"{run_dir} was not tracked, or only its policy is left: its film has no place at the "
+            "tracker"
+        )
     asked = one_condition(loaded.spec.name, mode=mode, difficulty=difficulty)
     with closing(Console(stream=sys.stderr)) as console:
         made = film(

@@ -43,19 +43,20 @@ def evaluate_agent(
     stop: StopRequest,
     tell: Tell = nobody,
     flavour: Flavour | None = None,
+    epsilon: float | None = None,
     see: Callable[[Lanes], Lanes] = lambda env: env,
 ) -> list[float]:
     """Scores of full episodes with an agent's `evaluation_policy`; none if stopped.
 
-    `flavour` is a mode and difficulty of the game; None: what agents train in. `see` may change
-    how the environment looks to the agent, as a corruption does.
+    `flavour` is a mode and difficulty of the game; None: what agents train in. `epsilon` is as in
+    `make_player`. `see` may change how the environment looks to the agent, as a corruption does.
     """
     lanes = evaluation_lanes(episodes)
     env = build.make_evaluation_env(
         config, game, lanes=lanes, seed=seed, updates=agent.updates, flavour=flavour
     )
     try:
-        start = partial(make_player, agent, config, seed=seed)
+        start = partial(make_player, agent, config, seed=seed, epsilon=epsilon)
         return play_episodes(see(env), start, episodes=episodes, stop=stop, tell=tell)
     finally:
         env.close()

@@ -31,6 +31,8 @@ from relic_rl.stop import StopRequest
 
 FRAMES_PER_SECOND = 60
 SUFFIXES = (".mp4", ".gif")
+GIF_FRAMES = 3_600
+"""A minute: a .gif's pictures are all held in memory, 2 MB each where they have an overlay."""
 
 
 class Film(NamedTuple):
@@ -71,7 +73,7 @@ def film(
       overlay: draw action, value, score and saliency, three times as large.
       episodes: 1 or more, full ones.
       seed: of the episodes, as in `relic-rl evaluate`.
-      max_frames: of the whole film, for a short one; None for no limit.
+      max_frames: of the whole film, for a short one; None: no limit, or `GIF_FRAMES` of a .gif.
       flavour: mode and difficulty of the game; None for what it was trained in.
       tell: how far it is.
 
@@ -80,12 +82,15 @@ def film(
     """
     scores: list[float] = []
     frames = 0
+    is_gif = video.suffix.lower() == ".gif"
+    if max_frames is None and is_gif:
+        max_frames = GIF_FRAMES
     with StopRequest().listening() as stop, _writer(video, trained.spec.frames_per_step) as write:
         for steps, step in enumerate(_play(trained, seed, flavour, overlay=overlay)):
             tell(len(scores), episodes, steps)
             shot = step.pictures[: None if max_frames is None else max_frames - frames]
             frames += len(shot)
-            if video.suffix.lower() == ".gif":
+            if is_gif:
                 shot = [np.maximum.reduce(shot[-2:])]
             for picture in shot:
                 write(draw(picture, step.thought) if step.thought else picture)
@@ -161,6 +166,8 @@ def _writer(video: Path, frames_per_step: int) -> Iterator[Callable[[Picture], N
         options["ffmpeg_log_level"] = "quiet"
     with ExitStack() as stack:
         with _failure_named(video):
+            if video.is_dir():
+                raise IsADirectoryError("it is a folder")
             video.parent.mkdir(parents=True, exist_ok=True)
             stack.callback(partial.unlink, missing_ok=True)
             partial.touch()  # ffmpeg would say in its own words why it cannot

@@ -104,6 +104,7 @@ def play_under(
     seed: int,
     stop: StopRequest,
     tell: Tell = nobody,
+    epsilon: float | None = None,
 ) -> list[float]:
     """Scores of full episodes under a condition; the rest is `evaluate_agent`'s."""
     return evaluate_agent(
@@ -115,6 +116,7 @@ def play_under(
         stop=stop,
         tell=tell,
         flavour=condition.flavour,
+        epsilon=epsilon,
         see=partial(_seen, condition=condition, seed=seed),
     )
 

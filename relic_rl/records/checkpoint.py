@@ -154,6 +154,11 @@ class CheckpointStore:
                 self._segment_files = checkpoint.segment_files
                 self._prune()
             return checkpoint
+        if self.is_empty:
+            raise CheckpointError(
+                f"{self._checkpoints} has no checkpoint yet: a run writes one every "
+                "run.checkpoint_every_minutes, and at its end"
+            )
         raise CheckpointError(
             f"{self._checkpoints} holds no sound checkpoint"
             + "".join(f" ({path.name}: {problem})" for path, problem in list(damage.items())[:1])

@@ -64,7 +64,7 @@ class WandbTracker(BackgroundTracker):
     def file(self, path: Path) -> None:
         """See `Tracker.file`; queued, or dropped if the queue is full."""
         base = self._run_dir if path.is_relative_to(self._run_dir) else path.parent
-        self._put(lambda run: run.save(str(path), base_path=str(base), policy="now"))
+        self._put(lambda run: _save(run, path, base))
 
     @property
     def left_to_do(self) -> str | None:
@@ -84,6 +84,12 @@ class WandbTracker(BackgroundTracker):
 
     def _finish(self, mirror: Any) -> None:
         mirror.finish()
+
+
+def _save(run: Any, path: Path, base: Path) -> None:
+    # Not as a pattern: a name may hold brackets.
+    if not run.save(str(path), base_path=str(base), policy="now", glob=False):
+        raise OSError(f"{path.name} was not taken")
 
 
 def _start_run(mode: Mode, arguments: dict[str, Any], upload_seconds: float) -> tuple[Any, str]:

@@ -1,5 +1,7 @@
 """Each corruption by the law that defines it, on frames whose answer is known."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -51,8 +53,7 @@ def test_each_level_changes_more_than_the_one_before(name: str) -> None:
         np.abs(corrupted(name, frames, level).astype(float) - frames).mean() for level in LEVELS
     ]
 
-    assert errors == sorted(errors)
-    assert errors[0] > 0
+    assert all(less < more for less, more in pairwise([0.0, *errors]))
 
 
 @pytest.mark.parametrize("level", [0, 6])
@@ -114,6 +115,33 @@ def test_the_motion_kernel_is_a_line_of_sum_1_in_its_direction(degrees: int) -> 
     assert kernel.sum() == pytest.approx(1.0, abs=1e-5)
     assert (x >= 0).all()
     np.testing.assert_allclose(y, x * np.tan(np.deg2rad(degrees)), atol=1.0)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
+def test_motion_blurs_as_far_as_imagenet_c(level: int) -> None:
+    radius, deviation = CORRUPTIONS["motion_blur"].parameters[level - 1]
+    places = np.arange(2 * np.ceil(radius) + 1)  # of ImageMagick's kernel at 224 pixels
+    weights = np.exp(-0.5 * (places / deviation) ** 2)
+    kernel = corruptions._line(radius, deviation, 0)
+    found = np.arange(kernel.shape[1]) - kernel.shape[1] // 2
+
+    expected = (places * weights).sum() / weights.sum() * 84 / 224
+    assert (kernel.sum(axis=0) * found).sum() == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize(("level", "zooms"), [(3, 11), (4, 13), (5, 11)])
+def test_zoom_blur_is_the_mean_of_imagenet_cs_zooms_and_the_picture(level: int, zooms: int) -> None:
+    largest = {3: 1.20, 4: 1.24, 5: 1.30}[level]
+    pictures = np.random.default_rng(0).random((1, 84, 84), np.float32)
+    each = [pictures] + [
+        corruptions._zoomed(corruptions._zoomed(pictures, factor, axis=1), factor, axis=2)
+        for factor in np.linspace(1.0, largest, zooms)
+    ]
+
+    parameters = CORRUPTIONS["zoom_blur"].parameters[level - 1]
+    out = corruptions._zoom_blur(pictures, parameters, scene(1))
+
+    np.testing.assert_allclose(out, np.mean(each, axis=0), atol=1e-5)
 
 
 def test_a_convolution_is_the_sum_over_the_kernel_written_out() -> None:

@@ -6,10 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 MINUTES = 0.1
 SUSPENDED_SECONDS = 8.0
 
 
+@pytest.mark.slow
 def test_the_time_in_which_a_run_was_suspended_is_not_training_time(
     launcher: Any, tmp_path: Path
 ) -> None:

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +71,49 @@ def test_scores_under_a_condition_are_those_that_the_command_saves(run: Path) ->
     scores = api.evaluate(run, episodes=1, mode=4, corruption="shift", severity=5)
     assert scores == saved[4, "shift"]
     assert scores != saved[0, "shift"]
+
+
+def test_an_agents_own_epsilon_counts_when_it_is_evaluated(run: Path) -> None:
+    acting = api.evaluate(api.load(run, epsilon=1.0), episodes=2)
+
+    assert acting == api.evaluate(api.load(run, epsilon=1.0), episodes=2)
+    assert acting != api.evaluate(run, episodes=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("metrics.jsonl", b"5\n"),
+        ("metrics.jsonl", b"{\n"),
+        ("episodes.csv", b"\xff\n"),
+        ("evaluations.csv", b'a,"b\n' * 2),
+    ],
+)
+def test_a_damaged_table_is_one_error_that_names_it(
+    run: Path, tmp_path: Path, name: str, damage: bytes
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    with (copy / name).open("ab") as file:
+        file.write(damage)
+
+    with pytest.raises(UserError, match=rf"{name} is damaged"):
+        api.read_run(copy)
+
+
+def test_training_that_is_stopped_before_it_began_does_not_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = build.make_env
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)  # as a notebook's stop button does
+        return made(*arguments, **named)
+
+    monkeypatch.setattr(build, "make_env", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        api.train("toy_memory", preset="smoke", run_dir=tmp_path / "run")
 
 
 def test_a_probing_is_the_commands_and_is_read_from_the_run(tmp_path: Path) -> None:
@@ -160,7 +206,7 @@ def test_a_report_from_python_is_written(run: Path, tmp_path: Path) -> None:
     [
         (lambda run, _: api.train("pogn"), "nearest is 'Pong'"),
         (lambda run, _: api.train("pong", settings={"run.framez": 1}), "unknown field"),
-        (lambda run, _: api.train("pong", preset="smoke", run_dir=run), "run"),
+        (lambda run, _: api.train("pong", preset="smoke", run_dir=run), "holds a run already"),
         (lambda _, empty: api.load(empty), "is no run folder"),
         (lambda _, empty: api.read_run(empty), "is no run folder"),
         (lambda run, _: api.load(run, epsilon=1.5), "epsilon is 1.5"),

@@ -367,11 +367,13 @@ def test_a_stop_at_any_moment_leaves_no_trace_after_a_resume(
     }
     straight = runner()
     straight.train(**short)
+    was_owed = False
 
     for looks in (1, 26, 27):
         stopped = runner()
         left = iter(range(looks))
-        stopped.train(until=lambda _, left=left: next(left, None) is None, **short)
+        broken = stopped.train(until=lambda _, left=left: next(left, None) is None, **short)
+        was_owed |= broken.limiter.may_update
         first = stopped.checkpoint().state
         stopped.train(resume=True, **short)
 
@@ -379,6 +381,7 @@ def test_a_stop_at_any_moment_leaves_no_trace_after_a_resume(
         assert differences(stopped, straight) == set()
         assert stopped.metrics() == straight.metrics()
         assert stopped.episodes() == straight.episodes()
+    assert was_owed
 
 
 def test_a_stop_during_the_last_evaluation_leaves_it_to_the_resume(
@@ -507,21 +510,13 @@ def test_the_replay_ratio_is_held(runner: Callable[..., Runner]) -> None:
     assert 0 <= 2.0 * since - learned_steps < 80
 
 
-def test_a_stop_among_owed_updates_leaves_the_rest_to_the_resumed_run(
-    runner: Callable[..., Runner],
-) -> None:
-    # One step of the lanes owes several updates at this ratio.
-    flags = {"replay__replay_ratio": 60.0, "run__frames": 120}
-    straight, broken = runner(), runner()
-    whole = straight.train(**flags)
-    stopped = broken.train(until=lambda t: t.progress.updates == 11, **flags)
-    assert stopped.limiter.may_update
-    resumed = broken.train(resume=True, **flags)
+def test_a_run_ends_when_its_minutes_are_over(runner: Callable[..., Runner]) -> None:
+    run = runner()
+    progress = run.train(run__frames=10**9, run__minutes=0.01).progress
 
-    assert resumed.progress.updates == whole.progress.updates
-    assert broken.episodes() == straight.episodes()
-    for name, tensor in whole.agent.online.state_dict().items():
-        assert torch.equal(tensor, resumed.agent.online.state_dict()[name]), name
+    assert progress.minutes >= 0.01
+    assert progress.env_frames < 10**9
+    assert len(run.evaluations()) == 1
 
 
 def test_learning_begins_when_the_replay_holds_min_steps(runner: Callable[..., Runner]) -> None:

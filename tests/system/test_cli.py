@@ -283,6 +283,17 @@ def test_doctor_says_what_holds_the_cores_back(
     assert re.search(r"cores +1 usable of \d+ \(OMP_NUM_THREADS is 1\)", out)
 
 
+def test_doctor_names_the_roms_that_a_folder_of_the_users_lacks(
+    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path))
+
+    status, out, err = run_here("doctor", "--json")
+
+    assert (status, json.loads(out)["machine"]["ROMs"]) == (1, "0 of 57")
+    assert err.splitlines()[-1] == ("relic-rl: 57 ROMs are missing, first Alien: reinstall ale-py")
+
+
 def test_config_games_and_doctor_print_one_json_object(
     run_here: Callable[..., tuple[int, str, str]],
 ) -> None:

@@ -30,7 +30,9 @@ from relic_rl.sweep.request import Placement, SweepRequest
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("robustness") / "run"
+    # At random, for what has learned so little scores nothing, and one nothing is like another.
     flags = ("--frames", "1200", "--replay.min_steps", "200", "--run.threads", "1")
+    flags = (*flags, "--evaluation.epsilon", "1")
     command = ["train", "breakout", "--preset", "smoke", "--run-dir", str(path), *flags]
     assert cli.main(command) == 0
     return path
