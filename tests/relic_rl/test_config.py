@@ -166,10 +166,3 @@ def test_differences_are_the_changed_fields():
     assert configuration.differences(configuration.values(old), configuration.values(new)) == {
         "learner.n_steps": (old.learner.n_steps, 1),
     }
-
-
-def test_every_field_is_documented_with_a_source():
-    docs = configuration.field_docs()
-
-    assert docs.keys() == configuration.field_types().keys()
-    assert all(meaning and source for meaning, source in docs.values())

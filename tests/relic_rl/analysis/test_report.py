@@ -2,8 +2,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -367,16 +365,6 @@ def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path, kept, write_run):
         file.write(line[: int(kept * len(line))])
 
     assert read_run(folder).score == 15.0
-
-
-def test_analysis_needs_no_torch():
-    code = "import sys, relic_rl.analysis.report; print('torch' in sys.modules)"
-
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-
-    assert result.stdout.strip() == "False"
 
 
 def test_a_report_into_a_run_folder_is_refused_and_the_runs_picture_stays(
