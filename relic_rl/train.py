@@ -126,8 +126,8 @@ class Training:
         evaluation = None
         if not stop.requested:
             self._save_or_warn()  # what follows may take minutes
-            progress, is_probed = self.progress, self.config.run.probe_every_frames > 0
-            if is_probed and progress.probed_frames < progress.env_frames:
+            wants_probes = self.config.run.probe_every_frames > 0
+            if wants_probes and self.progress.probed_frames < self.progress.env_frames:
                 self.probe(stop)
         if not stop.requested:  # last, for with its row the run is finished
             evaluation = self.evaluate(self.config.evaluation.episodes, stop)
