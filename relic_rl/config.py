@@ -183,16 +183,16 @@ def dump(config: Config, **top: Any) -> str:
     return tomli_w.dumps({**top, **asdict(config)})
 
 
-def load(path: Path) -> tuple[Config, dict[str, Any]]:
+def load(path: Path, sections: Collection[str] = tuple(SECTIONS)) -> tuple[Config, dict[str, Any]]:
     """Reads what `dump` wrote: the configuration and the top-level keys.
 
     Raises:
-      UsageError: unreadable, or not a configuration of this version.
+      UsageError: unreadable; or of another version, which `complete` refuses.
     """
     document = _read_toml(path, "configuration")
     top = {key: value for key, value in document.items() if not isinstance(value, dict)}
-    sections = {key: value for key, value in document.items() if isinstance(value, dict)}
-    return complete(sections, str(path)), top
+    settings = {key: value for key, value in document.items() if isinstance(value, dict)}
+    return complete(settings, str(path), sections), top
 
 
 def complete(

@@ -36,6 +36,11 @@ class Budget:
         return max(0.0, min(left)) if left else None
 
 
+def passes_multiple(every_frames: int, before_frames: int, frames: int) -> bool:
+    """Whether a multiple of `every_frames` was reached since `before_frames`; 0 has none."""
+    return every_frames > 0 and frames // every_frames > before_frames // every_frames
+
+
 @dataclass
 class Progress:
     """The run's counters, over all its sessions; part of its checkpoints."""
@@ -53,11 +58,14 @@ class Progress:
     tracker_id: str | None = None
     probed_frames: int = 0
     """Up to which probes are done."""
+    evaluated_frames: int = 0
+    """Where the last evaluation was."""
 
     def evaluated(self, mean_score: float) -> None:
         """Counts an evaluation."""
         best = self.best_evaluation_score
         self.evaluated_minutes = self.minutes
+        self.evaluated_frames = self.env_frames
         self.evaluation_score = mean_score
         self.best_evaluation_score = mean_score if best is None else max(mean_score, best)
 

@@ -21,7 +21,7 @@ from relic_rl.analysis.pictures import PictureError, draw_run
 from relic_rl.analysis.runs import read_run
 from relic_rl.config import Config
 from relic_rl.console import Console, counted
-from relic_rl.counters import Progress
+from relic_rl.counters import Progress, passes_multiple
 from relic_rl.errors import ResourceError, UserError
 from relic_rl.evaluation.evaluate import evaluate_agent
 from relic_rl.evaluation.probe import expect_variables, probe_agent
@@ -214,8 +214,13 @@ class Training:
         return self.config.run.budget.is_spent(self.progress.env_frames, self.progress.minutes)
 
     def _evaluate_if_due(self, stop: StopRequest) -> None:
-        every, progress = self.config.evaluation.every_minutes, self.progress
-        if not 0 < every <= progress.minutes - progress.evaluated_minutes or self._budget_spent():
+        options, progress = self.config.evaluation, self.progress
+        since = progress.minutes - progress.evaluated_minutes
+        by_minutes = 0 < options.every_minutes <= since
+        by_frames = passes_multiple(
+            options.every_frames, progress.evaluated_frames, progress.env_frames
+        )
+        if not (by_minutes or by_frames) or self._budget_spent():
             return
         if self.evaluate(self.config.evaluation.interim_episodes, stop):
             self._tick()  # or one that takes longer than the period would be due again at once
@@ -240,7 +245,8 @@ class Training:
 
     def _probe_if_due(self, stop: StopRequest) -> None:
         every, progress = self.config.run.probe_every_frames, self.progress
-        if 0 < every <= progress.env_frames - progress.probed_frames and not self._budget_spent():
+        is_due = passes_multiple(every, progress.probed_frames, progress.env_frames)
+        if is_due and not self._budget_spent():
             self.probe(stop)
 
     def probe(self, stop: StopRequest) -> None:

@@ -63,7 +63,7 @@ def _rows_of_a_run(config: Config) -> list[Row]:
         config,
         replay=replace(config.replay, min_steps=1_000),
         run=replace(config.run, minutes=_MINUTES, metrics_every_updates=25),
-        evaluation=replace(config.evaluation, every_minutes=0.0),
+        evaluation=replace(config.evaluation, every_minutes=0.0, every_frames=0),
     )
     with tempfile.TemporaryDirectory() as folder, Path("/dev/null").open("w") as nowhere:
         training = Training(Path(folder), config, GAME, 0, Console(stream=nowhere))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from agents.bounds import Fraction, NonNegativeFloat, PositiveInt
+from agents.bounds import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 LEAST_PROBE_STEPS = 1_000
 """Fewer teach a probe nothing."""
@@ -20,7 +20,9 @@ class EvaluationOptions:
     epsilon: Fraction = 0.001
     """Probability of a random action in evaluation. [SEED RL]"""
     every_minutes: NonNegativeFloat = 30.0
-    """Minutes between evaluations during training; 0: only at the end. [ours]"""
+    """Minutes between evaluations during training; 0: none by minutes. [ours]"""
+    every_frames: NonNegativeInt = 0
+    """Frames between evaluations during training, at their multiples; 0: none by frames. [ours]"""
     interim_episodes: PositiveInt = 3
     """Episodes of an evaluation during training. [ours]"""
     probe_steps: Annotated[int, Interval(ge=LEAST_PROBE_STEPS)] = 20_000

@@ -20,7 +20,7 @@ from relic_rl.records.checkpoint import CheckpointError, CheckpointStore
 from relic_rl.records.identity import environment_of, read_identity
 from relic_rl.records.metadata import METADATA_FILE
 from relic_rl.records.metrics import EVALUATIONS_FILE
-from relic_rl.records.policy_file import PolicyFile, read_policy, write_policy
+from relic_rl.records.policy_file import DECIDE_A_POLICY, PolicyFile, read_policy, write_policy
 from relic_rl.records.robustness import read_judgements
 
 SHIPPED = Path(__file__).parent.parent / "trained_agents"
@@ -119,7 +119,7 @@ def _from_file(path: Path) -> TrainedAgent:
 
 def _from_run(run_dir: Path, env_frames: int | None = None) -> TrainedAgent:
     run_folder.expect_run(run_dir)
-    trained, game, _, _ = read_identity(run_dir)
+    trained, game, _, _ = read_identity(run_dir, (*DECIDE_A_POLICY, "learner"))
     config = devices.without_gpu_options(trained)
     checkpoint = CheckpointStore(run_dir).load(read_only=True, env_frames=env_frames)
     progress = Progress(**checkpoint.state["progress"])

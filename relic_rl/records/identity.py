@@ -1,5 +1,6 @@
 """What a run is: its game, seed and settings, as a user gives them and as its folder tells them."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,14 +28,21 @@ class RunIdentity(NamedTuple):
         return configuration.dump(self.config, game=self.game, seed=self.seed, preset=self.preset)
 
 
-def read_identity(run_dir: Path) -> RunIdentity:
+def read_identity(
+    run_dir: Path, sections: Collection[str] = tuple(configuration.SECTIONS)
+) -> RunIdentity:
     """Reads a run folder's `config.toml`.
+
+    Args:
+      run_dir: the run's folder.
+      sections: those that must be complete; what others lack, in a run of an earlier version, has
+        its default.
 
     Raises:
       UsageError: it is unreadable, or one of its keys is missing, unknown or of no sense.
     """
     path = run_dir / run_folder.CONFIG_FILE
-    config, top = configuration.load(path)
+    config, top = configuration.load(path, sections)
     for key, kind in (("game", str), ("seed", int), ("preset", str)):
         if not isinstance(top.get(key), kind) or isinstance(top[key], bool):
             raise UsageError(f"{key} is {top.get(key)!r} in {path}, must be {_KINDS[kind]}")

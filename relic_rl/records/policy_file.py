@@ -24,9 +24,9 @@ from relic_rl.records.identity import environment_of
 
 SCHEMA = 1
 _KEY = "relic_rl_policy"
-_NEEDED = ("env", "network", "representation", "evaluation")
-"""Sections of the settings that decide what a policy is and how it is judged."""
-_KEPT = (*_NEEDED, "learner")
+DECIDE_A_POLICY = ("env", "network", "representation")
+"""Sections of the settings that a policy needs, whole; of others a later version may know more."""
+_KEPT = (*DECIDE_A_POLICY, "evaluation", "learner")
 _KINDS: dict[str, type] = {
     "game": str,
     "updates": int,
@@ -114,7 +114,7 @@ def read_policy(path: Path) -> PolicyFile:
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = tensor
     try:
-        config = configuration.complete(document["settings"], str(path), _NEEDED)
+        config = configuration.complete(document["settings"], str(path), DECIDE_A_POLICY)
     except UsageError as error:
         problem = str(error).partition(";")[0]  # what follows is advice for a file that is text
         raise UserError(f"{problem}: export it again from its run") from error

@@ -32,6 +32,7 @@ TRIAL_SETTINGS = {
     "run.metrics_every_updates": "10",
     "run.track": "off",
     "evaluation.every_minutes": "0",
+    "evaluation.every_frames": "0",
 }
 """Beside a run's own; none changes its speed."""
 _EPISODE_STEPS = 4_000
@@ -58,13 +59,19 @@ class Rate(NamedTuple):
 
     def seconds(self, config: Config, done: RunStatus) -> float:
         """What a run still takes, from what it has done to the end of its last evaluation."""
-        budget, every = config.run.budget, config.evaluation.every_minutes
+        budget, options = config.run.budget, config.evaluation
         frames = max(0, budget.frames - done.env_frames)
         training = self.begun_seconds + max(0, frames - self.begun_frames) / self.frames_per_second
         if budget.minutes:
             training = min(training, max(0.0, 60.0 * (budget.minutes - done.minutes)))
-        evaluations = 1 + (int(training / (60.0 * every)) if every else 0)
-        steps = _EPISODE_STEPS * config.evaluation.episodes
+        evaluations = 1
+        if options.every_minutes:
+            evaluations += int(training / (60.0 * options.every_minutes))
+        if options.every_frames:  # the one at the end is counted
+            end = done.env_frames + int(training * self.frames_per_second)
+            last = min(budget.frames - 1, end) // options.every_frames
+            evaluations += last - done.env_frames // options.every_frames
+        steps = _EPISODE_STEPS * options.episodes
         return training + evaluations * steps * self.acting_seconds_per_step
 
 

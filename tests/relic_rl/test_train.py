@@ -202,6 +202,28 @@ def test_evaluating_and_checkpointing_in_between_change_nothing_of_what_is_learn
     assert differences(busy, quiet) == set()
 
 
+def test_evaluations_by_frames_are_at_their_multiples_whatever_others_there_are(
+    runner: Callable[..., Runner],
+) -> None:
+    run, resumed = runner(), runner()
+    by_frames = {"evaluation__every_frames": 200, "evaluation__interim_episodes": 1}
+    run.train(**by_frames)
+    # Another, by minutes, comes between; the multiples stay. A stop is not an evaluation.
+    resumed.train(**by_frames, until=lambda training: training.progress.env_frames >= 200)
+    assert resumed.evaluations() == []
+    resumed.train(
+        **by_frames,
+        evaluation__every_minutes=1e-9,
+        until=lambda training: training.progress.env_frames >= 300,
+        resume=True,
+    )
+    resumed.train(**by_frames, resume=True)
+
+    assert [row["env_frames"] for row in run.evaluations()] == ["200", "400", "500"]
+    assert len(resumed.evaluations()) > 5
+    assert {row["env_frames"] for row in resumed.evaluations()} >= {"200", "400", "500"}
+
+
 PROBED = {"run__probe_every_frames": 200, "evaluation__probe_steps": 1_000}
 
 

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from relic_rl import api, cli
+from relic_rl.errors import UserError
 from relic_rl.evaluation.trained import load_trained
 from relic_rl.records.policy_file import read_policy
 
@@ -137,6 +141,45 @@ def test_a_saved_evaluation_of_more_episodes_is_what_a_file_states(
     assert (len(clean.scores), tuple(found["scores"])) == (3, clean.scores)
 
 
+def rewrite(policy_file: Path, out: Path, changes: dict[str, Any]) -> None:
+    """The file with other things said in it, and a hash that is right."""
+    with safe_open(policy_file, "pt") as file:
+        document = json.loads(file.metadata()["relic_rl_policy"])
+    body = {key: found for key, found in document.items() if key != "sha256"} | changes
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    text = {"relic_rl_policy": json.dumps({**body, "sha256": digest})}
+    save_file(load_file(policy_file), out, text)
+
+
+def test_a_file_of_before_a_setting_plays_unless_the_setting_decides_what_the_policy_is(
+    policy_file: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old.safetensors"
+    settings = asdict(read_policy(policy_file).config)
+    without = {name: dict(fields) for name, fields in settings.items() if name != "run"}
+    del without["evaluation"]["probe_steps"], without["learner"]["cuda_graph"]
+    rewrite(policy_file, old, {"settings": without})
+    assert read_policy(old) == read_policy(policy_file)._replace(parts=ANY)
+
+    del without["network"]["centred_input"]
+    rewrite(policy_file, old, {"settings": without})
+    with pytest.raises(UserError, match=r"lacks network\.centred_input .*: export it again"):
+        read_policy(old)
+
+
+def test_a_run_of_before_a_setting_plays_but_is_not_resumed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "run"
+    shutil.copytree(run, old)
+    text = (old / "config.toml").read_text()
+    (old / "config.toml").write_text(re.sub("^(probe_steps|keep) = .*\n", "", text, flags=re.M))
+
+    assert load_trained(old).env_frames == 600
+    status, line = refusal(capsys, "resume", str(old), "--frames", "1000")
+    assert (status, "lacks evaluation.probe_steps (default 20000), run.keep" in line) == (2, True)
+
+
 @pytest.mark.parametrize("place", [0.0, 0.001, 0.1, 0.5, 0.99])
 def test_a_file_with_one_byte_changed_is_refused(
     place: float, policy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -178,12 +221,7 @@ def test_what_is_no_policy_file_is_refused(
 def test_what_a_file_says_of_itself_must_make_sense_even_with_a_right_hash(
     name: str, value: Any, policy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with safe_open(policy_file, "pt") as file:
-        document = json.loads(file.metadata()["relic_rl_policy"])
-    body = {key: found for key, found in document.items() if key != "sha256"} | {name: value}
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    text = {"relic_rl_policy": json.dumps({**body, "sha256": digest})}
-    save_file(load_file(policy_file), tmp_path / "strange.safetensors", text)
+    rewrite(policy_file, tmp_path / "strange.safetensors", {name: value})
 
     status, line = refusal(capsys, "evaluate", str(tmp_path / "strange.safetensors"))
 

@@ -50,6 +50,22 @@ def work(config: Config, done: RunStatus | None = None) -> Work:
             RunStatus(),
             120 + 3 * 8,
         ),
+        # At 50,000 and 100,000 frames, and at the end; where it ends at 100,000, once there.
+        (
+            {"run__frames": 120_000, "run__minutes": 0, "evaluation__every_frames": 50_000},
+            RunStatus(),
+            30 + 100 + 3 * 8,
+        ),
+        (
+            {"run__frames": 100_000, "run__minutes": 0, "evaluation__every_frames": 50_000},
+            RunStatus(env_frames=60_000),
+            30 + 20 + 8,
+        ),
+        (
+            {"run__frames": 10**9, "run__minutes": 2, "evaluation__every_frames": 50_000},
+            RunStatus(),
+            120 + 3 * 8,
+        ),
     ],
 )
 def test_a_run_takes_its_start_its_frames_or_minutes_and_its_evaluations(
