@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from typing import Any
 
 from relic_rl.machine import process
@@ -31,8 +32,10 @@ def run(request: dict[str, Any]) -> None:
     try:
         status = cli.main(request["arguments"])
         sys.stdout.flush()
+    except Exception:  # as the interpreter would
+        traceback.print_exc()
     finally:
-        # As the interpreter would: a thread that still runs is waited for, unless a daemon.
+        # As it would, too: a thread that still runs is waited for, unless a daemon.
         threading._shutdown()  # type: ignore[attr-defined]
         os._exit(status)
 

@@ -519,6 +519,30 @@ def test_skipped_updates_are_still_counted_after_a_resume(runner: Callable[..., 
     assert resumed.learner.skipped_updates == 3
 
 
+@pytest.mark.parametrize(
+    ("publish_every_updates", "said"),
+    [
+        (1_000, r"10 updates in a row .* with a lower --learner\.learning_rate"),
+        (2, r"Q-values of lane \d .* not finite, so the run stops; its last checkpoint is sound"),
+    ],
+    ids=["learner", "actor"],
+)
+def test_a_run_that_diverges_ends_in_one_line_and_its_last_checkpoint_is_sound(
+    runner: Callable[..., Runner], publish_every_updates: int, said: str
+) -> None:
+    run = runner()
+    run.train(until=lambda t: t.progress.updates >= 3)
+    every = publish_every_updates
+    with pytest.raises(UserError, match=said) as error:
+        run.train(resume=True, learner__learning_rate=1e30, actor__publish_every_updates=every)
+
+    assert "\n" not in str(error.value)
+    kept = run.checkpoint()
+    assert kept.state["progress"]["updates"] == 3
+    assert all(t.abs().max() < 1e3 for part in kept.model.values() for t in part.values())
+    assert run.train(resume=True).progress.updates > 3
+
+
 # --- what is held while training ------------------------------------------------------------------
 
 

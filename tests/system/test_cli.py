@@ -230,6 +230,36 @@ def test_a_run_without_a_sound_checkpoint_gives_one_line(
         )
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("resume", "run", "--frames", "2000"),
+        ("evaluate", "run"),
+        ("probe", "run"),
+        ("watch", "run", "--video", "film.gif"),
+        ("export", "run", "--out", "agent.safetensors"),
+        ("train", "toy_memory", "--preset", "run/config.toml", "--run-dir", "other"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_setting_of_a_later_version_is_named_and_nothing_is_written(
+    run_here: Callable[..., tuple[int, str, str]],
+    finished: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    config = tmp_path / "run/config.toml"
+    config.write_text(config.read_text().replace("[run]\n", "[run]\nlater = 1\n"))
+    before = digest(tmp_path)
+    status, out, err = run_here(*arguments)
+
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "unknown field 'run.later' in " in err
+    assert "run/config.toml" in err
+    assert digest(tmp_path).keys() == before.keys()
+
+
 # --- what the verbs show --------------------------------------------------------------------------
 
 

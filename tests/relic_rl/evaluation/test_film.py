@@ -1,9 +1,13 @@
 """Films of a real, hardly trained agent: read back and held against its evaluation."""
 
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import imageio
@@ -161,14 +165,48 @@ def test_an_ffmpeg_that_fails_gives_one_line_and_no_film(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_toy_is_filmed_as_it_is_seen(tmp_path: Path) -> None:
-    folder, video = str(tmp_path / "run"), tmp_path / "film.mp4"
-    smoke = ("train", "toy_memory", "--preset", "smoke", "--frames", "200", "--run.threads", "1")
-    assert cli.main([*smoke, "--run-dir", folder]) == 0
-    assert watch(tmp_path / "run", video, "--overlay") == 0
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose episodes take no time."""
+    folder = tmp_path_factory.mktemp("watch") / "toy"
+    smoke = ("--preset", "smoke", "--frames", "200", "--run.threads", "1")
+    assert cli.main(["train", "toy_memory", "--run-dir", str(folder), *smoke]) == 0
+    return folder
 
-    assert len(pictures(video)) == 8
-    assert (tmp_path / "run" / "curves.png").is_file()
+
+def test_a_toy_is_filmed_as_it_is_seen(toy: Path, tmp_path: Path) -> None:
+    assert watch(toy, tmp_path / "film.mp4", "--overlay") == 0
+
+    assert len(pictures(tmp_path / "film.mp4")) == 8
+    assert (toy / "curves.png").is_file()
+
+
+def test_ctrl_c_ends_a_film_which_is_whole_as_far_as_it_got(toy: Path, tmp_path: Path) -> None:
+    video, begun = tmp_path / "film.mp4", tmp_path / ".partial-film.mp4"
+    film = ("watch", str(toy), "--video", str(video), "--episodes", "1000000")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "relic_rl", *film],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        give_up = time.monotonic() + 90
+        while not (begun.exists() and begun.stat().st_size):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: ffmpeg's process, too
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert (process.returncode, err) == (0, "")
+    (frames,) = re.findall(r": filmed ([\d,]+) frames, scores .* in " + str(video), out)
+    assert len(pictures(video)) == int(frames.replace(",", ""))
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
 # --- the overlay ----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from envs.flavoured import find_flavours
 from envs.games import ATARI57
 from envs.registry import ENVIRONMENTS
 from relic_rl import cli
+from relic_rl import console as progress
 from relic_rl.commands import evaluate
 from relic_rl.commands.printing import leave_out
 from relic_rl.evaluation.robustness import conditions, kept_share
@@ -312,6 +313,60 @@ def test_a_run_folder_that_cannot_be_written_is_told_before_anything_is_played(
     out, err = capsys.readouterr()
     assert (status, out) == (1, "")
     assert err == f"relic-rl: cannot write in run folder {copy}: Permission denied\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "{run}", "--episodes", "1"),
+        ("watch", "{run}", "--video", "{there}/film.gif"),
+        ("export", "{run}", "--out", "{there}/agent.safetensors"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_run_that_nobody_may_write_to_plays(
+    copy: Path, tmp_path: Path, modes_hold: None, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "there").mkdir()
+    paths = [copy, *copy.rglob("*")]
+    for path in paths:
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    status = cli.main([word.format(run=copy, there=tmp_path / "there") for word in arguments])
+    for path in paths:
+        path.chmod(0o700)
+
+    assert status == 0
+    assert [copy, *copy.rglob("*")] == paths
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("evaluate", "--episodes", "1000000"), ("evaluate", "--save"), ("probe",)],
+    ids=" ".join,
+)
+def test_an_interrupt_ends_it_in_one_line_and_leaves_the_run_as_it_was(
+    copy: Path,
+    command: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    working, told = progress.Console.working, iter(range(1000))
+
+    def interrupted(*arguments: Any) -> None:
+        working(*arguments)
+        if next(told) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(progress.Console, "working", interrupted)
+    before = sorted(copy.rglob("*"))
+    capsys.readouterr()
+
+    assert cli.main([command[0], str(copy), *command[1:]]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("relic-rl: stopped before ")
+    assert sorted(copy.rglob("*")) == before
+    assert next(told) < 10
 
 
 def test_a_policy_file_has_no_folder_to_save_in(

@@ -20,12 +20,12 @@ import pytest
 import torch
 
 from envs.games import GAME_SETS
-from relic_rl import cli
+from relic_rl import cli, commands
 from relic_rl import config as configuration
 from relic_rl.analysis.series import find_series
 from relic_rl.errors import UsageError, UserError
 from relic_rl.machine.resources import gpu_memory_bytes, memory_bytes
-from relic_rl.records.folders import is_in_use
+from relic_rl.records.folders import FolderLock, is_in_use
 from relic_rl.records.run_folder import existing_run
 from relic_rl.records.run_status import RunStatus, read_status
 from relic_rl.records.sweep_folder import names_of
@@ -384,6 +384,35 @@ def test_status_shows_every_run_and_why_one_failed(
         assert re.search(r"toy_memory +1 +failed +cannot make run folder", out)
         assert re.search(r"Pong +0 +1,200 +\d+\.\d +-\d+\.0 +-?\d+\.\d % +done", out)
         assert "4 runs: 3 done, 1 failed" in out
+
+
+@pytest.mark.parametrize("end", ["the sweep's", "Ctrl-C"])
+def test_status_keeps_showing_a_sweep_until_its_end_or_an_interrupt(
+    failed: tuple[Path, str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+) -> None:
+    folder = Path(shutil.copytree(failed[0], tmp_path / "copy"))
+    sweep_at_work, run_at_work = FolderLock(folder, "sweep"), existing_run(folder / "runs/pong-s0")
+    looks = iter((False, False, True))
+
+    def looked(seconds: float) -> None:
+        if not next(looks):
+            return
+        run_at_work.close()
+        if end == "Ctrl-C":
+            signal.raise_signal(signal.SIGINT)
+        sweep_at_work.close()
+
+    monkeypatch.setattr(commands.status.time, "sleep", looked)
+    status, out, err = run_here(capsys, "status", str(folder), "--watch")
+
+    assert (status, err, [*looks]) == (0, "", [])
+    at_end = {"the sweep's": "3 done, 1 failed", "Ctrl-C": "2 done, 1 running, 1 failed"}[end]
+    assert out.count("4 runs: ") == 1  # into a file only the last
+    assert f"4 runs: {at_end}" in out
 
 
 def test_status_prints_one_json_object(
