@@ -23,6 +23,8 @@ if CUDA == "simulated":
     import simulated_cuda  # noqa: F401
 elif not CUDA:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+else:  # torch.nn.LSTM's notes: without it cuDNN's LSTM may sum in another order each time
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch  # noqa: E402
 
@@ -54,8 +56,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def known_start() -> None:
-    """Global generators are seeded; tensors are too small here for more than one thread."""
+    """Global generators are seeded; tensors are too small here for more than one thread.
+
+    A GPU computes in whole float32 and always alike, whatever the run of another test has set.
+    """
     torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)

@@ -17,12 +17,6 @@ ARMS = ("relic", "simclr", "curl", "byol", "augmentation", "none")
 JOINED = [("disturbed_relic", "shared"), *((a, e) for a in ARMS for e in ("shared", "separate"))]
 
 
-@pytest.fixture(autouse=True)
-def exact_float32() -> Iterator[None]:
-    with torch.backends.cudnn.flags(allow_tf32=False):
-        yield
-
-
 @pytest.fixture
 def device() -> str:
     """Of the batches: each test moves them to where it wants them."""

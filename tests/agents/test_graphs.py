@@ -1,7 +1,6 @@
 """One CUDA graph computes what its kernels do; `RELIC_RL_TEST_CUDA=simulated`: without a GPU."""
 
 import copy
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,12 +17,6 @@ UPDATES = EAGER_CALLS + 5
 class Number(NamedTuple):
     value: Tensor
     nothing: None = None
-
-
-@pytest.fixture(autouse=True)
-def exact_float32() -> Iterator[None]:
-    with torch.backends.cudnn.flags(allow_tf32=False):
-        yield
 
 
 @pytest.fixture
