@@ -11,6 +11,7 @@ graph was made stays as it was then.
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -47,6 +48,7 @@ class Graphed(Generic[Given, Found]):
         self._name = name
         self._eager_calls = EAGER_CALLS
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._stream: torch.cuda.Stream | None = None
         self._given: list[Tensor] = []
         self._found: Found
 
@@ -61,7 +63,8 @@ class Graphed(Generic[Given, Found]):
             self._make_graph(given)
         if self._graph is None:
             self._eager_calls -= 1  # below 0: no graph could be made
-            return self._function(given)
+            with self._aside():
+                return self._function(given)
         torch._foreach_copy_(self._given, list(_tensors(given)))
         self._graph.replay()
         return self._found
@@ -74,14 +77,35 @@ class Graphed(Generic[Given, Found]):
         before = self._generator.clone_state()
         try:
             # Other threads work on: only what this one does is written down, or a mistake.
-            with _one_at_a_time, torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with (
+                _one_at_a_time,
+                self._aside() as stream,
+                torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+            ):
                 self._found = self._function(own)
         except RuntimeError as error:
             self._generator.graphsafe_set_state(before)  # the other waits for the graph's end
-            reason = str(error).partition("\n")[0]
+            # Where a kernel was refused, so is the end, which says nothing of why.
+            reason = str(error.__context__ or error).partition("\n")[0]
             _log.warning("%s is no CUDA graph, its kernels go one by one: %s", self._name, reason)
             return
         self._graph, self._given = graph, list(_tensors(own))
+
+    @contextmanager
+    def _aside(self) -> Iterator[torch.cuda.Stream]:
+        """On a stream of its own, after what was asked for and before what will be.
+
+        There the calls before a graph are made, too: what autograd or a library first did on
+        another stream would not go into the graph. [PyTorch's notes on CUDA: "warmup must occur on
+        a side stream"] It is left by this block's end only: `torch.cuda.graph`, where it fails,
+        stays on it.
+        """
+        here = torch.cuda.current_stream()
+        stream = self._stream = self._stream or torch.cuda.Stream()
+        stream.wait_stream(here)
+        with torch.cuda.stream(stream):
+            yield stream
+        here.wait_stream(stream)
 
 
 def _tensors(record: Any) -> Iterator[Tensor]:

@@ -117,7 +117,7 @@ def test_what_cannot_be_a_graph_is_computed_without_one_and_said_once(
         noise = torch.rand(3, generator=generator, device="cuda")
         return noise * given.value.sum().item()
 
-    generator = torch.Generator("cuda").manual_seed(1)
+    generator, here = torch.Generator("cuda").manual_seed(1), torch.cuda.current_stream()
     graphed = Graphed(waiting, generator, "an update")
     found = [graphed(Number(torch.ones(3, device="cuda"))).cpu() for _ in range(9)]
 
@@ -127,3 +127,5 @@ def test_what_cannot_be_a_graph_is_computed_without_one_and_said_once(
     assert not graphed.is_graph
     (line,) = caplog.messages
     assert line.startswith("an update is no CUDA graph, its kernels go one by one: ")
+    assert "not permitted when stream is capturing" in line
+    assert torch.cuda.current_stream() == here

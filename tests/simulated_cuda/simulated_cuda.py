@@ -208,16 +208,19 @@ def current_stream(device: object = None) -> Stream:
     return getattr(_here, "stream", _DEFAULT_STREAM)
 
 
+def set_stream(on: Stream) -> None:
+    _here.stream = on
+    _extension.set_stream(on.number)
+
+
 @contextmanager
-def stream(on: Stream | None) -> Iterator[None]:
+def on_stream(on: Stream | None) -> Iterator[None]:
     before = current_stream()
-    _here.stream = on or before
-    _extension.set_stream(_here.stream.number)
+    set_stream(on or before)
     try:
         yield
     finally:
-        _here.stream = before
-        _extension.set_stream(before.number)
+        set_stream(before)
 
 
 class Graph:
@@ -234,13 +237,20 @@ class Graph:
 
 
 @contextmanager
-def graph(to_make: Graph, capture_error_mode: str = "global") -> Iterator[None]:
-    with stream(Stream()):
-        _extension.begin_graph()
-        try:
-            yield
-        finally:
-            to_make.made = _extension.end_graph()
+def graph(
+    to_make: Graph, stream: Stream | None = None, capture_error_mode: str = "global"
+) -> Iterator[None]:
+    """As torch's: where a kernel was refused, its end fails too, and the thread stays there."""
+    before = current_stream()
+    set_stream(stream or Stream())
+    _extension.begin_graph()
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError("operation failed due to a previous error during capture") from error
+    finally:
+        to_make.made = _extension.end_graph()
+    set_stream(before)
 
 
 class Properties:
@@ -270,7 +280,7 @@ _FAKES: dict[str, Any] = {
     "Event": Event,
     "current_stream": current_stream,
     "default_stream": lambda device=None: _DEFAULT_STREAM,
-    "stream": stream,
+    "stream": on_stream,
     "CUDAGraph": Graph,
     "graph": graph,
 }

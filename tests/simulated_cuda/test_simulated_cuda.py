@@ -117,13 +117,16 @@ def test_a_graph_computes_nothing_when_it_is_made_and_then_what_it_was_made_of()
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x.cpu(), lambda x: x[x > 0]])
 def test_a_graph_must_not_wait(wait: Callable[..., object]) -> None:
-    x = torch.ones(3, device=CUDA)
+    x, here = torch.ones(3, device=CUDA), torch.cuda.current_stream()
 
     with (
-        pytest.raises(RuntimeError, match="not permitted when stream is capturing"),
+        torch.cuda.stream(here),  # a graph that fails does not go back to it
+        pytest.raises(RuntimeError, match="previous error during capture") as raised,
         torch.cuda.graph(torch.cuda.CUDAGraph()),
     ):
         wait(x)
+
+    assert "not permitted when stream is capturing" in str(raised.value.__context__)
 
 
 def test_a_graph_is_of_its_own_threads_kernels() -> None:
