@@ -40,7 +40,7 @@ def measure(config: Config, parts: Mapping[str, Part]) -> Iterator[tuple[str, fl
     """Measures the parts one after the other: name, seconds it took, and all figures so far."""
     devices.set_threads(config)
     devices.set_gpu_arithmetic(config)
-    results: Results = {"machine": machine()}
+    results: Results = {"machine": machine(devices.learner_device(config))}
     for name, part in parts.items():
         started = time.perf_counter()
         results[name] = part(config)
@@ -59,9 +59,8 @@ def _relate(results: Results) -> None:
         replayed["bytes_per_step"] = results["bytes_per_game"]["mean_bytes_per_step"]
 
 
-def machine() -> Results:
+def machine(device: torch.device) -> Results:
     """What the figures were taken on."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
         "device": devices.device_name(device),
         "cores": cores(),

@@ -44,7 +44,8 @@ def load_trained(source: Path, *, env_frames: int | None = None) -> TrainedAgent
     """Reads an agent that can play: of a run's last sound checkpoint, or of a policy file.
 
     On this machine's GPU if it has one and `run.device` is not cpu, else on its CPU, whichever the
-    run was trained on. Torch's threads are set as the run's configuration says.
+    run was trained on. Torch's threads, and how exactly a GPU computes, are set as the run's
+    configuration says.
 
     Args:
       source: a run's folder, which a run may own and in which nothing is changed; or a file that
@@ -108,6 +109,7 @@ def _from_file(path: Path) -> TrainedAgent:
     policy = read_policy(path)
     config, game = devices.without_gpu_options(policy.config), policy.game
     devices.set_threads(config)
+    devices.set_gpu_arithmetic(config)
     spec = build.env_spec(config, game)
     agent = build.make_agent(config, spec, seed=0, device=devices.learner_device(config))
     try:
@@ -124,6 +126,7 @@ def _from_run(run_dir: Path, env_frames: int | None = None) -> TrainedAgent:
     checkpoint = CheckpointStore(run_dir).load(read_only=True, env_frames=env_frames)
     progress = Progress(**checkpoint.state["progress"])
     devices.set_threads(config)
+    devices.set_gpu_arithmetic(config)
     spec = build.env_spec(config, game)
     agent = build.make_agent(config, spec, seed=0, device=devices.learner_device(config))
     learned = (checkpoint.model, checkpoint.optimizer)

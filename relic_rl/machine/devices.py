@@ -43,17 +43,21 @@ def gpu_problem() -> str | None:
             torch.ones(1, device="cuda").add_(1.0).item()
         except (RuntimeError, AssertionError) as error:  # the second one from a torch without CUDA
             said = str(error).splitlines()[0]
-            return f"it fails at the first kernel ({said}): install a PyTorch for it, {GET_TORCH}"
+            return (
+                f"it fails at the first kernel ({said}): end what else uses it if it is full or "
+                f"busy, else install a PyTorch for it, {GET_TORCH}"
+            )
         return None
-    if "CUDA_VISIBLE_DEVICES" in os.environ or not (
-        NVIDIA_DRIVER.is_dir() and any(NVIDIA_DRIVER.iterdir())
-    ):
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "0")  # by number, GPU-... or MIG-..., if any is
+    is_hidden = not named.startswith(tuple("0123456789GM"))
+    if is_hidden or not (NVIDIA_DRIVER.is_dir() and any(NVIDIA_DRIVER.iterdir())):
         return None  # hidden on purpose, or none
     if torch.version.cuda is None:
         return f"this PyTorch is built for the CPU only: install one with CUDA, {GET_TORCH}"
     return (
-        f"its driver does not serve this PyTorch's CUDA {torch.version.cuda}: update the driver, "
-        f"or install a PyTorch for an older CUDA, {GET_TORCH}"
+        f"its driver does not serve this PyTorch's CUDA {torch.version.cuda}, or a container keeps "
+        "it from this process: give it to the container, update the driver, or install a PyTorch "
+        f"for an older CUDA, {GET_TORCH}"
     )
 
 

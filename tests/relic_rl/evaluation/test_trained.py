@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from relic_rl import api, cli
 from relic_rl.evaluation.trained import SHIPPED, load_trained, shipped_agent
@@ -49,6 +50,18 @@ def test_an_agent_that_ships_scores_what_its_file_says(
     found = np.array(json.loads(capsys.readouterr().out)["scores"])
     error = math.sqrt(sum(scores.var(ddof=1) / len(scores) for scores in (stated, found)))
     assert abs(found.mean() - stated.mean()) <= 2 * error, (found.mean(), stated.mean(), error)
+
+
+def test_an_agent_plays_in_the_arithmetic_that_it_learned_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for flags in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        monkeypatch.setattr(flags, "allow_tf32", True)
+
+    assert not load_trained(shipped_agent("pong")).config.learner.tf32
+
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32  # on by default
 
 
 def test_python_plays_an_agent_that_ships() -> None:

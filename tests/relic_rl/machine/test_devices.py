@@ -49,10 +49,22 @@ def test_a_gpu_that_a_pytorch_for_the_cpu_cannot_use_is_said() -> None:
 
 @without_cuda
 @pytest.mark.usefixtures("unused_gpu")
-def test_a_gpu_that_was_hidden_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_a_gpu_that_was_hidden_is_no_problem(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
     assert devices.gpu_problem() is None
+
+
+@without_cuda
+@pytest.mark.usefixtures("unused_gpu")
+@pytest.mark.parametrize("visible", ["0", "GPU-8f2c,GPU-11d0", "MIG-7a5b"])
+def test_a_gpu_that_a_batch_system_gave_and_torch_cannot_use_is_said(
+    monkeypatch: pytest.MonkeyPatch, visible: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    assert devices.gpu_problem() is not None
 
 
 @without_cuda
