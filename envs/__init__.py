@@ -6,15 +6,3 @@ Start with `envs.interface` (the contract), then `envs.atari`.
 
 PROJECT = "relic-rl"
 """Tells this package from others of its name: see `relic_rl`."""
-
-__all__ = [
-    "atari",
-    "emulator",
-    "episodes",
-    "games",
-    "interface",
-    "options",
-    "protocol",
-    "registry",
-    "toy",
-]

@@ -39,10 +39,10 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from envs.emulator import EmulatorScreen, make_emulator
-from envs.episodes import EpisodeLedger, episode_seed
+from envs.emulator import GameLanes
+from envs.episodes import Acted, episode_seed
 from envs.games import Game, find_game
-from envs.interface import EnvSpec, Frames, Ram, Screen, State, StepResult, check_actions
+from envs.interface import EnvSpec, Frames, State
 from envs.options import ACTION_SETS, FRAME_SIDE_PIXELS
 from envs.protocol import EpisodeProtocol, find_protocol
 from envs.ram import EmulatorRam
@@ -182,7 +182,7 @@ def rom_md5(game: Game) -> str:
         ) from error
 
 
-class AtariLanes:
+class AtariLanes(GameLanes):
     """N lanes of one game; made by `make_atari`, used as described in `envs.interface`.
 
     Attributes:
@@ -200,55 +200,26 @@ class AtariLanes:
         seed: int,
         reseed_steps: int,
     ) -> None:
-        self.lanes: int = emulators.num_envs
-        self.spec = spec
-        self.noop_frames = np.zeros(self.lanes, np.int64)
+        super().__init__(spec, emulators.num_envs, seed, game, protocol)
         self._emulators: AtariVectorEnv | None = emulators
-        self._game = game
-        self._protocol = protocol
-        self._seed = seed
         self._reseed_steps = reseed_steps
-        self._ledger = EpisodeLedger(self.lanes)
-        self._started = False
         # Frames that ale-py itself plays to get some games going: 134 in NameThisGame, mostly none.
         self._opening_frames = 0
         # A lane's actions since it was seeded. The last episode begins before reseed_steps, so this
         # is room for all of them; the system provides memory only where something is written.
         self._history = np.empty((self.lanes, reseed_steps + protocol.max_episode_steps), np.uint8)
         self._history_steps = np.zeros(self.lanes, np.int64)
-        self._seeds = np.zeros(self.lanes, np.int64)
         self._seeded_episodes = np.zeros(self.lanes, np.int64)
-        self._lives = np.zeros(self.lanes, np.int64)
+        self._frames: Frames
 
     def reset(self) -> Frames:
-        """See `VectorEnv.reset`: every lane begins its episode 0."""
-        everywhere = np.ones(self.lanes, np.bool_)
-        self._ledger.begin(everywhere, np.zeros(self.lanes, np.int64))
-        return self._start(everywhere, everywhere)
+        """See `VectorEnv.reset`."""
+        self._history_steps[:] = self._reseed_steps  # all are due to be seeded
+        return super().reset()
 
-    def step(self, actions: NDArray[np.integer[Any]]) -> StepResult:
-        """See `VectorEnv.step`."""
-        actions = check_actions(actions, self)
-        if self._emulators is None or not self._started:
-            raise RuntimeError("step() on an environment that was closed or never reset")
-        self._history[np.arange(self.lanes), self._history_steps] = actions
-        self._history_steps += 1
-        observations, points, terminated, _, info = self._emulators.step(actions)
-        rewards = points.astype(np.float32)
-        self._ledger.add(rewards)
-        truncated = (self._ledger.steps >= self._protocol.max_episode_steps) & ~terminated
-        ended = terminated | truncated
-        life_lost = (info["lives"] < self._lives) & ~ended
-        self._lives[:] = info["lives"]
-
-        frames = final_frames = observations[:, 0]
-        episodes = []
-        if ended.any():
-            episodes = self._ledger.finish(
-                ended, terminated, self._seeds, self._protocol.frame_skip
-            )
-            frames = self._start(ended, ended & (self._history_steps >= self._reseed_steps))
-        return StepResult(frames, rewards, terminated, truncated, life_lost, final_frames, episodes)
+    def shown(self) -> Frames:
+        """See `EpisodicLanes.shown`."""
+        return self._frames
 
     def state(self) -> State:
         """See `VectorEnv.state`.
@@ -266,8 +237,8 @@ class AtariLanes:
             "seeded_episodes": self._seeded_episodes.copy(),
             "history_steps": self._history_steps.copy(),
             "actions": np.concatenate([history[:steps] for history, steps in kept]),
-            "scores": self._ledger.scores.copy(),
-            "steps": self._ledger.steps.copy(),
+            "scores": self._scores.copy(),
+            "steps": self._steps.copy(),
         }
 
     def restore(self, state: State) -> Frames:
@@ -284,55 +255,36 @@ class AtariLanes:
             # All at first, because ale-py must have reset a lane before it can step any.
             starting = starts == step if step else np.ones(self.lanes, np.bool_)
             if starting.any():
-                self._ledger.begin(starting, seeded_episodes)
-                frames = self._start(starting, starting)
+                self._history_steps[starting] = self._reseed_steps  # due to be seeded
+                self._start(starting, seeded_episodes)
             if step < replayed_steps:
-                frames = self.step(padded[:, step]).frames
-        for name, found in (("scores", self._ledger.scores), ("steps", self._ledger.steps)):
+                self.step(padded[:, step])
+        for name, found in (("scores", self._scores), ("steps", self._steps)):
             if not np.array_equal(found, state[name]):
                 raise RuntimeError(
                     f"the recorded actions led to {name} of {found.tolist()}, they were "
                     f"{np.asarray(state[name]).tolist()}: was ale-py, the game or the protocol "
                     "another one then?"
                 )
-        return frames
+        return self.shown()
 
-    def screen(self) -> Screen:
-        """See `VectorEnv.screen`."""
-        emulator = make_emulator(self._game, self._protocol, self.spec.action_set or "full")
-        return EmulatorScreen(
-            emulator,
-            self._protocol.frame_skip,
-            lambda: (int(self._seeds[0]), int(self.noop_frames[0])),
-        )
-
-    def ram(self) -> Ram:
+    def ram(self) -> EmulatorRam:
         """See `VectorEnv.ram`."""
-        action_set = self.spec.action_set or "full"
-        return EmulatorRam(
-            [make_emulator(self._game, self._protocol, action_set) for _ in range(self.lanes)],
-            self._protocol.frame_skip,
-            lambda lane: (int(self._seeds[lane]), int(self.noop_frames[lane])),
-        )
+        return EmulatorRam([self._beside(lane) for lane in range(self.lanes)])
 
     def close(self) -> None:
         """See `VectorEnv.close`."""
+        super().close()
         self._emulators = None
 
-    def _start(self, lanes: NDArray[np.bool_], seeded: NDArray[np.bool_]) -> Frames:
-        """Begins the ledger's episodes in the chosen lanes, and returns all lanes' frames.
-
-        Args:
-          lanes: bool[N], where an episode begins.
-          seeded: bool[N], where it is seeded too; among `lanes`.
-        """
+    def _begin(self, lanes: NDArray[np.bool_]) -> None:
+        """See `EpisodicLanes`; lanes that have acted for long enough are seeded, too."""
         if self._emulators is None:
             raise RuntimeError("reset() or restore() on an environment that was closed")
-        for lane in np.flatnonzero(seeded):
-            episode = int(self._ledger.indices[lane])
-            self._seeds[lane] = episode_seed(self._seed, int(lane), episode)
-            self._seeded_episodes[lane] = episode
-            self._history_steps[lane] = 0
+        seeded = lanes & (self._history_steps >= self._reseed_steps)
+        self._draw_seeds(seeded)
+        self._seeded_episodes[seeded] = self._episodes[seeded]
+        self._history_steps[seeded] = 0
         # To ale-py, -1 means "continue from the present random state".
         observations, info = self._emulators.reset(
             seed=np.where(seeded, self._seeds, -1)[lanes], options={"reset_mask": lanes}
@@ -345,9 +297,16 @@ class AtariLanes:
         passed = info["episode_frame_number"][lanes] - self._opening_frames
         self.noop_frames[lanes] = np.clip(passed, 0, self._protocol.noop_max_frames)
         self._lives[lanes] = info["lives"][lanes]
-        self._started = True
-        frames: Frames = observations[:, 0]
-        return frames
+        self._frames = observations[:, 0]
+
+    def _act(self, actions: NDArray[np.int64]) -> Acted:
+        """See `EpisodicLanes`."""
+        assert self._emulators is not None  # else it would not have started
+        self._history[np.arange(self.lanes), self._history_steps] = actions
+        self._history_steps += 1
+        observations, points, terminated, _, info = self._emulators.step(actions)
+        self._frames = observations[:, 0]
+        return Acted(points.astype(np.float32), terminated, info["lives"])
 
     def _check_state(self, state: State) -> tuple[NDArray[np.int64], list[NDArray[np.uint8]]]:
         """Returns the lanes' seeded episodes and histories, or raises ValueError."""

@@ -14,6 +14,7 @@ How both are made equal, where their authors chose otherwise:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ale_py
@@ -21,8 +22,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.episodes import EpisodicLanes
 from envs.games import Game
-from envs.interface import Flavour, Picture
+from envs.interface import EnvSpec, Flavour, Picture
 from envs.protocol import EpisodeProtocol
 
 NativeEnv = gymnasium.Env[NDArray[np.uint8], Any]
@@ -82,8 +84,8 @@ def make_emulator(
     return SeededStart(emulator)
 
 
-class EmulatorScreen:
-    """A lane's screen, as an `envs.interface.Screen`: an emulator that goes through its states.
+class LaneEmulator:
+    """An emulator beside a lane, as an `envs.interface.Screen`: it goes through the same states.
 
     Args:
       emulator: made by `make_emulator`.
@@ -107,13 +109,61 @@ class EmulatorScreen:
         """See `Screen.step`."""
         pictures, score = [], 0.0
         for _ in range(self._frames_per_step):
-            _, points, terminated, _, _ = self._emulator.step(action)
+            picture, points, terminated, _, _ = self._emulator.step(action)
             score += points
-            pictures.append(self._emulator.render())
+            pictures.append(picture)
             if terminated:
                 break
         return pictures, score
 
+    def memory(self) -> NDArray[np.uint8]:
+        """The game's, uint8[128]."""
+        ram: NDArray[np.uint8] = self._emulator.unwrapped.ale.getRAM()
+        return ram
+
     def close(self) -> None:
         """See `Screen.close`."""
         self._emulator.close()
+
+
+class GameLanes(EpisodicLanes):
+    """Lanes of a game, beside which emulators can go through the same states.
+
+    Args:
+      spec: what each lane is.
+      lanes: N, 1 or more.
+      seed: see `EpisodicLanes`.
+      game: one of the 57.
+      protocol: how episodes start, stick and end.
+      flavour: one of the game's; None: its default.
+
+    Attributes:
+      noop_frames: int64[N], the no-op frames that the running episodes started with.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        lanes: int,
+        seed: int,
+        game: Game,
+        protocol: EpisodeProtocol,
+        flavour: Flavour | None = None,
+    ) -> None:
+        super().__init__(spec, lanes, seed, protocol.max_episode_steps)
+        self.noop_frames = np.zeros(lanes, np.int64)
+        self._protocol = protocol
+        self._make_emulator = partial(
+            make_emulator, game, protocol, spec.action_set or "full", flavour
+        )
+
+    def screen(self) -> LaneEmulator:
+        """See `FilmedLanes.screen`."""
+        return self._beside(0)
+
+    def _beside(self, lane: int) -> LaneEmulator:
+        return LaneEmulator(
+            self._make_emulator(),
+            self._protocol.frame_skip,
+            lambda: (int(self._seeds[lane]), int(self.noop_frames[lane])),
+        )

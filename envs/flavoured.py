@@ -15,10 +15,10 @@ from ale_py import roms
 from numpy.typing import NDArray
 
 from envs.atari import atari_spec, rom_md5
-from envs.emulator import EmulatorScreen, make_emulator
-from envs.episodes import EpisodeLedger, episode_seed
+from envs.emulator import GameLanes, make_emulator
+from envs.episodes import Acted
 from envs.games import Game
-from envs.interface import Flavour, Flavours, Frames, Screen, StepResult, check_actions
+from envs.interface import Flavour, Flavours, Frames
 from envs.protocol import EpisodeProtocol
 from envs.resizing import shrunk
 
@@ -36,7 +36,7 @@ def find_flavours(game: Game) -> Flavours:
     return Flavours(tuple(ale.getAvailableModes()), tuple(ale.getAvailableDifficulties()))
 
 
-class FlavouredLanes:
+class FlavouredLanes(GameLanes):
     """N lanes of one flavour of a game, as `envs.interface.FilmedLanes`.
 
     Args:
@@ -46,11 +46,6 @@ class FlavouredLanes:
       seed: 0 or more; in the default flavour a lane plays the episodes that `AtariLanes` plays.
       protocol: how episodes start, stick and end.
       action_set: as in `envs.atari.make_atari`; a game has the same in all its modes.
-
-    Attributes:
-      lanes: N.
-      spec: that of `AtariLanes`.
-      noop_frames: int64[N], the no-op frames that the running episodes started with.
 
     Raises:
       RomError: the cartridge image is missing or damaged.
@@ -67,99 +62,59 @@ class FlavouredLanes:
         action_set: str = "full",
     ) -> None:
         md5 = rom_md5(game)
-        self._game, self._flavour, self._protocol = game, flavour, protocol
-        self._seed = seed
         self._emulators: list[Any] = [
             make_emulator(game, protocol, action_set, flavour) for _ in range(lanes)
         ]
         ale = self._emulators[0].unwrapped.ale
         is_full = action_set == "full"
         self._actions = ale.getLegalActionSet() if is_full else ale.getMinimalActionSet()
-        self.lanes = lanes
-        self.spec = atari_spec(game, protocol, action_set, self._actions, md5=md5)
-        self.noop_frames = np.zeros(lanes, np.int64)
-        self._ledger = EpisodeLedger(lanes)
-        self._seeds = np.zeros(lanes, np.int64)
-        self._lives = np.zeros(lanes, np.int64)
+        spec = atari_spec(game, protocol, action_set, self._actions, md5=md5)
+        super().__init__(spec, lanes, seed, game, protocol, flavour)
         # The last two gray screens of each lane, the last one first; black is none.
         self._screens = np.zeros((2, lanes, *ale.getScreenDims()), np.uint8)
-        self._started = False
 
-    def reset(self) -> Frames:
-        """See `Lanes.reset`: every lane begins its episode 0."""
-        everywhere = np.ones(self.lanes, np.bool_)
-        self._ledger.begin(everywhere, np.zeros(self.lanes, np.int64))
-        return self._start(everywhere)
-
-    def step(self, actions: NDArray[np.integer[Any]]) -> StepResult:
-        """See `Lanes.step`."""
-        actions = check_actions(actions, self)
-        if not self._started:
-            raise RuntimeError("step() on an environment that was closed or never reset")
-        acted = [self._act(lane, int(action)) for lane, action in enumerate(actions)]
-        rewards = np.array([points for points, _ in acted], np.float32)
-        terminated = np.array([is_over for _, is_over in acted], np.bool_)
-        self._ledger.add(rewards)
-        truncated = (self._ledger.steps >= self._protocol.max_episode_steps) & ~terminated
-        ended = terminated | truncated
-        lives = np.array([emulator.unwrapped.ale.lives() for emulator in self._emulators])
-        life_lost = (lives < self._lives) & ~ended
-        self._lives = lives
-
-        frames = final_frames = self._seen()
-        episodes = []
-        if ended.any():
-            frame_skip = self._protocol.frame_skip
-            episodes = self._ledger.finish(ended, terminated, self._seeds, frame_skip)
-            frames = self._start(ended)
-        return StepResult(frames, rewards, terminated, truncated, life_lost, final_frames, episodes)
-
-    def screen(self) -> Screen:
-        """See `FilmedLanes.screen`."""
-        action_set = self.spec.action_set or "full"
-        return EmulatorScreen(
-            make_emulator(self._game, self._protocol, action_set, self._flavour),
-            self._protocol.frame_skip,
-            lambda: (int(self._seeds[0]), int(self.noop_frames[0])),
-        )
+    def shown(self) -> Frames:
+        """See `EpisodicLanes.shown`: what the agent sees of every lane."""
+        return shrunk(self._screens.max(axis=0), self.spec.frame_height, self.spec.frame_width)
 
     def close(self) -> None:
         """See `Lanes.close`."""
+        super().close()
         for emulator in self._emulators:
             emulator.close()
-        self._emulators, self._started = [], False
+        self._emulators = []
 
-    def _start(self, lanes: NDArray[np.bool_]) -> Frames:
-        """Begins the ledger's episodes in the chosen lanes, bool[N]; returns all lanes' frames."""
+    def _begin(self, lanes: NDArray[np.bool_]) -> None:
+        """See `EpisodicLanes`."""
         if not self._emulators:
             raise RuntimeError("reset() on an environment that was closed")
+        self._draw_seeds(lanes)
         for lane in np.flatnonzero(lanes):
-            seed = episode_seed(self._seed, int(lane), int(self._ledger.indices[lane]))
-            self._seeds[lane] = seed
+            emulator, seed = self._emulators[lane], int(self._seeds[lane])
             self.noop_frames[lane] = _drawn_noops(seed, self._protocol.noop_max_frames)
-            emulator = self._emulators[lane]
             emulator.reset(seed=seed, options={"noop_frames": int(self.noop_frames[lane])})
             self._lives[lane] = emulator.unwrapped.ale.lives()
             emulator.unwrapped.ale.getScreenGrayscale(self._screens[0, lane])
             self._screens[1, lane] = 0
-        self._started = True
-        return self._seen()
 
-    def _act(self, lane: int, action: int) -> tuple[float, bool]:
-        """Holds an action in one lane; returns its reward, and whether the game ended."""
+    def _act(self, actions: NDArray[np.int64]) -> Acted:
+        """See `EpisodicLanes`."""
+        held = [self._hold(lane, int(action)) for lane, action in enumerate(actions)]
+        points, is_over, lives = map(np.array, zip(*held, strict=True))
+        return Acted(points.astype(np.float32), is_over, lives)
+
+    def _hold(self, lane: int, action: int) -> tuple[float, bool, int]:
+        """Holds an action in one lane; its reward, whether the game ended, the lives left."""
         ale = self._emulators[lane].unwrapped.ale
-        points = 0.0
+        points, is_over = 0.0, False
         for frames_left in reversed(range(self._protocol.frame_skip)):
             points += ale.act(self._actions[action])
-            if ale.game_over(with_truncation=False):
-                return points, True
+            is_over = ale.game_over(with_truncation=False)
+            if is_over:
+                break
             if frames_left < len(self._screens):
                 ale.getScreenGrayscale(self._screens[frames_left, lane])
-        return points, False
-
-    def _seen(self) -> Frames:
-        """What the agent sees of every lane."""
-        return shrunk(self._screens.max(axis=0), self.spec.frame_height, self.spec.frame_width)
+        return points, is_over, ale.lives()
 
 
 def _drawn_noops(seed: int, most: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.emulator import NativeEnv
+from envs.emulator import LaneEmulator
 from envs.interface import StepResult
 
 CATEGORIES = (
@@ -84,57 +84,35 @@ class EmulatorRam:
     """The memory of Atari lanes, as an `envs.interface.Ram`.
 
     Args:
-      emulators: one for each lane, made by `make_emulator`.
-      frames_per_step: that an action is held for.
-      start: tells the seed and the number of no-op frames of the episode that a lane is in.
+      emulators: one beside each lane.
     """
 
-    def __init__(
-        self,
-        emulators: Sequence[NativeEnv],
-        frames_per_step: int,
-        start: Callable[[int], tuple[int, int]],
-    ) -> None:
-        self._emulators: Sequence[Any] = emulators
-        self._frames_per_step = frames_per_step
-        self._start = start
+    def __init__(self, emulators: Sequence[LaneEmulator]) -> None:
+        self._emulators = emulators
 
     def begin(self) -> None:
-        """See `Ram.begin`; episodes must be seeded, as with `reseed_steps=0` all are."""
-        for lane in range(len(self._emulators)):
-            self._begin(lane)
+        """See `Ram.begin`."""
+        for emulator in self._emulators:
+            emulator.begin()
 
     def follow(self, actions: NDArray[np.integer[Any]], result: StepResult) -> None:
         """See `Ram.follow`."""
         ended = result.terminated | result.truncated
         for lane, emulator in enumerate(self._emulators):
-            points = self._points(emulator, int(actions[lane]))
+            _, points = emulator.step(int(actions[lane]))
             if points != result.rewards[lane]:
                 raise RuntimeError(
                     f"beside lane {lane} the same action brought {points:g}, not "
                     f"{result.rewards[lane]:g}: the game is another one"
                 )
             if ended[lane]:
-                self._begin(lane)
+                emulator.begin()
 
     def read(self) -> NDArray[np.uint8]:
         """See `Ram.read`: 128 bytes a lane."""
-        return np.stack([emulator.unwrapped.ale.getRAM() for emulator in self._emulators])
+        return np.stack([emulator.memory() for emulator in self._emulators])
 
     def close(self) -> None:
         """See `Ram.close`."""
         for emulator in self._emulators:
             emulator.close()
-
-    def _begin(self, lane: int) -> None:
-        seed, noop_frames = self._start(lane)
-        self._emulators[lane].reset(seed=seed, options={"noop_frames": noop_frames})
-
-    def _points(self, emulator: Any, action: int) -> float:
-        points = 0.0
-        for _ in range(self._frames_per_step):
-            _, reward, terminated, _, _ = emulator.step(action)
-            points += float(reward)
-            if terminated:
-                break
-        return points

@@ -8,13 +8,11 @@ high, an agent whose only memory is the stack is at 0 on average; a recurrent on
 One frame is one step. The size is the smallest that the 8x8/4, 4x4/2, 3x3/1 encoder takes.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.episodes import EpisodeLedger, episode_seed
-from envs.interface import EnvSpec, Frames, Picture, State, StepResult, check_actions
+from envs.episodes import Acted, EpisodicLanes
+from envs.interface import EnvSpec, Frames, Picture, State
 from envs.ram import RamVariable, ToldRam
 
 CUE_0, CUE_1, BLANK, QUESTION = range(4)
@@ -26,7 +24,7 @@ RAM_VARIABLES = (
 )
 
 
-class MemoryLanes:
+class MemoryLanes(EpisodicLanes):
     """N lanes of the memory task, as an `envs.interface.VectorEnv`.
 
     Args:
@@ -39,8 +37,6 @@ class MemoryLanes:
     Raises:
       ValueError: an argument is out of range.
     """
-
-    spec = SPEC
 
     def __init__(
         self,
@@ -58,47 +54,28 @@ class MemoryLanes:
         ):
             if value < least:
                 raise ValueError(f"{name} is {value}; it must be {least} or more")
-        self.lanes = lanes
-        self._seed = seed
         self._episode_steps = blank_frames + 2
-        self._max_episode_steps = max_episode_steps or self._episode_steps
+        super().__init__(SPEC, lanes, seed, max_episode_steps or self._episode_steps)
         self._pictures = _draw_pictures(SIDE_PIXELS, SIDE_PIXELS)
-        self._ledger = EpisodeLedger(lanes)
-        self._seeds = np.full(lanes, -1, np.int64)
         self._cues = np.zeros(lanes, np.int64)
 
-    def reset(self) -> Frames:
-        """See `VectorEnv.reset`."""
-        everywhere = np.ones(self.lanes, np.bool_)
-        self._ledger.begin(everywhere, np.zeros(self.lanes, np.int64))
-        return self._start(everywhere)
+    def _begin(self, lanes: NDArray[np.bool_]) -> None:
+        """See `EpisodicLanes`: draws the cues."""
+        self._draw_seeds(lanes)
+        for lane in np.flatnonzero(lanes):
+            self._cues[lane] = np.random.default_rng(int(self._seeds[lane])).integers(2)
 
-    def step(self, actions: NDArray[np.integer[Any]]) -> StepResult:
-        """See `VectorEnv.step`."""
-        actions = check_actions(actions, self)
-        if self._seeds[0] < 0:
-            raise RuntimeError("step() before the first reset()")
-        terminated, rewards = self.outcome(actions)
-        self._ledger.add(rewards)
-        truncated = (self._ledger.steps >= self._max_episode_steps) & ~terminated
-        ended = terminated | truncated
-
-        frames = final_frames = self.shown()
-        episodes = []
-        if ended.any():
-            episodes = self._ledger.finish(ended, terminated, self._seeds, SPEC.frames_per_step)
-            frames = self._start(ended)
-        life_lost = np.zeros(self.lanes, np.bool_)
-        return StepResult(frames, rewards, terminated, truncated, life_lost, final_frames, episodes)
+    def _act(self, actions: NDArray[np.int64]) -> Acted:
+        """See `EpisodicLanes`."""
+        return Acted(*self.outcome(actions))
 
     def state(self) -> State:
         """See `VectorEnv.state`: int64[N] and float64[N] arrays; the rest follows from the seed."""
-        ledger = self._ledger
         return {
             "seeds": self._seeds.copy(),
-            "episodes": ledger.indices.copy(),
-            "scores": ledger.scores.copy(),
-            "steps": ledger.steps.copy(),
+            "episodes": self._episodes.copy(),
+            "scores": self._scores.copy(),
+            "steps": self._steps.copy(),
         }
 
     def restore(self, state: State) -> Frames:
@@ -106,13 +83,11 @@ class MemoryLanes:
         episodes = np.asarray(state["episodes"], np.int64)
         if episodes.shape != (self.lanes,):
             raise ValueError(f"the state has {episodes.size} lanes, this environment {self.lanes}")
-        everywhere = np.ones(self.lanes, np.bool_)
-        self._ledger.begin(everywhere, episodes)
-        self._start(everywhere)
+        self._start(np.ones(self.lanes, np.bool_), episodes)
         if not np.array_equal(self._seeds, state["seeds"]):
             raise ValueError(f"the state was made with another seed than {self._seed}")
-        self._ledger.scores[:] = state["scores"]
-        self._ledger.steps[:] = state["steps"]
+        self._scores[:] = state["scores"]
+        self._steps[:] = state["steps"]
         return self.shown()
 
     def screen(self) -> "MemoryScreen":
@@ -121,30 +96,20 @@ class MemoryLanes:
 
     def ram(self) -> ToldRam:
         """See `VectorEnv.ram`: the bytes of `RAM_VARIABLES`, which are all there is to know."""
-        return ToldRam(lambda: np.stack([self._cues, self._ledger.steps], axis=1).astype(np.uint8))
+        return ToldRam(lambda: np.stack([self._cues, self._steps], axis=1).astype(np.uint8))
 
-    def close(self) -> None:
-        """See `VectorEnv.close`; there is nothing to free."""
-
-    def outcome(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Which lanes the actions end, bool[N], and their rewards, float32[N]."""
-        terminated = self._ledger.steps == self._episode_steps - 1
+    def outcome(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The actions' rewards, float32[N], and which lanes they end, bool[N]."""
+        terminated = self._steps == self._episode_steps - 1
         answers = np.where(actions == self._cues, 1.0, -1.0)
-        return terminated, np.where(terminated, answers, 0.0).astype(np.float32)
-
-    def _start(self, lanes: NDArray[np.bool_]) -> Frames:
-        """Draws the cues of the chosen lanes' episodes, and returns all lanes' frames."""
-        for lane in np.flatnonzero(lanes):
-            seed = episode_seed(self._seed, int(lane), int(self._ledger.indices[lane]))
-            self._seeds[lane] = seed
-            self._cues[lane] = np.random.default_rng(seed).integers(2)
-        return self.shown()
+        return np.where(terminated, answers, 0.0).astype(np.float32), terminated
 
     def shown(self) -> Frames:
-        """What the lanes show after their present number of steps, uint8[N, H, W]."""
-        steps = self._ledger.steps
+        """See `EpisodicLanes.shown`: the picture after each lane's present number of steps."""
         pictures = np.select(
-            [steps == 0, steps == self._episode_steps - 1], [self._cues, QUESTION], default=BLANK
+            [self._steps == 0, self._steps == self._episode_steps - 1],
+            [self._cues, QUESTION],
+            default=BLANK,
         )
         frames: Frames = self._pictures[pictures]
         return frames
@@ -161,7 +126,7 @@ class MemoryScreen:
 
     def step(self, action: int) -> tuple[list[Picture], float]:
         """See `Screen.step`."""
-        _, rewards = self._lanes.outcome(np.full(self._lanes.lanes, action))
+        rewards, _ = self._lanes.outcome(np.full(self._lanes.lanes, action))
         return [np.repeat(self._lanes.shown()[0, :, :, None], 3, axis=2)], float(rewards[0])
 
     def close(self) -> None:
