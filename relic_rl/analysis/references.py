@@ -19,7 +19,8 @@ import numpy as np
 
 from envs.games import find_game
 from relic_rl.analysis.published import METHODS, Method, find_methods, published_scores
-from relic_rl.analysis.runs import Curve, finite, shown
+from relic_rl.analysis.runs import Curve, shown
+from relic_rl.records.tables import finite
 
 _REFERENCE_COLUMNS = ("random", "human")
 

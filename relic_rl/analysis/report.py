@@ -11,8 +11,6 @@ the page says so.
 A human-normalized score is a fraction in every file of numbers, and in percent for people.
 """
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -39,6 +37,7 @@ from relic_rl.analysis.table_formats import latex, markdown
 from relic_rl.analysis.tables import aggregate_table, score_table
 from relic_rl.records.folders import make_writable
 from relic_rl.records.run_folder import CONFIG_FILE
+from relic_rl.records.tables import csv_table
 
 _TILES = ("median", "capped_mean", "superhuman_games", "iqm")
 _COUNT = "superhuman_games"
@@ -230,7 +229,7 @@ def _in_words(probability: Estimate) -> str:
 
 def _scores(series: Sequence[Series]) -> str:
     """A line for each run that counts, as CSV."""
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "series": one.label,
             "game": run.game,
@@ -248,11 +247,7 @@ def _scores(series: Sequence[Series]) -> str:
         for one in series
         for run in one.runs
     ]
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return table.getvalue()
+    return csv_table(rows)
 
 
 def _summary(

@@ -5,8 +5,6 @@ most episodes. Arms are compared under what all of them were judged under, and a
 interval where every game has seeds enough for one, as everywhere in a report.
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -24,6 +22,7 @@ from relic_rl.analysis.tables import Cell, Table
 from relic_rl.errors import UserError
 from relic_rl.records.probes import Probing, read_probings
 from relic_rl.records.robustness import ROBUSTNESS_FILE, Judgement, read_judgements
+from relic_rl.records.tables import csv_table
 
 _Look = tuple[str, int]
 """A corruption and its severity."""
@@ -141,19 +140,13 @@ class Robustness:
 
     def csv(self) -> str:
         """A line for each evaluation that counts; empty without any."""
-        rows = [
-            {"series": one.label, "game": one.run.game, "run_seed": one.run.seed, **asdict(row)}
-            | {"scores": ";".join(map(str, row.scores))}
-            for one in self.judged
-            for row in one.judgements
-        ]
-        if not rows:
-            return ""
-        table = io.StringIO()
-        writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return table.getvalue()
+        return csv_table(
+            [
+                {"series": one.label, "game": one.run.game, "run_seed": one.run.seed, **asdict(row)}
+                for one in self.judged
+                for row in one.judgements
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ finished once the last line is the evaluation at its end (`records.run_status.is
 then does its score count.
 """
 
-import csv
 import json
-import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from relic_rl.records.metadata import METADATA_FILE
 from relic_rl.records.metrics import EPISODES_FILE, EVALUATIONS_FILE
 from relic_rl.records.run_folder import CONFIG_FILE
 from relic_rl.records.run_status import is_finished
+from relic_rl.records.tables import finite, finite_each, parse_columns
 from relic_rl.sweep.manifest import why_unfinished
 
 
@@ -167,14 +166,9 @@ def _in_words(error: Exception) -> str:
 
 
 def _read_table(path: Path, parsers: Mapping[str, Callable[[str], Any]]) -> dict[str, list[Any]]:
-    """Returns column → a value per line; one at the end that a crash cut short is left out.
+    """Returns column → a value per line, none without a file.
 
-    Args:
-      path: a CSV file with a header; none is a table without lines.
-      parsers: column → what its text becomes.
-
-    Raises:
-      ValueError: a line is damaged.
+    A line at the end that a crash cut short is left out.
     """
     try:
         whole = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
@@ -182,18 +176,7 @@ def _read_table(path: Path, parsers: Mapping[str, Callable[[str], Any]]) -> dict
         whole = ""
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {_in_words(error)}") from error
-    table: dict[str, list[Any]] = {name: [] for name in parsers}
-    reader = csv.DictReader(whole.split("\n"), strict=True)
-    try:
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError(f"it has not the {len(reader.fieldnames or ())} columns")
-            for name, parse in parsers.items():
-                table[name].append(parse(row[name]))
-    except (ValueError, KeyError, csv.Error) as error:
-        line = reader.line_num
-        raise ValueError(f"{path.name}, line {line} is damaged: {_in_words(error)}") from error
-    return table
+    return parse_columns(whole, parsers, path.name)
 
 
 def _curve(table: Mapping[str, list[Any]], score: str) -> Curve:
@@ -201,21 +184,9 @@ def _curve(table: Mapping[str, list[Any]], score: str) -> Curve:
     return Curve(*(np.array(column, np.float64) for column in columns))
 
 
-def finite(text: str) -> float:
-    """A number; raises ValueError for anything else."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not finite")
-    return value
-
-
-def _finite_each(text: str) -> tuple[float, ...]:
-    return tuple(map(finite, text.split(";")))
-
-
 _EVALUATION: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("env_frames", "minutes", "episodes", "mean_score", "epsilon"), finite),
     "protocol": str,
-    "scores": _finite_each,
+    "scores": finite_each,
 }
 _EPISODE = dict.fromkeys(("env_frames", "minutes", "score"), finite)

@@ -11,8 +11,6 @@ at the next write. One writer thread; the x-axis of all three files is environme
 Two runs of one seed write the same bytes but for the columns that `depends_on_machine` names.
 """
 
-import csv
-import io
 import json
 import logging
 import math
@@ -23,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from relic_rl.records.tables import csv_lines
 
 METRICS_FILE = "metrics.jsonl"
 EPISODES_FILE = "episodes.csv"
@@ -281,14 +281,10 @@ def _plain(name: str, value: object) -> object:
 
 
 def _csv_line(values: Iterable[object]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([_cell(value) for value in values])
-    return text.getvalue().encode()
+    return csv_lines([[_cell(value) for value in values]]).encode()
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, tuple):
-        return ";".join(str(item) for item in value)
     if isinstance(value, np.generic):
         value = value.item()
     return int(value) if isinstance(value, bool) else value

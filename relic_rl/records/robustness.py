@@ -6,17 +6,16 @@ again changes nothing. The file is written as a whole, and under a lock of its o
 training in the folder, and several commands may save there.
 """
 
-import csv
 import fcntl
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from relic_rl.errors import UserError
 from relic_rl.records.folders import write_whole
+from relic_rl.records.tables import csv_table, finite, finite_each, parse_columns
 
 ROBUSTNESS_FILE = "robustness.csv"
 NO_CORRUPTION = "none"
@@ -61,8 +60,23 @@ class Judgement:
         return tuple(getattr(self, name) for name in _KEY)
 
 
-_COLUMNS = tuple(field.name for field in fields(Judgement))
-_KEY = _COLUMNS[: _COLUMNS.index("mean_score")]
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "env_frames": int,
+    "protocol": str,
+    "epsilon": finite,
+    "seed": int,
+    "episodes": int,
+    "mode": int,
+    "difficulty": int,
+    "default_mode": {"True": True, "False": False}.__getitem__,
+    "corruption": str,
+    "severity": int,
+    "mean_score": finite,
+    "kept": lambda text: finite(text) if text else None,
+    "scores": finite_each,
+}
+"""Of the columns, in their order."""
+_KEY = list(_PARSERS)[: list(_PARSERS).index("mean_score")]
 
 
 def save_judgement(run_dir: Path, judgement: Judgement) -> None:
@@ -76,7 +90,7 @@ def save_judgement(run_dir: Path, judgement: Judgement) -> None:
         with _alone(run_dir):
             known = {row.key: row for row in read_judgements(run_dir)}
             known[judgement.key] = judgement
-            write_whole(path, _text(list(known.values())))
+            write_whole(path, csv_table([asdict(row) for row in known.values()]))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -94,42 +108,11 @@ def read_judgements(run_dir: Path) -> list[Judgement]:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
-        return [_parsed(row) for row in reader]
-    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        words = f"{type(error).__name__}, {error}"
-        raise UserError(
-            f"{path}, line {reader.line_num} is damaged ({words}): move the file away"
-        ) from None
-
-
-def _parsed(row: dict[str, str]) -> Judgement:
-    values: dict[str, Any] = {name: row[name] for name in _COLUMNS}
-    for name in ("env_frames", "seed", "episodes", "mode", "difficulty", "severity"):
-        values[name] = int(values[name])
-    return Judgement(
-        **{
-            **values,
-            "epsilon": float(row["epsilon"]),
-            "default_mode": _TRUTHS[row["default_mode"]],
-            "mean_score": float(row["mean_score"]),
-            "kept": float(row["kept"]) if row["kept"] else None,
-            "scores": tuple(map(float, row["scores"].split(";"))),
-        }
-    )
-
-
-_TRUTHS = {"True": True, "False": False}
-
-
-def _text(rows: Sequence[Judgement]) -> str:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({**asdict(row), "scores": ";".join(map(str, row.scores))})
-    return table.getvalue()
+        columns = parse_columns(text, _PARSERS, path)
+    except ValueError as error:
+        raise UserError(f"{error}: move the file away") from None
+    return list(map(Judgement, *columns.values()))
 
 
 @contextmanager
