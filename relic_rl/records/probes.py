@@ -7,7 +7,8 @@ moment that was probed again the last line counts.
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+import pydantic
 
 from relic_rl.errors import UserError
 from relic_rl.records.folders import write_whole
@@ -122,26 +123,20 @@ def read_probings(run_dir: Path) -> list[Probing]:
       UserError: the file is damaged.
     """
     path = run_dir / PROBES_FILE
-    found: dict[int, Probing] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        for line in lines:
-            probing = _parsed(json.loads(line))
-            found[probing.env_frames] = probing
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    found: dict[int, Probing] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            probing = _PROBING.validate_json(line)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            problem = " ".join(map(str, [*first["loc"], first["msg"]]))
+            raise UserError(f"{path} is damaged, line {number}: {problem}") from None
+        found[probing.env_frames] = probing
     return [found[env_frames] for env_frames in sorted(found)]
 
 
-def _parsed(document: dict[str, Any]) -> Probing:
-    representations = {
-        name: Representation(
-            **{
-                **fields,
-                "variables": {v: Readout(**readout) for v, readout in fields["variables"].items()},
-            }
-        )
-        for name, fields in document["representations"].items()
-    }
-    rest = {**document, "dropped": tuple(document["dropped"]), "representations": representations}
-    return Probing(**rest)
+_PROBING = pydantic.TypeAdapter(Probing)
