@@ -4,16 +4,17 @@ A picture that fails is named in a line; no run and no report is lost to it. Mat
 fail at its import, is therefore imported with the first picture and not before.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from relic_rl.analysis.columns import Column
-from relic_rl.analysis.robustness import Heat, ProbeCurve, Robustness
+from relic_rl.analysis.robustness import Robustness
 from relic_rl.analysis.runs import Run
 from relic_rl.analysis.scores import MIN_SEEDS, Estimate, performance_profile
 from relic_rl.analysis.series import Series
@@ -41,6 +42,18 @@ class Picture:
     width_inches: float
 
 
+class Drawn(NamedTuple):
+    """The pictures of a report, in their order."""
+
+    pictures: Sequence[Picture] = ()
+    of_robustness: Sequence[Picture] = ()
+    failures: Sequence[str] = ()
+    """A line for each that failed."""
+
+
+NO_PICTURES = Drawn()
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """A picture still to be drawn."""
@@ -63,102 +76,81 @@ def draw_run(run: Run, folder: Path) -> Picture:
 
 
 def draw_report(
-    series: Sequence[Series], columns: Sequence[Column], folder: Path
-) -> tuple[list[Picture], list[str]]:
-    """Writes the pictures of a report.
+    series: Sequence[Series], columns: Sequence[Column], robustness: Robustness, folder: Path
+) -> Drawn:
+    """Writes the pictures of a report, those of robustness as far as there is something to show.
 
     Args:
       series: all, with their unfinished runs.
       columns: those of the series that have one, and the published ones.
+      robustness: what was saved of it.
       folder: where to; it is there.
-
-    Returns:
-      the pictures in their order, and a line for each that failed.
     """
+    labels = [column.label for column in columns if column.is_own]
     try:
         with _any_failure_named("all pictures"):
             plans = [*_plans_of_columns(series, columns), *_plans_of_runs(series)]
+            of_robustness = _plans_of_robustness(robustness, labels)
     except PictureError as error:
-        return [], [str(error)]
-    return _drawn(plans, folder)
-
-
-def draw_robustness(
-    robustness: Robustness, labels: Sequence[str], folder: Path
-) -> tuple[list[Picture], list[str]]:
-    """Writes a heat map and curves of probes, as far as there is something to show.
-
-    Args:
-      robustness: what was saved.
-      labels: of all series that have a column, so that each has its colour.
-      folder: where to; it is there.
-
-    Returns:
-      as `draw_report`.
-    """
-    plans = []
-    if (heat := robustness.heat()) is not None:
-        plans.append(_plan_of_heat(heat))
-    if curves := robustness.probe_curves():
-        plans.append(_plan_of_probes(curves, labels))
-    return _drawn(plans, folder)
-
-
-def _plan_of_heat(heat: Heat) -> _Plan:
-    def draw() -> "Figure":
-        from relic_rl.analysis.plots.heat_map import heat_map
-
-        return heat_map(heat)
-
-    return _Plan(
-        "robustness",
-        "Robustness: score kept",
-        "The share of its score that an agent keeps when what it sees is corrupted, mean over the"
-        " severities and seeds that were played. 100 is the clean score, 0 is random play.",
-        draw,
-    )
-
-
-def _plan_of_probes(curves: Sequence[ProbeCurve], labels: Sequence[str]) -> _Plan:
-    def draw() -> "Figure":
-        from relic_rl.analysis.plots.probe_curves import probe_curves
-
-        return probe_curves(curves, labels)
-
-    return _Plan(
-        "probes",
-        "Robustness: probes over training",
-        "F1 and R² of linear probes for the game's state, and what is known of a representation"
-        " without them, of runs that were probed more than once; mean over seeds, as far as all"
-        f" were probed. Bands are 95 % intervals, where there are {MIN_SEEDS} seeds or more. The"
-        " controls are the mean over all runs of a game. An R² far below 0 is off the picture.",
-        draw,
-    )
-
-
-def _drawn(plans: Sequence[_Plan], folder: Path) -> tuple[list[Picture], list[str]]:
-    """The pictures, and a line for each that failed."""
-    pictures: list[Picture] = []
+        return Drawn(failures=[str(error)])
     failures: list[str] = []
+    pictures = _drawn(plans, folder, failures)
+    return Drawn(pictures, _drawn(of_robustness, folder, failures), failures)
+
+
+def _drawn(plans: Sequence[_Plan], folder: Path, failures: list[str]) -> list[Picture]:
+    """The pictures; adds a line for each that failed."""
+    pictures: list[Picture] = []
     for plan in plans:
         try:
             with _any_failure_named(f"{plan.name}.png and {plan.name}.svg"):
                 pictures.append(_made(plan, folder))
         except PictureError as error:
             failures.append(str(error))
-    return pictures, failures
+    return pictures
+
+
+def _plans_of_robustness(robustness: Robustness, labels: Sequence[str]) -> list[_Plan]:
+    from relic_rl.analysis.plots.heat_map import heat_map
+    from relic_rl.analysis.plots.probe_curves import probe_curves
+
+    plans = []
+    if (heat := robustness.heat()) is not None:
+        plans.append(
+            _Plan(
+                "robustness",
+                "Robustness: score kept",
+                "The share of its score that an agent keeps when what it sees is corrupted, mean"
+                " over the severities and seeds that were played. 100 is the clean score, 0 is"
+                " random play.",
+                partial(heat_map, heat),
+            )
+        )
+    if curves := robustness.probe_curves():
+        plans.append(
+            _Plan(
+                "probes",
+                "Robustness: probes over training",
+                "F1 and R² of linear probes for the game's state, and what is known of a"
+                " representation without them, of runs that were probed more than once; mean over"
+                " seeds, as far as all were probed. Bands are 95 % intervals, where there are"
+                f" {MIN_SEEDS} seeds or more. The controls are the mean over all runs of a game. An"
+                " R² far below 0 is off the picture.",
+                partial(probe_curves, curves, labels),
+            )
+        )
+    return plans
 
 
 def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> list[_Plan]:
     from relic_rl.analysis.plots import curves, final_scores
 
     games = columns[0].shared
-    ours = {column.label: column for column in columns if column.is_own}
-    papers = {column.label: column for column in columns if not column.is_own}
-    published = {label: column.means() for label, column in papers.items()}
-    aggregates = {label: one.aggregate.rows() for label, one in papers.items() if one.aggregate}
+    ours = [column for column in columns if column.is_own]
+    others = [column for column in columns if not column.is_own]
+    levels = {column.label: column.aggregate.rows() for column in others if column.aggregate}
     reference_curves = {
-        column.label: column.reference.curves for column in columns if column.reference
+        column.label: column.reference.curves for column in others if column.reference
     }
     common = [
         Series(one.label, tuple(run for run in one.runs if run.game in games), ())
@@ -168,10 +160,11 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
     # A series without a column comes last, so that the others' colours are those of their columns.
     with_curves = sorted((one for one in series if one.evaluated), key=lambda one: not one.runs)
 
-    def profiles(of: Mapping[str, Column]) -> dict[str, Estimate]:
-        return {
-            label: performance_profile(column.shared, _THRESHOLDS) for label, column in of.items()
-        }
+    def means(of: Sequence[Column]) -> dict[str, dict[str, float]]:
+        return {column.label: column.means() for column in of}
+
+    def profiles(of: Sequence[Column]) -> dict[str, Estimate]:
+        return {column.label: performance_profile(column.shared, _THRESHOLDS) for column in of}
 
     of_shared_games = [
         _Plan(
@@ -180,14 +173,14 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
             "Up to the frames that all runs have reached, with straight lines between evaluations."
             " Published agents trained for frames of their own (see the notes). An arrow means far"
             " above the picture.",
-            lambda: curves.aggregate_curves(common, aggregates),
+            lambda: curves.aggregate_curves(common, levels),
         ),
         _Plan(
             "profile",
             "Performance profile",
             "The share of runs above each score; every game has the same weight. Bands are 95 %"
             f" intervals over seeds, where each game has {MIN_SEEDS} or more.",
-            lambda: final_scores.profile(_THRESHOLDS, profiles(ours), profiles(papers)),
+            lambda: final_scores.profile(_THRESHOLDS, profiles(ours), profiles(others)),
         ),
     ]
     return [
@@ -195,9 +188,7 @@ def _plans_of_columns(series: Sequence[Series], columns: Sequence[Column]) -> li
             "games",
             "Score of each game",
             "The last evaluation, as mean over seeds. Light bars are below human.",
-            lambda: final_scores.score_bars(
-                {label: column.means() for label, column in ours.items()}, published
-            ),
+            lambda: final_scores.score_bars(means(ours), means(others)),
         ),
         *(of_shared_games if games else ()),
         _Plan(

@@ -20,7 +20,7 @@ from typing import Any
 from relic_rl.analysis import notes
 from relic_rl.analysis.columns import Column, make_columns
 from relic_rl.analysis.page import PageContent, Tile, TileLine, render_page
-from relic_rl.analysis.pictures import Picture, draw_report, draw_robustness
+from relic_rl.analysis.pictures import NO_PICTURES, Drawn, draw_report
 from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.analysis.robustness import KEPT, Robustness, read_robustness
 from relic_rl.analysis.runs import shown
@@ -72,9 +72,7 @@ class Report:
         """Those that have a column."""
         return [one for one in self.series if one.runs]
 
-    def texts(
-        self, pictures: Sequence[Picture] = (), of_robustness: Sequence[Picture] = ()
-    ) -> dict[str, str]:
+    def texts(self, drawn: Drawn = NO_PICTURES) -> dict[str, str]:
         """What each file but the pictures' holds, by its name."""
         counted, columns, warnings = self.counted, self.columns, self.warnings
         odds = _odds(columns)
@@ -92,7 +90,7 @@ class Report:
             tiles=[_tile(row, columns) for row in _TILES if columns[0].shared],
             facts=[*notes.facts(counted), *_improvements(odds)],
             warnings=warnings,
-            sections=[*tables[:-1], *pictures, tables[-1], *of_robustness, *robust],
+            sections=[*tables[:-1], *drawn.pictures, tables[-1], *drawn.of_robustness, *robust],
             footnotes=footnotes,
         )
         summary = _summary(self.series, columns, odds, warnings)
@@ -168,16 +166,14 @@ def write_report(
         )
     report = read_report(folders, against, labelled=labelled, allow_mixed=allow_mixed)
     make_writable(out_dir, "report folder")
-    pictures, failures = draw_report(report.series, report.columns, out_dir)
-    labels = [one.label for one in report.counted]
-    of_robustness, others = draw_robustness(report.robustness, labels, out_dir)
-    report = replace(report, warnings=(*report.warnings, *failures, *others))
-    texts = report.texts(pictures, of_robustness)
-    pictures += of_robustness
+    drawn = draw_report(report.series, report.columns, report.robustness, out_dir)
+    report = replace(report, warnings=(*report.warnings, *drawn.failures))
+    texts = report.texts(drawn)
     for name, text in texts.items():
         (out_dir / name).write_text(text, encoding="utf-8")
     files = [out_dir / name for name in texts]
-    files += [file for picture in pictures for file in (picture.png, picture.svg)]
+    for picture in (*drawn.pictures, *drawn.of_robustness):
+        files += [picture.png, picture.svg]
     return Written(out_dir / "report.html", tuple(files), report.warnings)
 
 

@@ -7,6 +7,7 @@ interval where every game has seeds enough for one, as everywhere in a report.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -26,8 +27,10 @@ from relic_rl.records.tables import csv_table
 
 _Look = tuple[str, int]
 """A corruption and its severity."""
-_Values = dict[str, list[float]]
-"""Game → a number per seed."""
+_Flavour = tuple[int, int]
+"""A mode and its difficulty."""
+_Game = tuple[str, dict[str, list["Judged"]]]
+"""With the runs of each series, by its label."""
 
 KEPT = (
     "Kept: (score - random) / (clean score - random), of the same checkpoint, episodes and seed."
@@ -48,11 +51,6 @@ class Judged:
     probings: tuple[Probing, ...]
     """Of each moment that was probed, by frames."""
 
-    @property
-    def probing(self) -> Probing | None:
-        """Of the newest checkpoint that was probed."""
-        return self.probings[-1] if self.probings else None
-
     def corrupted(self) -> dict[_Look, Judgement]:
         """In the default mode."""
         return {
@@ -70,16 +68,9 @@ class Judged:
         """In the default mode, uncorrupted."""
         return next(one.mean_score for one in self.judgements if one.default_mode and one.is_clean)
 
-    def default_modes(self) -> set[tuple[int, int]]:
-        """The mode and difficulty that it was trained in."""
-        return {(one.mode, one.difficulty) for one in self.judgements if one.default_mode}
-
-    def modes(self) -> dict[tuple[int, int], float]:
-        """Mean score of each mode and difficulty, if any but the default was played."""
-        clean = [one for one in self.judgements if one.is_clean]
-        if all(one.default_mode for one in clean):
-            return {}
-        return {(one.mode, one.difficulty): one.mean_score for one in clean}
+    def flavours(self) -> dict[_Flavour, Judgement]:
+        """Uncorrupted, the default and others."""
+        return {(one.mode, one.difficulty): one for one in self.judgements if one.is_clean}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +84,17 @@ class Robustness:
 
     def heat(self) -> "Heat | None":
         """The shares that are kept, for a picture; None without any."""
-        found: dict[tuple[str, str, str], list[float]] = {}
-        for one in self.judged:
-            for (corruption, _), share in one.kept().items():
-                found.setdefault((one.run.game, one.label, corruption), []).append(share)
-        if not found:
+        kept = [one for one in self.judged if one.kept()]
+        if not kept:
             return None
-        games = _ordered((game for game, _, _ in found), ATARI57)
-        labels = _labels([one for one in self.judged if one.kept()])
-        corruptions = _ordered((name for _, _, name in found), CORRUPTIONS)
-        rows = [
-            (game, label)
-            for game in games
-            for label in labels
-            if any((game, label, name) in found for name in corruptions)
-        ]
-        shares = [
-            [fmean(found[*row, name]) if (*row, name) in found else None for name in corruptions]
-            for row in rows
-        ]
+        corruptions = _ordered((name for one in kept for name, _ in one.kept()), CORRUPTIONS)
+        rows, shares = [], []
+        for game, by_label in _by_game(kept).items():
+            for label, runs in by_label.items():
+                rows.append((game, label))
+                looks = [look for one in runs for look in one.kept().items()]
+                found = [[share for (of, _), share in looks if of == name] for name in corruptions]
+                shares.append([fmean(each) if each else None for each in found])
         return Heat(rows, corruptions, shares)
 
     def probe_curves(self) -> "list[ProbeCurve]":
@@ -207,87 +190,73 @@ def _newest(judgements: Sequence[Judgement]) -> tuple[Judgement, ...]:
     return tuple(one for one in judgements if one in found.values())
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A quantity of one game, or a mean over games, for every series."""
-
-    name: str
-    what: str
-    values: dict[str, _Values]
-    """Label → game → a number per run; without what was not measured."""
-    write: Callable[[float], str]
-    runs: dict[str, int] | None = None
-    """Label → runs, where some may have no number."""
-
-
 def _corrupted_table(robustness: Robustness) -> Table | None:
     """Of each game what is kept, and the scores that this comes from; then the means over games."""
     judged = [one for one in robustness.judged if one.corrupted()]
     common = set.intersection(*(set(one.corrupted()) for one in judged)) if judged else set()
     if not common:
         return None
-    kept: dict[str, _Values] = {label: {} for label in _labels(judged)}
-    rows = []
-    for game, by_label in _by_game(judged).items():
-        clean: dict[str, _Values] = {}
-        corrupted: dict[str, _Values] = {}
-        for label, runs in by_label.items():
-            shares_of = [one.kept() for one in runs]
-            # A run whose clean score was no better than random play has none, or not of all.
-            shares = [
-                fmean(of_run[look] for look in common)
-                for of_run in shares_of
-                if common <= of_run.keys()
-            ]
-            kept[label] |= {game: shares} if shares else {}
-            clean[label] = {game: [one.clean_score() for one in runs]}
-            corrupted[label] = {
-                game: [fmean(one.corrupted()[look].mean_score for look in common) for one in runs]
-            }
-        of_game = {label: {game: kept[label][game]} for label in by_label if game in kept[label]}
-        counts = {label: len(runs) for label, runs in by_label.items()}
-        rows += [
-            _Row(game, "score kept", of_game, _percent, counts),
-            _Row(game, "clean score", clean, _points),
-            _Row(game, "corrupted score", corrupted, _points),
+
+    def kept(one: Judged) -> float | None:
+        # A run whose clean score was no better than random play has none, or not of all.
+        shares = one.kept()
+        return fmean(shares[look] for look in common) if common <= shares.keys() else None
+
+    def corrupted(one: Judged) -> float:
+        return fmean(one.corrupted()[look].mean_score for look in common)
+
+    games, labels = _by_game(judged), _labels(judged)
+    lines = []
+    for game in games.items():
+        lines += [
+            _line("score kept", [game], labels, kept, _percent),
+            _line("clean score", [game], labels, Judged.clean_score, _points),
+            _line("corrupted score", [game], labels, corrupted, _points),
         ]
-    shared = [game for game in ATARI57 if all(game in of_games for of_games in kept.values())]
+    shared = [
+        (game, by_label)
+        for game, by_label in games.items()
+        if all(any(kept(one) is not None for one in by_label.get(label, ())) for label in labels)
+    ]
     if len(shared) > 1:
-        means = {label: {game: kept[label][game] for game in shared} for label in kept}
-        rows.append(_Row(f"Mean of {len(shared)} games", "score kept", means, _percent))
+        lines.append(_line("score kept", shared, labels, kept, _percent))
     names = _ordered((name for name, _ in common), CORRUPTIONS)
     severities = sorted({severity for _, severity in common})
     caption = (
         f"Mean over {', '.join(names)}, severity {', '.join(map(str, severities))}: what all runs"
         f" here were judged under. The best of a row is bold. {_checkpoints(judged)}"
     )
-    return _table("Robustness: clean and corrupted", caption, judged, rows)
+    return Table("Robustness: clean and corrupted", caption, ("Game", *labels), tuple(lines))
 
 
 def _modes_table(robustness: Robustness) -> Table | None:
     """A row for each mode and difficulty of each game, the default first."""
-    judged = [one for one in robustness.judged if one.modes()]
+    judged = [one for one in robustness.judged if not all(j.default_mode for j in one.judgements)]
     if not judged:
         return None
-    rows = []
+    labels, lines = _labels(judged), []
     for game, by_label in _by_game(judged).items():
-        runs = [one for of_label in by_label.values() for one in of_label]
-        default = {flavour for one in runs for flavour in one.default_modes()}
-        flavours = {flavour for one in runs for flavour in one.modes()}
-        for flavour in sorted(flavours, key=lambda one: (one not in default, one)):
-            found = {
-                label: [one.modes()[flavour] for one in of_label if flavour in one.modes()]
-                for label, of_label in by_label.items()
-            }
-            values = {label: {game: scores} for label, scores in found.items() if scores}
-            what = f"mode {flavour[0]}, difficulty {flavour[1]}"
-            rows.append(_Row(game, what + ", default" * (flavour in default), values, _points))
+        flavours = {
+            flavour: look.default_mode
+            for runs in by_label.values()
+            for one in runs
+            for flavour, look in one.flavours().items()
+        }
+        for flavour, is_default in sorted(flavours.items(), key=lambda one: (not one[1], one[0])):
+            what = f"mode {flavour[0]}, difficulty {flavour[1]}" + ", default" * is_default
+            measure = partial(_score_in, flavour=flavour)
+            lines.append(_line(what, [(game, by_label)], labels, measure, _points))
     caption = (
         "Mean score in the mode and difficulty that an agent was trained in, the default, and in"
         " those that it never saw (Farebrother et al., 2018). Scores of two modes are points of two"
         f" games. The best of a row is bold. {_checkpoints(judged)}"
     )
-    return _table("Robustness: other modes", caption, judged, rows)
+    return Table("Robustness: other modes", caption, ("Game", *labels), tuple(lines))
+
+
+def _score_in(one: Judged, flavour: _Flavour) -> float | None:
+    found = one.flavours().get(flavour)
+    return None if found is None else found.mean_score
 
 
 PROBED: dict[str, str] = {
@@ -331,76 +300,87 @@ def _probe_curve(
 
 
 def _probes_table(robustness: Robustness) -> Table | None:
-    """Of each game F1 of what was learned and of the controls, and the encoder's rank."""
-    judged = [one for one in robustness.judged if one.probing is not None]
+    """Of each game F1 and R² of what was learned and of the controls, and the encoder's rank."""
+    judged = [one for one in robustness.judged if one.probings]
     if not judged:
         return None
-    rows = []
-    for game, by_label in _by_game(judged).items():
-        for name, words in PROBED.items():
-            for quantity in ("f1", "r2"):
-                values = _probed(game, by_label, name, quantity)
-                rows.append(_Row(game, f"{words}, {quantity.upper()}", values, _two))
-        ranks = _probed(game, by_label, "encoder", "effective_rank")
-        rows.append(_Row(game, "encoder, effective rank", ranks, _points))
+    shown = [
+        (name, quantity, f"{words}, {quantity.upper()}", _two)
+        for name, words in PROBED.items()
+        for quantity in ("f1", "r2")
+    ]
+    shown.append(("encoder", "effective_rank", "encoder, effective rank", _points))
+    labels, lines = _labels(judged), []
+    for game in _by_game(judged).items():
+        for name, quantity, what, write in shown:
+            measure = partial(_probed, name=name, quantity=quantity)
+            lines.append(_line(what, [game], labels, measure, write))
     caption = (
         "Linear probes for the variables of the game's memory, mean over their categories (Anand et"
         " al., 2019): of what was learned, and of two controls. The best of a row is bold."
     )
-    shown = [row for row in rows if row.values]
-    return _table("Robustness: probes and controls", caption, judged, shown)
+    known = tuple(line for line in lines if any(cell.key is not None for cell in line))
+    return Table("Robustness: probes and controls", caption, ("Game", *labels), known)
 
 
-def _probed(
-    game: str, by_label: dict[str, list[Judged]], name: str, quantity: str
-) -> dict[str, _Values]:
-    found: dict[str, _Values] = {}
-    for label, runs in by_label.items():
-        representations = [one.probing.representations.get(name) for one in runs if one.probing]
-        values = [getattr(one, quantity) for one in representations if one is not None]
-        if known := [value for value in values if value is not None]:
-            found[label] = {game: known}
-    return found
+def _probed(one: Judged, name: str, quantity: str) -> float | None:
+    """Of the newest checkpoint that was probed."""
+    value: float | None = getattr(one.probings[-1].representations.get(name), quantity, None)
+    return value
 
 
-def _table(title: str, caption: str, judged: Sequence[Judged], rows: Sequence[_Row]) -> Table:
-    """A column for each series of the runs that were judged."""
-    labels = _labels(judged)
-    lines = [(Cell(row.name, row.what), *_cells(row, labels)) for row in rows]
-    return Table(title, caption, ("Game", *labels), tuple(lines))
+def _line(
+    what: str,
+    games: Sequence[_Game],
+    labels: Sequence[str],
+    measure: Callable[[Judged], float | None],
+    write: Callable[[float], str],
+) -> tuple[Cell, ...]:
+    """Means over runs and games with their intervals; and of how many runs, where not all have one.
 
-
-def _cells(row: _Row, labels: Sequence[str]) -> list[Cell]:
-    """A mean with its interval, or how many runs have a number where not all have one."""
-    means = {label: mean_over_games(of_games) for label, of_games in row.values.items()}
+    Args:
+      what: is measured, in words.
+      games: one, or those that all series have a number of.
+      labels: of the columns.
+      measure: a number of a run; None if it has none.
+      write: a number as text.
+    """
+    cells = [Cell(games[0][0] if len(games) == 1 else f"Mean of {len(games)} games", what)]
+    found = {
+        label: {game: list(map(measure, by_label.get(label, ()))) for game, by_label in games}
+        for label in labels
+    }
+    known = {
+        label: {game: [n for n in numbers if n is not None] for game, numbers in of_games.items()}
+        for label, of_games in found.items()
+    }
+    means = {
+        label: mean_over_games(of_games)
+        for label, of_games in known.items()
+        if all(of_games.values())
+    }
     best = max((float(mean.value) for mean in means.values()), default=0.0)
-    cells = []
     for label in labels:
-        runs = (row.runs or {}).get(label, 0)
-        counted = sum(map(len, row.values.get(label, {}).values()))
+        counted, runs = (sum(map(len, of[label].values())) for of in (known, found))
         small = [f"{counted} of {runs} runs"] * (counted < runs)
         if label not in means:
             cells.append(Cell("-" if runs else "", "".join(small)))
             continue
-        value, low, high = means[label].value, means[label].low, means[label].high
-        if low is not None and high is not None:
-            small.insert(0, f"{row.write(float(low))} to {row.write(float(high))}")
-        is_best = float(value) == best and len(labels) > 1
-        text = row.write(float(value))
-        cells.append(Cell(text, ", ".join(small), best=is_best, key=float(value)))
-    return cells
+        mean = means[label]
+        if mean.low is not None and mean.high is not None:
+            small.insert(0, f"{write(float(mean.low))} to {write(float(mean.high))}")
+        value = float(mean.value)
+        is_best = value == best and len(labels) > 1
+        cells.append(Cell(write(value), ", ".join(small), best=is_best, key=value))
+    return tuple(cells)
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _points(score: float) -> str:
-    return f"{score:,.1f}"
-
-
-def _two(value: float) -> str:
-    return f"{value:.2f}"
+_points = "{:,.1f}".format
+_two = "{:.2f}".format
 
 
 def _labels(judged: Sequence[Judged]) -> list[str]:
@@ -410,10 +390,8 @@ def _labels(judged: Sequence[Judged]) -> list[str]:
 def _by_game(judged: Sequence[Judged]) -> dict[str, dict[str, list[Judged]]]:
     """Game → label → runs, in the order of the games and of the series."""
     found: dict[str, dict[str, list[Judged]]] = {}
-    for game in _ordered((one.run.game for one in judged), ATARI57):
-        for one in judged:
-            if one.run.game == game:
-                found.setdefault(game, {}).setdefault(one.label, []).append(one)
+    for one in sorted(judged, key=lambda one: list(ATARI57).index(one.run.game)):
+        found.setdefault(one.run.game, {}).setdefault(one.label, []).append(one)
     return found
 
 
