@@ -12,6 +12,7 @@ from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.bench.ceilings import GAME
 from relic_rl.config import Config
+from relic_rl.machine import devices
 from relic_rl.replay.segment import Segment
 from relic_rl.runtime.actor import Actor
 from relic_rl.runtime.batches import BatchesInTurn
@@ -75,7 +76,7 @@ def real_segments(
     config: Config, steps: int, game: str = GAME, lanes: int | None = None
 ) -> list[Segment]:
     """Segments of at least so many steps, played by lanes on the whole ladder of epsilons."""
-    device = torch.device("cpu")
+    config, device = devices.without_gpu_options(config), torch.device("cpu")
     segments: list[Segment] = []
     with random_actor(config, device, game, lanes or 32) as actor:
         taken = 0

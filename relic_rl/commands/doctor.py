@@ -122,13 +122,20 @@ def _machine() -> Iterator[tuple[str, str]]:
 
 def _needs(preset: str) -> _Needs:
     from relic_rl.machine import devices
-    from relic_rl.machine.resources import disk_bytes, memory_bytes, replay_bytes
+    from relic_rl.machine.resources import (
+        disk_bytes,
+        gpu_memory_bytes,
+        memory_bytes,
+        replay_bytes,
+    )
 
     config = devices.resolve(preset, {}).config
     memory, disk = memory_bytes(config), disk_bytes(config)
     problems = []
     if memory > available_bytes():
         problems.append(f"needs {memory / GIB:.1f} GiB of memory")
+    if devices.uses_gpu(config) and (gpu := gpu_memory_bytes(config)) > devices.gpu_bytes():
+        problems.append(f"needs {gpu / GIB:.1f} GiB of the GPU's memory")
     if disk > shutil.disk_usage(".").free:
         problems.append(f"checkpoints need {disk / GIB:.1f} GiB of disk")
     try:

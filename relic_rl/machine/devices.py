@@ -61,11 +61,11 @@ def gpu_problem() -> str | None:
     )
 
 
-def chosen_preset(preset: str | None) -> str:
-    """The given preset, or the one that fits this machine."""
+def chosen_preset(preset: str | None, settings: Mapping[str, Any]) -> str:
+    """The given preset, or the one that fits this machine, or what of it the settings leave."""
     if preset is not None:
         return preset
-    return "workstation" if has_gpu() else "laptop"
+    return "workstation" if settings.get("run.device") != "cpu" and has_gpu() else "laptop"
 
 
 def resolve(preset: str | None, settings: Mapping[str, Any]) -> Resolved:
@@ -77,7 +77,7 @@ def resolve(preset: str | None, settings: Mapping[str, Any]) -> Resolved:
     Raises:
       UsageError: see `relic_rl.config.resolve`.
     """
-    resolved = configuration.resolve(chosen_preset(preset), settings)
+    resolved = configuration.resolve(chosen_preset(preset, settings), settings)
     config, origins = resolved.config, resolved.origins
     if origins["run.engine"] != configuration.DEFAULT or not uses_gpu(config):
         return resolved

@@ -149,7 +149,7 @@ def _request(
     return SweepRequest(
         games=tuple(sorted(chosen)),
         seeds=tuple(sorted(set(seeds))) or (0,),
-        preset=devices.chosen_preset(preset),
+        preset=devices.chosen_preset(preset, settings),
         settings={name: _values(name, text) for name, text in sorted(settings.items())},
     )
 

@@ -34,7 +34,7 @@ def unused_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_without_a_gpu_nothing_is_wrong() -> None:
     if not torch.cuda.is_available():
         assert devices.gpu_problem() is None
-        assert devices.chosen_preset(None) == "laptop"
+        assert devices.chosen_preset(None, {}) == "laptop"
 
 
 @without_cuda
@@ -42,7 +42,7 @@ def test_without_a_gpu_nothing_is_wrong() -> None:
 @pytest.mark.usefixtures("unused_gpu")
 def test_a_gpu_that_a_pytorch_for_the_cpu_cannot_use_is_said() -> None:
     assert "built for the CPU only: install one with CUDA" in str(devices.gpu_problem())
-    assert devices.chosen_preset(None) == "laptop"
+    assert devices.chosen_preset(None, {}) == "laptop"
     with pytest.raises(ResourceError, match=r"run\.device is cuda, .*built for the CPU only"):
         devices.learner_device(resolve("smoke", {"run.device": "cuda"}).config)
 
@@ -73,7 +73,7 @@ def test_a_gpu_that_fails_at_its_first_kernel_is_not_used(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
     assert "it fails at the first kernel (" in str(devices.gpu_problem())
-    assert devices.chosen_preset(None) == "laptop"
+    assert devices.chosen_preset(None, {}) == "laptop"
     assert not devices.uses_gpu(resolve("workstation", {}).config)
 
 
@@ -126,8 +126,20 @@ def test_actors_act_in_threads_beside_a_gpu_unless_it_is_said_how(
 @pytest.mark.cuda
 def test_a_gpu_that_computes_is_used() -> None:
     assert devices.gpu_problem() is None
-    assert devices.chosen_preset(None) == "workstation"
+    assert devices.chosen_preset(None, {}) == "workstation"
+    assert devices.resolve(None, {"run.device": "cpu"}).preset == "laptop"
     assert devices.gpu_bytes() > 0
+
+
+@pytest.mark.cuda
+def test_doctor_says_that_a_gpu_is_too_small(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**31, 2**33))
+
+    assert cli.main(["doctor", "--preset", "paper", "--json"]) == 0
+
+    assert "of the GPU's memory" in capsys.readouterr().out
 
 
 def test_a_gpus_arithmetic_is_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
