@@ -64,7 +64,7 @@ class RunOptions:
     ray_address: str = LOCAL
     """Ray engine: local, auto, HOST:PORT or ray://HOST:PORT; see docs/cluster.md. [ours]"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the learner computes. [ours]"""
+    """Where the learner computes: on the first GPU of CUDA_VISIBLE_DEVICES, or the CPU. [ours]"""
     threads: Annotated[int, Interval(ge=0, le=4096)] = 0
     """CPU threads of the learner; 0: as many as cores. [ours]"""
     track: tuple[TrackerName, ...] = ("off",)
