@@ -102,7 +102,7 @@ class UnevenLanes(MemoryLanes):
         super().__init__(lanes, seed, blank_frames=6)
 
     def step(self, actions: NDArray[np.integer[Any]]) -> StepResult:
-        self._ledger.steps[0] += self._ledger.steps[0] in (1, 3, 5)
+        self._steps[0] += self._steps[0] in (1, 3, 5)
         return super().step(actions)
 
 

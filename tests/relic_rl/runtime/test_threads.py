@@ -89,7 +89,7 @@ def test_actors_wait_when_nobody_collects():
 
 def test_an_error_in_an_actor_ends_the_run_with_that_error():
     engine = make_engine(make_config())
-    engine._actors[1]._env._seeds[:] = -1  # as an environment that was never reset
+    engine._actors[1]._env._started = False  # as an environment that was never reset
 
     with pytest.raises(RuntimeError, match="reset"):
         collect_for_ever(engine)
