@@ -3,8 +3,7 @@
 The agents that ship with the package are policy files, one a game, in `SHIPPED`.
 """
 
-import csv
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +17,20 @@ from relic_rl.machine import devices
 from relic_rl.records import run_folder
 from relic_rl.records.checkpoint import CheckpointError, CheckpointStore
 from relic_rl.records.identity import environment_of, read_identity
-from relic_rl.records.metadata import METADATA_FILE
+from relic_rl.records.metadata import read_metadata
 from relic_rl.records.metrics import EVALUATIONS_FILE
 from relic_rl.records.policy_file import DECIDE_A_POLICY, PolicyFile, read_policy, write_policy
 from relic_rl.records.robustness import read_judgements
+from relic_rl.records.tables import finite, finite_each, parse_columns
 
 SHIPPED = Path(__file__).parent.parent / "trained_agents"
-_KEPT_OF_AN_EVALUATION = ("env_frames", "mean_score", "scores", "epsilon", "protocol")
+_KEPT_OF_AN_EVALUATION: dict[str, Callable[[str], Any]] = {
+    "env_frames": int,
+    "mean_score": finite,
+    "scores": finite_each,
+    "epsilon": finite,
+    "protocol": str,
+}
 
 
 class TrainedAgent(NamedTuple):
@@ -82,7 +88,7 @@ def save_policy(
         game=trained.spec.name,
         updates=trained.agent.updates,
         env_frames=trained.env_frames,
-        about={"made": _metadata(run_dir), "evaluation": evaluation},
+        about={"made": read_metadata(run_dir), "evaluation": evaluation},
     )
     return write_policy(out, policy), evaluation
 
@@ -137,15 +143,6 @@ def _from_run(run_dir: Path, env_frames: int | None = None) -> TrainedAgent:
     return TrainedAgent(agent, config, spec, progress.env_frames, progress.tracker_id)
 
 
-def _metadata(run_dir: Path) -> dict[str, Any]:
-    """What the run recorded of itself; nothing where that is missing or damaged."""
-    try:
-        found = json.loads((run_dir / METADATA_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _evaluation_at(run_dir: Path, env_frames: int) -> dict[str, Any] | None:
     """Of the run's own evaluations and those saved, that of the most episodes; None without one.
 
@@ -164,15 +161,7 @@ def _own_evaluations(run_dir: Path) -> list[dict[str, Any]]:
     """What the run wrote; nothing where that is missing or damaged."""
     try:
         text = (run_dir / EVALUATIONS_FILE).read_text(encoding="utf-8")
-        return [
-            {
-                "env_frames": int(row["env_frames"]),
-                "mean_score": float(row["mean_score"]),
-                "scores": [float(score) for score in row["scores"].split(";")],
-                "epsilon": float(row["epsilon"]),
-                "protocol": row["protocol"],
-            }
-            for row in csv.DictReader(text.splitlines())
-        ]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        columns = parse_columns(text, _KEPT_OF_AN_EVALUATION, EVALUATIONS_FILE)
+    except (OSError, ValueError):
         return []
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -41,10 +41,10 @@ class Checkpoint(NamedTuple):
     optimizer: dict[str, dict[str, Any]]
     state: dict[str, Any]
     """What was given to `save`: nested dicts of numbers, text, lists and arrays."""
+    segment_files: list[dict[str, Any]]
+    """What the manifest says of the files that the replay's segments are in."""
     segments: list[Segment]
     """At least those that were in the replay."""
-    segment_files: list[dict[str, Any]]
-    """What the manifest says of the files that they are in."""
 
 
 class CheckpointStore:
@@ -94,8 +94,8 @@ class CheckpointStore:
             replay_state, fresh = replay.snapshot(self._next_serial())
             first = replay.next_serial - len(fresh)
             segment_files = self._append_segments(fresh, first, replay.oldest_serial)
-            contents = Contents(model, optimizer, {**state, "replay": replay_state})
-            checkpoint_files.write(staging, contents, segment_files)
+            state = {**state, "replay": replay_state}
+            checkpoint_files.write(staging, Contents(model, optimizer, state, segment_files))
             if final.exists():  # the same moment again: at a run's end
                 final.rename(replaced)
             staging.rename(final)
@@ -236,12 +236,11 @@ class CheckpointStore:
         return path
 
     def _read(self, path: Path, *, with_segments: bool) -> Checkpoint:
-        model, optimizer, state = checkpoint_files.read(path)
-        segment_files = checkpoint_files.read_manifest(path)["segments"]
+        contents = checkpoint_files.read(path)
         segments: list[Segment] = []
-        for entry in segment_files if with_segments else []:
+        for entry in contents.segment_files if with_segments else []:
             segments += checkpoint_files.read_segments(self._segments, entry)
-        return Checkpoint(path, model, optimizer, state, segments, segment_files)
+        return Checkpoint(path, *contents, segments)
 
     def _prune(self) -> None:
         for path in self._all()[:-KEPT_CHECKPOINTS]:

@@ -50,15 +50,12 @@ class Contents(NamedTuple):
     optimizer: dict[str, dict[str, Any]]
     state: dict[str, Any]
     """Nested dicts of numbers, text, lists and arrays."""
+    segment_files: list[dict[str, Any]]
+    """What `write_segments` returned of every segment file that it needs."""
 
 
-def write(folder: Path, contents: Contents, segment_files: Sequence[dict[str, Any]]) -> None:
+def write(folder: Path, contents: Contents) -> None:
     """Writes a checkpoint's files into an empty folder, the manifest last.
-
-    Args:
-      folder: to be given its name when all is written.
-      contents: what to write.
-      segment_files: what `write_segments` returned of every segment file that it needs.
 
     Raises:
       OSError: the disk is full, or the folder cannot be written.
@@ -77,7 +74,7 @@ def write(folder: Path, contents: Contents, segment_files: Sequence[dict[str, An
     with (folder / "arrays.npz").open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
         _sync_file(file)
-    _write_manifest(folder, segment_files)
+    _write_manifest(folder, contents.segment_files)
 
 
 def read(folder: Path) -> Contents:
@@ -100,6 +97,7 @@ def read(folder: Path) -> Contents:
         model=_load_tensors(folder / "model.pt"),
         optimizer=_load_tensors(folder / "optimizer.pt"),
         state=state,
+        segment_files=manifest["segments"],
     )
 
 

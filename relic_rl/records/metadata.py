@@ -44,13 +44,20 @@ def write_metadata(
 
 def record_resume(path: Path, *, learner_device: str, learner_threads: int) -> None:
     """Adds what a run resumes with: versions, commit, machine. Damaged metadata stays as it is."""
+    metadata = read_metadata(path)
+    earlier = metadata.get("resumed", [])
+    if metadata and isinstance(earlier, list):
+        metadata["resumed"] = [*earlier, _session(learner_device, learner_threads)]
+        write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What a run recorded of itself; nothing where that is missing or damaged."""
     try:
-        metadata = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
-        session = _session(learner_device, learner_threads)
-        metadata["resumed"] = [*metadata.get("resumed", ()), session]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return
-    write_whole(path / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
+        found = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _session(learner_device: str, learner_threads: int) -> dict[str, Any]:
@@ -79,12 +86,8 @@ def expect_emulator(path: Path, rom_md5: str | None) -> None:
     Raises:
       FolderError: ale-py's version or the ROM is another one.
     """
-    try:
-        found = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
-        version, rom = found["ale_py"], found["rom_md5"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return
-    here = importlib.metadata.version("ale-py")
+    found, here = read_metadata(path), importlib.metadata.version("ale-py")
+    version, rom = found.get("ale_py", here), found.get("rom_md5", rom_md5)
     if version != here:
         raise FolderError(
             f"{path} began with ale-py {version}, here is {here}: install that version, or "
