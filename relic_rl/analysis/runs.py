@@ -138,7 +138,7 @@ def read_run(folder: Path) -> Run:
             episodes=_curve(episodes, "score"),
             last_scores=last["scores"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"config.toml or metadata.json cannot be read: {_in_words(error)}"
         ) from error

@@ -102,13 +102,13 @@ def drop_later_probings(run_dir: Path, env_frames: int) -> None:
       OSError: the file cannot be written.
     """
     path = run_dir / PROBES_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
     kept = [line for line in lines if not _is_later(line, env_frames)]
     if len(kept) < len(lines):
-        write_whole(path, "".join(f"{line}\n" for line in kept))
+        write_whole(path, b"".join(line + b"\n" for line in kept))
 
 
-def _is_later(line: str, env_frames: int) -> bool:
+def _is_later(line: bytes, env_frames: int) -> bool:
     """Of a damaged line no: whoever reads the file says so."""
     try:
         return bool(json.loads(line)["env_frames"] > env_frames)
@@ -124,9 +124,9 @@ def read_probings(run_dir: Path) -> list[Probing]:
     """
     path = run_dir / PROBES_FILE
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     found: dict[int, Probing] = {}
     for number, line in enumerate(lines, start=1):
         try:

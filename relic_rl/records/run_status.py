@@ -117,9 +117,12 @@ def last_metrics(run_dir: Path) -> dict[str, Any]:
 
 def last_evaluation(run_dir: Path) -> dict[str, float]:
     """Its `env_frames`, `minutes`, `episodes` and `mean_score`; empty if there is none."""
-    lines = _whole_lines(run_dir / EVALUATIONS_FILE)
+    try:
+        rows = list(csv.DictReader(_whole_lines(run_dir / EVALUATIONS_FILE)))
+    except csv.Error:
+        return {}
     names = ("env_frames", "minutes", "episodes", "mean_score")
-    for row in reversed(list(csv.DictReader(lines))):
+    for row in reversed(rows):
         try:
             return {name: float(row[name]) for name in names}
         except (KeyError, TypeError, ValueError):

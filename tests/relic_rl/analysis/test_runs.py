@@ -62,6 +62,18 @@ def test_a_run_under_way_without_a_budget_is_damaged(tmp_path: Path, write_run: 
         read_run(run)
 
 
+@pytest.mark.parametrize("seed", ["one", None, [1], float("inf")])
+def test_a_run_with_a_seed_that_is_no_number_is_damaged(
+    tmp_path: Path, write_run: WriteRun, seed: Any
+) -> None:
+    run = write_run(tmp_path / "pong-1")
+    metadata = json.loads((run / "metadata.json").read_text())
+    (run / "metadata.json").write_text(json.dumps({**metadata, "seed": seed}))
+
+    with pytest.raises(ValueError, match=r"^config.toml or metadata.json cannot be read: "):
+        read_run(run)
+
+
 def test_an_unfinished_run_is_named_and_drawn_and_counts_nowhere(
     tmp_path: Path, write_run: WriteRun
 ) -> None:

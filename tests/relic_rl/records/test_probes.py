@@ -98,8 +98,9 @@ def test_what_is_later_is_dropped_and_a_damaged_line_is_left_to_its_reader(tmp_p
     drop_later_probings(tmp_path, 8000)
     assert [one.env_frames for one in read_probings(tmp_path)] == [4000, 8000]
 
-    with (tmp_path / PROBES_FILE).open("a") as file:
-        file.write("{\n")
+    with (tmp_path / PROBES_FILE).open("ab") as file:
+        file.write(b"{\n\xff\n")
     drop_later_probings(tmp_path, 4000)
+    assert len((tmp_path / PROBES_FILE).read_bytes().splitlines()) == 3
     with pytest.raises(UserError, match="damaged"):
         read_probings(tmp_path)

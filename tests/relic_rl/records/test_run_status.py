@@ -96,3 +96,10 @@ def test_a_run_whose_budget_cannot_be_read_is_as_one_that_is_not_there(
     file.write_text(file.read_text().replace("frames = 1000", harm))
 
     assert read_status(tmp_path) == RunStatus()
+
+
+@pytest.mark.parametrize("damage", [b"x" * 200_000, bytes(200_000) + b"\n", b"\xff\n1,2\n"])
+def test_a_table_of_anything_counts_as_not_there(tmp_path: Path, damage: bytes) -> None:
+    (a_run(tmp_path) / "evaluations.csv").write_bytes(damage)
+
+    assert read_status(tmp_path) == RunStatus()
