@@ -4,7 +4,7 @@ The reader's games are those of their runs. A column has a score of each that it
 aggregates are over the games that all columns have, for others would compare games.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from envs.games import ATARI57
 from relic_rl.analysis.references import Reference, read_references
 from relic_rl.analysis.scores import Aggregate, aggregate
-from relic_rl.analysis.series import Series
+from relic_rl.analysis.series import Series, expect_distinct, first_few
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +55,19 @@ def make_columns(series: Sequence[Series], against: Sequence[str]) -> list[Colum
     ]
     played = {game for _, scores, _ in found for game in scores}
     found += [(one.label, one.scores, one) for one in read_references(against)]
-    labels = [label for label, _, _ in found]
-    if repeated := [label for label in labels if labels.count(label) > 1]:
-        raise ValueError(f"two columns are named {repeated[0]}: give other names by --label")
+    expect_distinct([label for label, _, _ in found])
     shared_games = [game for game in ATARI57 if all(game in scores for _, scores, _ in found)]
     columns = []
     for label, all_scores, reference in found:
         known = played & all_scores.keys()
         scores = {game: all_scores[game] for game in ATARI57 if game in known}
         if not scores:
+            theirs, ours = first_few(sorted(all_scores)), first_few(sorted(played))
             raise ValueError(
-                f"{label} has {first_few(all_scores)}, the runs have {first_few(played)}: there is"
-                " no game to compare"
+                f"{label} has {theirs}, the runs have {ours}: there is no game to compare"
             )
         shared = {game: scores[game] for game in shared_games}
         columns.append(
             Column(label, scores, shared, aggregate(shared) if shared else None, reference)
         )
     return columns
-
-
-def first_few(games: Iterable[str]) -> str:
-    """The first few of some games, and how many more there are."""
-    first = sorted(games)
-    return (
-        f"{', '.join(first[:3])} and {len(first) - 3} more" if len(first) > 3 else ", ".join(first)
-    )

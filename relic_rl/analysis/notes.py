@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from envs.games import ATARI57, ATARI100K, REFERENCE_SOURCE
-from relic_rl.analysis.columns import Column, first_few
+from relic_rl.analysis.columns import Column
 from relic_rl.analysis.published import ATARI100K_FRAMES
 from relic_rl.analysis.runs import Run
-from relic_rl.analysis.series import Series, compared_settings
+from relic_rl.analysis.series import Series, compared_settings, first_few
 from relic_rl.console import counted
 
 _VERSIONS = {
@@ -28,7 +28,6 @@ _PROTOCOLS = {
 }
 _MUCH_LONGER = 1.1
 """A column trained this many times as long as another is worth a warning."""
-_FEW_FIELDS = 4  # two presets may differ in thirty
 _BETTER = (
     "P(A is better than B): the probability that a run of A scores higher than a run of B on a"
     " random game; equal scores count half."
@@ -130,9 +129,7 @@ def _mixed_settings(one: Series) -> list[str]:
     lines = [f"{name} {values}" for name, values in found.items() if values]
     if not lines:
         return []
-    shown = "; ".join(lines[:_FEW_FIELDS])
-    more = f"; and {len(lines) - _FEW_FIELDS} more" if len(lines) > _FEW_FIELDS else ""
-    return [f"settings differ within {one.label}: {shown}{more}"]
+    return [f"settings differ within {one.label}: {first_few(lines, most=4, between='; ')}"]
 
 
 def _different(values: Iterable[tuple[object, Run]]) -> str:
@@ -153,7 +150,9 @@ def warnings(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
         if one.runs:
             lines += _warnings_of(one, columns[0].shared)
     if not columns[0].shared:
-        listed = "; ".join(f"{column.label} has {first_few(column.scores)}" for column in columns)
+        listed = "; ".join(
+            f"{column.label} has {first_few(sorted(column.scores))}" for column in columns
+        )
         lines.append(
             f"No game is in all columns, so nothing is aggregated over games: {listed}. A report on"
             " each alone has its aggregates."

@@ -19,7 +19,7 @@ from relic_rl.analysis.notes import span
 from relic_rl.analysis.runs import Run, common_frames
 from relic_rl.analysis.scores import Estimate, mean_over_games, mean_over_seeds
 from relic_rl.analysis.series import Series
-from relic_rl.analysis.tables import Cell, Table
+from relic_rl.analysis.tables import Cell, Table, with_best
 from relic_rl.errors import UserError
 from relic_rl.records.probes import Probing, read_probings
 from relic_rl.records.robustness import ROBUSTNESS_FILE, Judgement, read_judgements
@@ -345,7 +345,6 @@ def _line(
       measure: a number of a run; None if it has none.
       write: a number as text.
     """
-    cells = [Cell(games[0][0] if len(games) == 1 else f"Mean of {len(games)} games", what)]
     found = {
         label: {game: list(map(measure, by_label.get(label, ()))) for game, by_label in games}
         for label in labels
@@ -359,7 +358,7 @@ def _line(
         for label, of_games in known.items()
         if all(of_games.values())
     }
-    best = max((float(mean.value) for mean in means.values()), default=0.0)
+    cells = []
     for label in labels:
         counted, runs = (sum(map(len, of[label].values())) for of in (known, found))
         small = [f"{counted} of {runs} runs"] * (counted < runs)
@@ -369,10 +368,9 @@ def _line(
         mean = means[label]
         if mean.low is not None and mean.high is not None:
             small.insert(0, f"{write(float(mean.low))} to {write(float(mean.high))}")
-        value = float(mean.value)
-        is_best = value == best and len(labels) > 1
-        cells.append(Cell(write(value), ", ".join(small), best=is_best, key=value))
-    return tuple(cells)
+        cells.append(Cell(write(float(mean.value)), ", ".join(small), key=float(mean.value)))
+    name = games[0][0] if len(games) == 1 else f"Mean of {len(games)} games"
+    return (Cell(name, what), *with_best(cells))
 
 
 def _percent(share: float) -> str:

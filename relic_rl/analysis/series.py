@@ -7,7 +7,7 @@ folders whose runs are one series, whatever they differ in.
 """
 
 import os.path
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,6 @@ from relic_rl.sweep.manifest import read_states
 from relic_rl.sweep.request import short_names
 
 _DEPTH = 3
-_MOST_SETTINGS = 3
-"""More differences than these do not fit into a name."""
 FREE = (
     "run.",
     "evaluation.",
@@ -96,13 +94,16 @@ def find_series(folders: Sequence[Path], labelled: Sequence[tuple[str, Path]] = 
     series: list[Series] = []
     for folder, label in zip(folders, _labels(folders), strict=True):
         found = search.runs_in(folder)
-        if _holds(folder, SWEEP_FILE):
-            series += _of_sweep(folder, found, label, is_alone=is_alone)
-        elif found == [folder]:
+        if found == [folder]:
             single += found
-        elif found:
+            continue
+        if _holds(folder, SWEEP_FILE):
+            groups = _of_sweep(folder, found, label)
+        else:
             groups = _of_runs(found, label, search.left_out)
-            series += groups if is_alone or len(groups) == 1 else _prefixed(label, groups)
+        if not is_alone and [one.label for one in groups] != [label]:
+            groups = [replace(one, label=f"{label} {one.label}") for one in groups]
+        series += groups
     if single:
         label = "runs" if len(single) > 1 else shown(single[0].resolve().name)
         series = [*_of_runs(single, label, search.left_out), *series]
@@ -110,10 +111,20 @@ def find_series(folders: Sequence[Path], labelled: Sequence[tuple[str, Path]] = 
     series = [one for one in series if one.evaluated or one.failed]
     if not series:
         raise ValueError("; ".join(search.left_out) or "no folder is given")
-    labels = [one.label for one in series]
+    expect_distinct([one.label for one in series])
+    return Found(tuple(series), tuple(search.left_out))
+
+
+def expect_distinct(labels: Sequence[str]) -> None:
+    """Raises ValueError if two columns have one label."""
     if repeated := [label for label in labels if labels.count(label) > 1]:
         raise ValueError(f"two columns are named {repeated[0]}: give other names by --label")
-    return Found(tuple(series), tuple(search.left_out))
+
+
+def first_few(words: Sequence[str], *, most: int = 3, between: str = ", ") -> str:
+    """The first of some words, and how many more there are."""
+    more = len(words) - most
+    return between.join([*words[:most], *[f"and {more} more"] * (more > 0)])
 
 
 class _Search:
@@ -207,29 +218,25 @@ def _of_runs(folders: Sequence[Path], label: str, left_out: list[str]) -> list[S
     return [_pooled(name, group.runs, []) for name, group in zip(names, groups, strict=True)]
 
 
-def _prefixed(label: str, series: Iterable[Series]) -> list[Series]:
-    return [replace(one, label=f"{label} {one.label}") for one in series]
-
-
-def _of_sweep(folder: Path, found: Sequence[Path], label: str, *, is_alone: bool) -> list[Series]:
+def _of_sweep(folder: Path, found: Sequence[Path], label: str) -> list[Series]:
     """A series for each folder of a sweep's grid; runs that never began are among the failed."""
     groups: dict[str, list[Path]] = {}
     absent: dict[str, list[str]] = {}
     for name, (state, why) in read_states(folder).items():  # in the order that was asked for
-        groups.setdefault(Path(name).parts[0], [])
+        combination, _, run_name = name.partition("/")
+        groups.setdefault(combination, [])
         if not _holds(folder / name, CONFIG_FILE):
             reason = f"{state}, {why}" if why else state
-            absent.setdefault(Path(name).parts[0], []).append(f"{Path(name).name}: {reason}")
+            absent.setdefault(combination, []).append(f"{run_name}: {reason}")
     for run in found:
         groups.setdefault(run.relative_to(folder).parts[0], []).append(run)
     if list(groups) == [NO_GRID]:
         groups, absent = {label: groups[NO_GRID]}, {label: absent.get(NO_GRID, [])}
-        is_alone = True
     series = []
     for name, folders in groups.items():
         runs, failed = _read(folders)
         series.append(_pooled(shown(name), runs, [*failed, *absent.get(name, ())]))
-    return series if is_alone else _prefixed(label, series)
+    return series
 
 
 def _pooled(label: str, runs: Sequence[Run], failed: Sequence[str]) -> Series:
@@ -278,8 +285,7 @@ def _groups(runs: Sequence[Run]) -> list[_Group]:
     """Runs of equal settings; of equal budgets too where one has a game and seed twice."""
     groups: list[_Group] = []
     for group in _split(runs, _settings):
-        seeds = {(run.game, run.seed) for run in group.runs}
-        has_twins = len(seeds) < len(group.runs)
+        has_twins = len({(run.game, run.seed) for run in group.runs}) < len(group.runs)
         groups += _split(group.runs, _settings_and_budget) if has_twins else [group]
     return groups
 
@@ -317,7 +323,7 @@ def _names(groups: Sequence[_Group]) -> list[str]:
 
 
 def _differences(group: _Group, others: Sequence[_Group]) -> list[str]:
-    """`field=value` of the settings that differ among the others."""
+    """`field=value` of the settings that differ among the others, if there are any."""
     varied = [
         name
         for name in group.settings
@@ -325,5 +331,4 @@ def _differences(group: _Group, others: Sequence[_Group]) -> list[str]:
     ]
     shown_names = zip(varied, short_names(varied), strict=True)
     parts = [f"{short}={group.settings[name]}" for name, short in shown_names]
-    more = len(parts) - _MOST_SETTINGS
-    return [*parts[:_MOST_SETTINGS], f"and {more} more"] if more > 0 else parts
+    return [first_few(parts)] if parts else []

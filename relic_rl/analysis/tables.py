@@ -1,7 +1,7 @@
 """The tables of a report as plain data: aggregates, and the score of each game."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from envs.games import ATARI57, ATARI100K
 from relic_rl.analysis.columns import Column
@@ -17,7 +17,7 @@ class Cell:
     small: str = ""
     best: bool = False
     key: float | None = None
-    """What the page sorts by; None: the text, or below all numbers."""
+    """The number as it is compared, and sorted by; None: the text, or below all numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,12 @@ class Table:
     """Whether a reader of the page may sort it."""
 
 
+def with_best(cells: Sequence[Cell], best: Callable[[Iterable[float]], float] = max) -> list[Cell]:
+    """The same cells of a row, the best marked where there are several numbers."""
+    keys = [cell.key for cell in cells if cell.key is not None]
+    return [replace(cell, best=len(keys) > 1 and cell.key == best(keys)) for cell in cells]
+
+
 def aggregate_table(columns: Sequence[Column]) -> Table:
     """A row for each aggregate, with its interval where there are seeds enough.
 
@@ -42,15 +48,13 @@ def aggregate_table(columns: Sequence[Column]) -> Table:
     aggregates = [column.aggregate for column in columns if column.aggregate]
     for name, label in ROW_LABELS.items():
         digits = 0 if name == "superhuman_games" else 2
-        values = [one.rows()[name] for one in aggregates]
-        best = min(values) if name == "optimality_gap" else max(values)
-        cells = [Cell(label)]
-        for one, value in zip(aggregates, values, strict=True):
-            interval = (one.intervals or {}).get(name)
+        cells = []
+        for one in aggregates:
+            value, interval = one.rows()[name], (one.intervals or {}).get(name)
             small = f"{interval[0]:,.{digits}f} to {interval[1]:,.{digits}f}" if interval else ""
-            is_best = value == best and len(values) > 1
-            cells.append(Cell(f"{value:,.{digits}f}", small, best=is_best))
-        rows.append(tuple(cells))
+            cells.append(Cell(f"{value:,.{digits}f}", small, key=value))
+        best = min if name == "optimality_gap" else max
+        rows.append((Cell(label), *with_best(cells, best)))
     games = f"the same {len(columns[0].shared)} of 57 games"
     if columns[0].shared.keys() == set(ATARI100K):
         games = "the 26 games of Atari 100k"
@@ -64,21 +68,18 @@ def score_table(columns: Sequence[Column]) -> Table:
     rows = []
     means_of = [column.means() for column in columns]
     for name, game in ATARI57.items():
-        means = [of_column.get(name) for of_column in means_of]
-        scores = [score for score in means if score is not None]
-        if not scores:
+        if not any(name in means for means in means_of):
             continue
-        cells = [Cell(name)]
-        for score in means:
-            if score is None:
+        cells = []
+        for means in means_of:
+            if name in means:
+                normalized = human_normalized(name, means[name])
+                percent = f"{100 * normalized:,.1f} %"
+                cells.append(Cell(f"{means[name]:,.1f}", percent, key=normalized))
+            else:
                 cells.append(Cell("-"))
-                continue
-            normalized = human_normalized(name, score)
-            best = score == max(scores) and len(scores) > 1
-            percent = f"{100 * normalized:,.1f} %"
-            cells.append(Cell(f"{score:,.1f}", percent, best=best, key=normalized))
-        cells += [Cell(f"{score:,.1f}", key=score) for score in (game.random, game.human)]
-        rows.append(tuple(cells))
+        others = [Cell(f"{score:,.1f}", key=score) for score in (game.random, game.human)]
+        rows.append((Cell(name), *with_best(cells), *others))
     head = ("Game", *(column.label for column in columns), "Random", "Human")
     caption = "Mean over seeds, and below it the percent of human. The best of a row is bold."
     return Table("Scores", caption, head, tuple(rows), sorts=True)

@@ -125,7 +125,7 @@ def learning_grid(
         _draw_game(axis, game, series, shows_training=shows_training)
         for i, (label, curves) in enumerate((references or {}).items()):
             if curves.get(game):
-                x, y = _until(furthest, *_mean_curve(curves[game]))
+                x, y = _mean_curve(curves[game], until=furthest)
                 reference_lines[label] = axis.plot(x, y, **published_line(i), label=label)[0]
     axes[0].set_xlim(left=0)  # all games': not before the last is drawn, it fixes the right end
     for axis in axes[len(games) :]:
@@ -196,18 +196,16 @@ def aggregate_curves(
                 frames, values, _dots(frames), color=colour, lw=2.0, label=label
             )[0]
             lowest, highest = min([lowest, *values]), max([highest, *values])
-        far = []
+        far = 0
         for i, (label, final) in enumerate(published.items()):
             look = published_line(i)
-            if final[row] > _FAR * highest:
-                far.append((f"{label.removesuffix(' (published)')} {short(final[row])} ↑", look))
-            else:
+            if final[row] <= _FAR * highest:
                 handles[label] = axis.axhline(final[row], **look, label=label)
-        for line, (text, look) in enumerate(far):
+                continue
             axis.annotate(
-                text,
+                f"{label.removesuffix(' (published)')} {short(final[row])} ↑",
                 (1.0, 1.0),
-                (0, -2 - 11 * line),
+                (0, -2 - 11 * far),
                 xycoords="axes fraction",
                 textcoords="offset points",
                 ha="right",
@@ -215,6 +213,7 @@ def aggregate_curves(
                 fontsize=8,
                 color=look["color"],
             )
+            far += 1
         axis.set(xlabel="environment frames", title=f"{title}, percent of human")
         axis.set_xlim(left=0)
         top = max(axis.get_ylim()[1], -0.1 * lowest)
@@ -241,20 +240,13 @@ def _aggregates_over_frames(series: Series) -> tuple[NDArray[np.float64], list[d
     return frames, points
 
 
-def _mean_curve(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    frames = common_frames([curve.frames for curve in curves])
-    return frames, np.mean([np.interp(frames, c.frames, c.scores) for c in curves], axis=0)
-
-
-def _until(
-    end: float, frames: NDArray[np.float64], scores: NDArray[np.float64]
+def _mean_curve(
+    curves: Sequence[Curve], until: float = math.inf
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The curve up to a frame, with a point there."""
-    if frames[-1] <= end:
-        return frames, scores
-    before = frames < end
-    at_end = np.interp(end, frames, scores)
-    return np.append(frames[before], end), np.append(scores[before], at_end)
+    """As far as all have come, or to a frame before that, with a point there."""
+    common = common_frames([curve.frames for curve in curves])
+    frames = np.unique(np.minimum(common, until))
+    return frames, np.mean([np.interp(frames, c.frames, c.scores) for c in curves], axis=0)
 
 
 def _dots(frames: NDArray[np.float64]) -> str:

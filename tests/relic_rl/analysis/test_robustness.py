@@ -197,6 +197,30 @@ def test_a_run_that_is_no_better_than_random_has_no_share_and_is_counted(
     ]
 
 
+def test_the_only_number_of_a_row_is_not_the_best_of_it(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    good = saved(write_run(tmp_path / "good", "Freeway", 0), CLEAN, corrupted("shift", 3, 0.5))
+    lost = replace(CLEAN, mean_score=0.0)
+    bad = saved(write_run(tmp_path / "bad", "Freeway", 0), lost, corrupted("shift", 3, None))
+
+    kept, clean, _ = read(("good", good), ("bad", bad)).tables()[0].rows
+
+    assert [cell.best for cell in kept[1:]] == [False, False]
+    assert [cell.best for cell in clean[1:]] == [True, False]
+
+
+def test_a_mean_says_of_how_many_runs_it_is_where_not_all_were_played_in_a_mode(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    saved(write_run(tmp_path / "a", "Freeway", 0), CLEAN, elsewhere(1, 0, 3.0))
+    saved(write_run(tmp_path / "b", "Freeway", 1), CLEAN, elsewhere(2, 0, 4.0))
+
+    (table,) = read(("all", tmp_path)).tables()
+
+    assert [row[1] for row in cells(table)] == ["20.0", "3.0 1 of 2 runs", "4.0 1 of 2 runs"]
+
+
 def test_a_run_that_was_better_than_random_only_when_some_was_played_has_no_share_of_all(
     tmp_path: Path, write_run: WriteRun
 ) -> None:

@@ -305,6 +305,17 @@ def test_columns_of_a_sweep_stand_in_the_order_that_was_asked_for(
     assert list(labels(find_series([tmp_path]))) == ["arm=relic", "arm=none", "arm=byol"]
 
 
+def test_a_sweep_whose_manifest_names_no_folder_of_a_run_is_reported(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    request = SweepRequest(("Pong",), (0,), "smoke", {})
+    request.write(tmp_path, Placement())
+    (tmp_path / "manifest.jsonl").write_text('{"run": "", "state": "queued", "why": ""}\n')
+    write_run(tmp_path / "runs/pong-s0", seed=0)
+
+    assert labels(find_series([tmp_path]))["runs"] == ["pong-s0"]
+
+
 # --- --label --------------------------------------------------------------------------------------
 
 
