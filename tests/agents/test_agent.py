@@ -63,6 +63,8 @@ def test_every_arm_builds_and_learns_on_either_encoder(
     assert all(report.finite for report in reports)
     assert agent.updates == 2
     assert all(torch.isfinite(value) for value in reports[1].metrics.values())
+    # It would keep a backward pass alive, in a GPU's memory and on the stream of its update.
+    assert not any(value.requires_grad for value in reports[1].metrics.values())
     assert ("representation_loss" in reports[1].metrics) == (arm in LOSS_ARMS)
     assert (agent.join.apart is not None) == (encoder == "separate" and arm in LOSS_ARMS)
     own_optimizer = agent.join.apart is not None or arm == "disturbed_relic"
@@ -246,6 +248,7 @@ def test_diagnostics_change_nothing_that_is_learned(
     for update, (plain, more) in enumerate(zip(without, with_diagnostics, strict=True)):
         assert more.keys() - plain.keys() == (diagnosed if update % 2 == 0 else set())
         assert all(torch.isfinite(value) for value in more.values())
+        assert not any(value.requires_grad for value in more.values())
 
 
 # Target and momentum
