@@ -64,6 +64,7 @@ def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[st
         identity = recorded._replace(config=configuration.changed(recorded.config, settings))
 
         from relic_rl.commands import foreground  # loads torch, which takes seconds
+        from relic_rl.machine.devices import gpu_warning
         from relic_rl.machine.resources import check_resources
         from relic_rl.records.checkpoint import CheckpointStore
 
@@ -71,7 +72,8 @@ def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[st
         with foreground.console_of(identity.config, run_dir) as console:
             store = CheckpointStore(run_dir)
             checkpoint = None if store.is_empty else store.load()
-            plan = f"resuming {identity.game}, seed {identity.seed}, in {run_dir}: "
+            plan = gpu_warning(identity.config)
+            plan += f"resuming {identity.game}, seed {identity.seed}, in {run_dir}: "
             plan += f"{_done(checkpoint)}\n  until {end_in_words(identity.config.run.budget)}"
             if checkpoint is None:
                 _expect_no_results(run_dir, recorded.config)

@@ -110,11 +110,9 @@ def _plan(path: Path, run: RunIdentity, spec: EnvSpec, device: str) -> str:
     from relic_rl.machine.resources import replay_bytes
 
     config = run.config
-    problem = devices.gpu_problem() if config.run.device == "auto" else None
     waits = device == "cuda" and not ENGINES[config.run.engine].samples_ahead
-    return "\n".join(
+    return devices.gpu_warning(config) + "\n".join(
         [
-            *([] if problem is None else [f"warning: the GPU is not used: {problem}"]),
             *(["warning: acting waits for each update: give --engine threads"] if waits else []),
             f"training {run.game}, seed {run.seed}, preset {run.preset}, arm "
             f"{config.representation.arm} ({config.representation.encoder} encoder)",

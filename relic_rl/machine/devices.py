@@ -61,6 +61,12 @@ def gpu_problem() -> str | None:
     )
 
 
+def gpu_warning(config: Config) -> str:
+    """A line that a run would learn on a GPU which cannot be used, if that is so; else nothing."""
+    problem = gpu_problem() if config.run.device == "auto" else None
+    return "" if problem is None else f"warning: the GPU is not used: {problem}\n"
+
+
 def chosen_preset(preset: str | None, settings: Mapping[str, Any]) -> str:
     """The given preset, or the one that fits this machine, or what of it the settings leave."""
     if preset is not None:

@@ -1,6 +1,6 @@
 """A GPU that is there and cannot be used is said, with what to do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -80,24 +80,18 @@ def test_a_gpu_that_fails_at_its_first_kernel_is_not_used(monkeypatch: pytest.Mo
 @without_cuda
 @pytest.mark.skipif(torch.version.cuda is not None, reason="of a PyTorch for the CPU only")
 @pytest.mark.usefixtures("unused_gpu")
-@pytest.mark.parametrize(
-    "command",
-    [
-        lambda folder: ["doctor", "--preset", "smoke"],
-        lambda folder: [
-            *("train", "toy_memory", "--preset", "smoke", "--frames", "300"),
-            *("--evaluation.episodes", "1", "--run.threads", "1", "--run-dir", str(folder)),
-        ],
-    ],
-    ids=["doctor", "train"],
-)
-def test_doctor_and_train_say_it(
-    command: Callable[[Path], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(command(tmp_path / "run")) == 0
+def test_doctor_train_and_resume_say_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    options = ["--evaluation.episodes", "1", "--run.threads", "1", "--run-dir", run]
+    for command in (
+        ["doctor", "--preset", "smoke"],
+        ["train", "toy_memory", "--preset", "smoke", "--frames", "300", *options],
+        ["resume", run, "--frames", "400"],
+    ):
+        assert cli.main(command) == 0
 
-    printed = capsys.readouterr()
-    assert "this PyTorch is built for the CPU only" in printed.out + printed.err
+        printed = capsys.readouterr()
+        assert "this PyTorch is built for the CPU only" in printed.out + printed.err
 
 
 @pytest.mark.parametrize(
