@@ -113,9 +113,9 @@ class MetricsLog:
     def __init__(self, run_dir: Path) -> None:
         self._tables = {
             METRICS_FILE: _AppendOnlyFile(run_dir / METRICS_FILE, header=b""),
-            EPISODES_FILE: _AppendOnlyFile(run_dir / EPISODES_FILE, _csv_line(EPISODE_COLUMNS)),
+            EPISODES_FILE: _AppendOnlyFile(run_dir / EPISODES_FILE, _csv([EPISODE_COLUMNS])),
             EVALUATIONS_FILE: _AppendOnlyFile(
-                run_dir / EVALUATIONS_FILE, _csv_line(EVALUATION_COLUMNS)
+                run_dir / EVALUATIONS_FILE, _csv([EVALUATION_COLUMNS])
             ),
         }
 
@@ -135,13 +135,11 @@ class MetricsLog:
 
     def write_episodes(self, episodes: Iterable[Episode]) -> None:
         """Appends finished training episodes to `episodes.csv`, in one write."""
-        lines = b"".join(_csv_line(astuple(episode)) for episode in episodes)
-        if lines:
-            self._tables[EPISODES_FILE].append(lines)
+        self._tables[EPISODES_FILE].append(_csv(map(astuple, episodes)))
 
     def write_evaluation(self, evaluation: Evaluation) -> None:
         """Appends one evaluation to `evaluations.csv`."""
-        self._tables[EVALUATIONS_FILE].append(_csv_line(astuple(evaluation)))
+        self._tables[EVALUATIONS_FILE].append(_csv([astuple(evaluation)]))
 
     def sync(self) -> None:
         """Puts on the disk what was written; call it before a checkpoint is named."""
@@ -280,8 +278,8 @@ def _plain(name: str, value: object) -> object:
     raise ValueError(f"{name} is a {type(value).__name__}: metrics are scalars; log its statistics")
 
 
-def _csv_line(values: Iterable[object]) -> bytes:
-    return csv_lines([[_cell(value) for value in values]]).encode()
+def _csv(rows: Iterable[Iterable[object]]) -> bytes:
+    return csv_lines([[_cell(value) for value in row] for row in rows]).encode()
 
 
 def _cell(value: object) -> object:

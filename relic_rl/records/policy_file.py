@@ -131,8 +131,8 @@ def read_policy(path: Path) -> PolicyFile:
 def _metadata(content: bytes) -> dict[str, str]:
     """The text of a sound safetensors file: 8 bytes are the length of its header, which is JSON."""
     length = int.from_bytes(content[:8], "little")
-    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    return found
+    found: dict[str, str] | None = json.loads(content[8 : 8 + length]).get("__metadata__")
+    return found or {}
 
 
 def _hash_of(document: Mapping[str, Any]) -> str:

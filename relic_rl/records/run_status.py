@@ -5,6 +5,7 @@ Reading never fails and never waits: what is absent, cut short or damaged counts
 
 import csv
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from relic_rl import config as configuration
 from relic_rl.counters import Budget
 from relic_rl.records.metrics import EVALUATIONS_FILE, METRICS_FILE
 from relic_rl.records.run_folder import CONFIG_FILE
+from relic_rl.records.tables import finite
 
 _TAIL_BYTES = 65_536  # many lines of either table
 
@@ -107,11 +109,11 @@ def last_metrics(run_dir: Path) -> dict[str, Any]:
     """The last row of its metrics; empty if there is none."""
     for line in reversed(_whole_lines(run_dir / METRICS_FILE)):
         try:
-            row = json.loads(line)
-        except ValueError:
+            row: dict[str, Any] = json.loads(line)
+            if math.isfinite(row["env_frames"]) and math.isfinite(row["minutes"]):
+                return row
+        except (ValueError, LookupError, TypeError, OverflowError):
             continue
-        if isinstance(row, dict):
-            return row
     return {}
 
 
@@ -124,7 +126,7 @@ def last_evaluation(run_dir: Path) -> dict[str, float]:
     names = ("env_frames", "minutes", "episodes", "mean_score")
     for row in reversed(rows):
         try:
-            return {name: float(row[name]) for name in names}
+            return {name: finite(row[name]) for name in names}
         except (KeyError, TypeError, ValueError):
             continue
     return {}

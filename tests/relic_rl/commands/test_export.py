@@ -195,7 +195,9 @@ def test_a_file_with_one_byte_changed_is_refused(
     assert str(changed) in line
 
 
-@pytest.mark.parametrize("kind", ["empty", "text", "cut", "other tensors", "other version"])
+@pytest.mark.parametrize(
+    "kind", ["empty", "text", "cut", "no text", "other tensors", "other version"]
+)
 def test_what_is_no_policy_file_is_refused(
     kind: str, policy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +206,9 @@ def test_what_is_no_policy_file_is_refused(
         path.write_text("" if kind == "empty" else "game = 'pong'\n")
     elif kind == "cut":
         path.write_bytes(policy_file.read_bytes()[:-1])
+    elif kind == "no text":
+        header = b'{"__metadata__":null}'
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
     else:
         text = {} if kind == "other tensors" else {"relic_rl_policy": json.dumps({"schema": 99})}
         save_file({"weight": torch.zeros(3)}, path, text)

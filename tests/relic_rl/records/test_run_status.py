@@ -103,3 +103,18 @@ def test_a_table_of_anything_counts_as_not_there(tmp_path: Path, damage: bytes) 
     (a_run(tmp_path) / "evaluations.csv").write_bytes(damage)
 
     assert read_status(tmp_path) == RunStatus()
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["[]", "3", "{}", '{"env_frames": null, "minutes": 1}', '{"env_frames": 1e999, "minutes": 1}'],
+)
+def test_a_row_without_its_frames_counts_as_not_there(tmp_path: Path, row: str) -> None:
+    folder = a_run(tmp_path)
+    (folder / "metrics.jsonl").write_text(f'{{"env_frames": 2000, "minutes": 1}}\n{row}\n')
+    with (folder / "evaluations.csv").open("a") as file:
+        file.write("inf,1.0,2,nan\n")
+
+    found = read_status(folder)
+
+    assert (found.env_frames, found.score) == (2000, 3.0)
