@@ -77,6 +77,19 @@ def test_two_signals_of_one_moment_are_one_request(process: "subprocess.Popen[st
     assert (process.returncode, out) == (0, "in order\n")
 
 
+def test_signals_that_are_pending_together_are_one_request(
+    process: "subprocess.Popen[str]",
+) -> None:
+    # As where a group and its leader are signalled: both wait when the process goes on.
+    process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate("done\n", timeout=20)
+
+    assert (process.returncode, out) == (0, "asked\nin order\n")
+
+
 def test_a_second_signal_leaves_at_once(process: "subprocess.Popen[str]") -> None:
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None

@@ -1,5 +1,6 @@
 """What ARCHITECTURE.md promises of the code as a whole."""
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -161,10 +162,23 @@ def test_a_package_that_another_distribution_overwrote_is_refused_with_its_name(
 
 
 def test_every_setting_is_read_by_some_part() -> None:
-    code = "\n".join(path.read_text() for path in SOURCES)
-    for section, kind in config.SECTIONS.items():
-        for item in fields(kind):
-            assert re.search(rf"\w\.{item.name}\b", code), f"nobody reads {section}.{item.name}"
+    read = {
+        node.attr
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+        # A check of its value is no use of it.
+        if not (
+            isinstance(node.value, ast.Name) and node.value.id == "self" and "options" in path.stem
+        )
+    }
+    settings = {
+        f"{section}.{item.name}"
+        for section, kind in config.SECTIONS.items()
+        for item in fields(kind)
+    }
+
+    assert {name for name in settings if name.partition(".")[2] not in read} == set()
 
 
 def test_the_version_is_said_once() -> None:

@@ -196,10 +196,18 @@ def test_a_file_with_one_byte_changed_is_refused(
 
 
 @pytest.mark.parametrize(
-    "kind", ["empty", "text", "cut", "no text", "other tensors", "other version"]
+    ("kind", "why"),
+    [
+        ("empty", "is no policy file: "),
+        ("text", "is no policy file: "),
+        ("cut", "is no policy file: "),
+        ("no text", "holds no policy of relic-rl"),
+        ("other tensors", "holds no policy of relic-rl"),
+        ("other version", "is a policy file of another version: export it again"),
+    ],
 )
-def test_what_is_no_policy_file_is_refused(
-    kind: str, policy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_no_policy_file_is_refused_for_its_reason(
+    kind: str, why: str, policy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "strange.safetensors"
     if kind in ("empty", "text"):
@@ -215,8 +223,7 @@ def test_what_is_no_policy_file_is_refused(
 
     status, line = refusal(capsys, "evaluate", str(path))
 
-    assert status == 1
-    assert str(path) in line
+    assert (status, line.startswith(f"relic-rl: {path} {why}")) == (1, True), line
 
 
 @pytest.mark.parametrize(

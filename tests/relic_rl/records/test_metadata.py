@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import relic_rl
 from envs.interface import EnvSpec
 from envs.protocol import PROTOCOLS
 from envs.toy import SPEC as TOY
@@ -36,21 +37,25 @@ def test_metadata_names_versions_rom_commit_machine_and_protocol(tmp_path: Path)
         assert metadata[name]
     assert metadata["learner_device"] == "AMD EPYC (AVX2)"
     assert metadata["learner_threads"] == 2
-    assert "commit" in metadata
 
 
 def test_the_commit_is_ours_also_where_git_is_told_of_another_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = commit_recorded_in(tmp_path)
-    other = tmp_path / "other"
+    here, other = Path(relic_rl.__file__).parents[1], tmp_path / "other"
+    if not (here / ".git").exists():
+        pytest.skip("the sources are no checkout")
+    head = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout
     git = ["git", "-C", str(other), "-c", "user.name=x", "-c", "user.email=x@example.org"]
     subprocess.run(["git", "init", "-q", str(other)], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
 
-    assert commit_recorded_in(tmp_path) == ours
+    recorded = (commit_recorded_in(tmp_path) or "no commit").removesuffix("-dirty")
+    assert head.startswith(recorded)
 
 
 def test_an_environment_without_choices_has_no_protocol_and_its_own_frames_a_step(

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from relic_rl.records.metrics import (
-    EPISODE_COLUMNS,
-    EVALUATION_COLUMNS,
     FILES,
     Episode,
     Evaluation,
@@ -114,9 +112,16 @@ def test_evaluation_statistics_by_hand(tmp_path, log):
     assert float(row["std_score"]) == evaluation.std_score
 
 
-def test_columns_are_those_of_the_run_folder_format(tmp_path, log):
-    assert (tmp_path / "episodes.csv").read_text() == ",".join(EPISODE_COLUMNS) + "\n"
-    assert (tmp_path / "evaluations.csv").read_text() == ",".join(EVALUATION_COLUMNS) + "\n"
+EPISODES_HEADER = "env_frames,minutes,lane,epsilon,score,episode_frames,terminated\n"
+EVALUATIONS_HEADER = (
+    "env_frames,minutes,updates,episodes,mean_score,median_score,std_score,min_score,max_score,"
+    "human_normalized_score,epsilon,protocol,scores\n"
+)
+
+
+def test_tables_have_the_columns_that_runs_on_disk_have(tmp_path, log):
+    assert (tmp_path / "episodes.csv").read_text() == EPISODES_HEADER
+    assert (tmp_path / "evaluations.csv").read_text() == EVALUATIONS_HEADER
 
 
 def test_an_evaluation_without_episodes_is_refused(log):
@@ -158,7 +163,7 @@ def test_truncate_to_nothing_leaves_the_headers(tmp_path, log):
 
     log.truncate(dict.fromkeys(FILES, 0))
 
-    assert (tmp_path / "episodes.csv").read_text() == ",".join(EPISODE_COLUMNS) + "\n"
+    assert (tmp_path / "episodes.csv").read_text() == EPISODES_HEADER
 
 
 def test_truncate_beyond_the_end_keeps_the_lines_and_warns(tmp_path, log, caplog):

@@ -1,6 +1,7 @@
 """Sweeps as a user meets them: real processes, real runs of the toy task, real signals."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,16 +42,6 @@ TINY = (
     *("--preset", "smoke", "--replay.min_steps", "64", "--evaluation.episodes", "1"),
     *("--max-parallel", "2"),
 )
-
-
-def sweep(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*COMMAND, str(folder), *arguments, *TINY],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -345,9 +337,9 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     folder = tmp_path_factory.mktemp("sweep") / "four"
     (folder / "runs").mkdir(parents=True)
     (folder / FAILING).write_text("in the way")
-    result = sweep(folder, *FOUR)
-    assert result.returncode == 1
-    return folder, result.stdout, result.stderr
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        assert cli.main(["sweep", str(folder), *FOUR, *TINY]) == 1
+    return folder, out.getvalue(), err.getvalue()
 
 
 def run_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -689,9 +681,9 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     assert "running" not in states(folder).values()
     assert not any(map(is_in_use, folder.glob("runs/*")))
 
-    finished = sweep(folder, *LONG)
-    assert (finished.returncode, finished.stderr) == (0, "")
-    assert "2 of 2 runs are done" in finished.stdout
+    status, out, err = run_here(capsys, "sweep", str(folder), *LONG, *TINY)
+    assert (status, err) == (0, "")
+    assert "2 of 2 runs are done" in out
     assert states(folder) == {f"runs/toy_memory-s{seed}": "done" for seed in range(2)}
     for run in folder.glob("runs/*"):
         rows = (run / "metrics.jsonl").read_text().splitlines()
