@@ -68,6 +68,34 @@ def known_start() -> None:
     random.seed(0)
 
 
+def finished_run(folder: Path, game: str, *flags: str) -> Path:
+    """A run of the smoke preset, trained here."""
+    from relic_rl import cli
+
+    command = ["train", game, "--preset", "smoke", "--run.threads", "1", "--env.threads", "1"]
+    assert cli.main([*command, *flags, "--run-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the toy task, of 1,200 frames; tests must not change it."""
+    short = ("--frames", "1200", "--replay.min_steps", "64", "--evaluation.episodes", "2")
+    return finished_run(tmp_path_factory.mktemp("toy") / "finished", "toy_memory", *short)
+
+
+@pytest.fixture(scope="session")
+def breakout_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of Breakout with a separate encoder, which has learned nothing and plays at random.
+
+    So its episodes are short, and no two score the same for standing still. Tests must not change
+    it.
+    """
+    flags = ("--representation.encoder", "separate", "--evaluation.epsilon", "1")
+    folder = tmp_path_factory.mktemp("breakout") / "finished"
+    return finished_run(folder, "breakout", "--frames", "400", *flags)
+
+
 @pytest.fixture
 def modes_hold() -> Iterator[None]:
     """What a file's mode forbids is forbidden to root, too: without two of its capabilities."""

@@ -126,8 +126,8 @@ def learner_device(config: Config) -> torch.device:
     """
     if config.run.device == "cuda" and not has_gpu():
         problem = gpu_problem()
-        why = "no CUDA device is found" if problem is None else f"the GPU is of no use: {problem}"
-        raise ResourceError(f"run.device is cuda, but {why}; or use cpu or auto")
+        why = "no CUDA device is found:" if not problem else f"the GPU is of no use: {problem}; or"
+        raise ResourceError(f"run.device is cuda, but {why} use cpu or auto")
     if uses_gpu(config):
         return torch.device("cuda")
     values = configuration.values(config)

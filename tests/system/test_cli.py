@@ -52,12 +52,10 @@ def run_here(
     return run
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the toy task; tests must not change it."""
-    folder = tmp_path_factory.mktemp("cli") / "finished"
-    assert cli.main([*TOY, "--run-dir", str(folder)]) == 0
-    return folder
+@pytest.fixture
+def finished(toy_run: Path) -> Path:
+    """As `TOY` leaves it."""
+    return toy_run
 
 
 def digest(folder: Path) -> dict[str, tuple[int, int]]:
@@ -138,6 +136,7 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("train pong --run-dir -x/..", 2, []),
         ("train pong --preset smoke --run-dir .hidden", 1, [".hidden"]),
         ("train pong --preset smoke --run-dir a_file", 1, ["a_file"]),
+        ("train pong --run.device cuda --run-dir x", 1, ["but no CUDA device is found: use cpu"]),
         ("train pong --run.device cpu --learner.bfloat16 true --run-dir x", 1, ["CUDA"]),
         ("sweep x --run.device cpu --learner.bfloat16 false true", 1, ["CUDA"]),
         (" ".join(("train pong", *HUGE)), 1, ["GiB", "--replay.capacity_steps"]),

@@ -103,6 +103,17 @@ def test_shapes_that_the_checkpoint_does_not_have_are_refused_in_one_line(
     assert resume()[0] == 0
 
 
+def test_a_run_moved_to_a_machine_without_its_gpu_is_refused_and_stays_as_it_is(
+    run: Path, resume: RunHere
+) -> None:
+    before = (run / "config.toml").read_text(), (run / "metrics.jsonl").read_text()
+    status, said = resume("--run.device", "cuda", "--allow-change", "run.device")
+
+    assert status == 1
+    assert said.splitlines()[-1].startswith("relic-rl: run.device is cuda, but no CUDA device")
+    assert ((run / "config.toml").read_text(), (run / "metrics.jsonl").read_text()) == before
+
+
 @pytest.mark.parametrize(
     ("frames", "minutes", "words"),
     [

@@ -28,31 +28,11 @@ from relic_rl.records.robustness import ROBUSTNESS_FILE, Judgement, read_judgeme
 from relic_rl.sweep.request import Placement, SweepRequest
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("robustness") / "run"
-    # At random, for what has learned so little scores nothing, and one nothing is like another.
-    flags = ("--frames", "1200", "--replay.min_steps", "200", "--run.threads", "1")
-    flags = (*flags, "--evaluation.epsilon", "1")
-    command = ["train", "breakout", "--preset", "smoke", "--run-dir", str(path), *flags]
-    assert cli.main(command) == 0
-    return path
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose episodes take no time."""
-    path = tmp_path_factory.mktemp("robustness") / "toy"
-    flags = ("--frames", "200", "--run.threads", "1", "--run-dir", str(path))
-    assert cli.main(["train", "toy_memory", "--preset", "smoke", *flags]) == 0
-    return path
-
-
 def evaluated(
-    run: Path, capsys: pytest.CaptureFixture[str], *flags: str, episodes: int = 2
+    breakout_run: Path, capsys: pytest.CaptureFixture[str], *flags: str, episodes: int = 2
 ) -> dict[str, Any]:
     capsys.readouterr()
-    command = ["evaluate", str(run), "--episodes", str(episodes), "--json", *flags]
+    command = ["evaluate", str(breakout_run), "--episodes", str(episodes), "--json", *flags]
     assert cli.main(command) == 0
     (line,) = capsys.readouterr().out.splitlines()
     found: dict[str, Any] = json.loads(line)
@@ -72,11 +52,11 @@ def test_nothing_is_kept_of_nothing(game: str, clean: float) -> None:
 
 
 def test_corrupted_scores_stand_beside_the_clean_ones_and_are_the_same_on_repeat(
-    run: Path, capsys: pytest.CaptureFixture[str]
+    breakout_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clean = evaluated(run, capsys)
+    clean = evaluated(breakout_run, capsys)
     flags = ("--corruption", "impulse_noise", "--severity", "5")
-    one, two = (evaluated(run, capsys, *flags) for _ in range(2))
+    one, two = (evaluated(breakout_run, capsys, *flags) for _ in range(2))
 
     assert one == two
     assert {name: one[name] for name in clean} == clean
@@ -84,10 +64,10 @@ def test_corrupted_scores_stand_beside_the_clean_ones_and_are_the_same_on_repeat
 
 
 def test_corruptions_stand_in_the_order_of_all_each_with_its_severities(
-    toy: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--corruption", "shift", "impulse_noise", "--severity", "5", "1")
-    found = evaluated(toy, capsys, *flags)
+    found = evaluated(toy_run, capsys, *flags)
 
     assert [(c["corruption"], c["severity"]) for c in found["corruptions"]] == [
         ("impulse_noise", 1),
@@ -99,10 +79,10 @@ def test_corruptions_stand_in_the_order_of_all_each_with_its_severities(
 
 
 def test_the_table_has_a_line_for_each_and_the_mean(
-    toy: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--episodes", "1", "--corruption", "frozen", "--severity", "all")
-    assert cli.main(["evaluate", str(toy), *flags]) == 0
+    assert cli.main(["evaluate", str(toy_run), *flags]) == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[-6:-1]] == [["frozen", str(n)] for n in range(1, 6)]
@@ -153,9 +133,9 @@ def test_the_tables_fit_into_44_columns_whatever_was_played(copy: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line_that_names_the_choices(
-    run: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], words: list[str]
+    breakout_run: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], words: list[str]
 ) -> None:
-    assert cli.main(["evaluate", str(run), *flags]) == 2
+    assert cli.main(["evaluate", str(breakout_run), *flags]) == 2
 
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -185,12 +165,12 @@ def test_all_modes_are_played_at_the_default_difficulty_unless_it_is_given_too()
 
 
 def test_other_modes_stand_beside_the_default_and_are_the_same_on_repeat(
-    run: Path, capsys: pytest.CaptureFixture[str]
+    breakout_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clean = evaluated(run, capsys, "--mode", "0", "--difficulty", "0", episodes=1)
+    clean = evaluated(breakout_run, capsys, "--mode", "0", "--difficulty", "0", episodes=1)
     assert clean["modes"] == []  # the default, by its number: played once
     flags = ("--mode", "0", "4", "--difficulty", "1")
-    one, two = (evaluated(run, capsys, *flags, episodes=1) for _ in range(2))
+    one, two = (evaluated(breakout_run, capsys, *flags, episodes=1) for _ in range(2))
 
     assert one == two
     assert {name: one[name] for name in clean if name != "modes"} | {"modes": []} == clean
@@ -199,19 +179,24 @@ def test_other_modes_stand_beside_the_default_and_are_the_same_on_repeat(
 
 
 def test_a_film_of_a_mode_is_the_episode_that_is_scored_there(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    breakout_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--episodes", "1", "--mode", "24", "--seed", "1")
     capsys.readouterr()
-    assert cli.main(["evaluate", str(run), *flags]) == 0
+    assert cli.main(["evaluate", str(breakout_run), *flags]) == 0
     *head, line = capsys.readouterr().out.splitlines()[-3:]
     assert " ".join(head).split() == ["mode,", "difficulty", "mean", "score"]
     mode, difficulty, score = line.split()
     assert (mode, difficulty) == ("24,", "0")
 
-    assert cli.main(["watch", str(run), "--video", str(tmp_path / "film.gif"), *flags]) == 0
+    assert (
+        cli.main(["watch", str(breakout_run), "--video", str(tmp_path / "film.gif"), *flags]) == 0
+    )
     assert f"scores {float(score):.0f}, in" in capsys.readouterr().out
-    assert cli.main(["watch", str(run), "--video", str(tmp_path / "no.gif"), "--mode", "3"]) == 2
+    assert (
+        cli.main(["watch", str(breakout_run), "--video", str(tmp_path / "no.gif"), "--mode", "3"])
+        == 2
+    )
     assert "mode is '3': Breakout has 0, 4" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
 
@@ -220,15 +205,15 @@ def test_a_film_of_a_mode_is_the_episode_that_is_scored_there(
 
 
 @pytest.fixture
-def copy(toy: Path, tmp_path: Path) -> Path:
+def copy(toy_run: Path, tmp_path: Path) -> Path:
     """A run, to write in."""
-    return Path(shutil.copytree(toy, tmp_path / "run"))
+    return Path(shutil.copytree(toy_run, tmp_path / "run"))
 
 
 def test_what_is_saved_is_what_was_played(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    breakout_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    copy = Path(shutil.copytree(breakout_run, tmp_path / "run"))
     flags = ("--save", "--corruption", "shift", "--severity", "2", "--difficulty", "1")
     found = evaluated(copy, capsys, *flags, episodes=1)
     rows = read_judgements(copy)
@@ -383,20 +368,20 @@ def test_a_policy_file_has_no_folder_to_save_in(
 
 
 @pytest.fixture
-def sweep(toy: Path, tmp_path: Path) -> Path:
+def sweep(toy_run: Path, tmp_path: Path) -> Path:
     """Of two seeds, one of which has been trained."""
     path = tmp_path / "sweep"
     path.mkdir()
     SweepRequest(("toy_memory",), (0, 1), "smoke", {}).write(path, Placement())
-    shutil.copytree(toy, path / "runs" / "toy_memory-s0")
+    shutil.copytree(toy_run, path / "runs" / "toy_memory-s0")
     return path
 
 
 def test_a_sweeps_runs_are_played_and_saved_and_those_without_a_checkpoint_named(
-    sweep: Path, toy: Path, capsys: pytest.CaptureFixture[str]
+    sweep: Path, toy_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--corruption", "shift", "--episodes", "2")
-    alone = evaluated(toy, capsys, *flags[:2])
+    alone = evaluated(toy_run, capsys, *flags[:2])
 
     assert cli.main(["evaluate", str(sweep), "--json", "--save", *flags]) == 1
     out, err = capsys.readouterr()

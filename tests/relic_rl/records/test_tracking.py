@@ -146,8 +146,9 @@ def test_a_run_of_a_sweep_is_mirrored_by_each_tracker_with_its_scalars_its_group
     run = sweep / "arm=none/pong-s0"
     run.parent.mkdir(parents=True)
     (sweep / "sweep.toml").touch()
-    smoke = ["--preset", "smoke", "--frames", "2000", "--representation.arm", "none"]
+    smoke = ["--preset", "smoke", "--frames", "1000", "--representation.arm", "none"]
     smoke += ["--replay.min_steps", "64", "--replay.replay_ratio", "4", "--run.threads", "1"]
+    smoke += ["--run.metrics_every_updates", "2"]
     offline = ["--track", "offline"]
     both = ["--track", "tensorboard,offline"]
 
@@ -340,7 +341,6 @@ def test_a_server_that_refuses_does_not_hold_the_run(tmp_path):
     assert whole < 40, stderr
 
 
-@pytest.mark.slow
 @pytest.mark.slow  # it waits for as long as a run's end may
 def test_a_server_that_never_answers_does_not_hold_the_run(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:

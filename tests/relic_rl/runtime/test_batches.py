@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ from agents.sequences import SequenceOptions
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.replay.options import ReplayOptions
 from relic_rl.replay.segment import Segment, SegmentName, encode_segment
+from relic_rl.replay.sequences import SequenceBatch
 from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn, training_batch
 
 CPU = torch.device("cpu")
@@ -114,19 +116,32 @@ def test_every_sequence_comes_about_equally_often(batches: Batches) -> None:
     assert counts.max() < 100 + 5 * 9.6
 
 
-def test_ahead_waits_with_two_batches_and_draws_no_more(replay: ReplayBuffer) -> None:
+def test_ahead_waits_with_two_batches_and_draws_no_more(
+    replay: ReplayBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample, drawn = replay.sample, 0
+
+    def counted(batch_sequences: int) -> SequenceBatch:
+        nonlocal drawn
+        batch = sample(batch_sequences)
+        drawn += 1
+        return batch
+
+    monkeypatch.setattr(replay, "sample", counted)
     batches = BatchesAhead(replay, 3, CPU)
     taken = batches.take()
-    for thread in threading.enumerate():
-        if thread.name == "batches":
-            thread.join(0.5)  # time for it to run ahead as far as it may
+    give_up = time.monotonic() + 30
+    while drawn < 4 and time.monotonic() < give_up:  # one is taken, two wait, one is in its hands
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert drawn == 4
     chosen, generation = taken.sequences.slots[:1], taken.sequences.generations[:1]
     assert replay.update_priorities(chosen, generation, [1e12]) == 1
 
     slots = [batches.take().sequences.slots.tolist() for _ in range(5)]
     batches.close()
 
-    # Two waited and one was in the thread's hands; what is drawn now knows the new priorities.
+    # What is drawn now knows the new priorities.
     all_chosen = 3 * chosen.tolist()
     assert all_chosen not in slots[:3]
     assert slots[3:] == [all_chosen] * 2

@@ -1,4 +1,5 @@
 import itertools
+import time
 
 import pytest
 
@@ -24,11 +25,14 @@ def test_a_maker_waits_when_nobody_takes() -> None:
 
     thread = handoff.thread("maker", make)
     thread.start()
+    give_up = time.monotonic() + 30
+    while len(made) < 4 and time.monotonic() < give_up:  # three wait, one is in its hands
+        time.sleep(0.01)
 
-    thread.join(0.5)
+    thread.join(0.2)
 
     assert thread.is_alive()
-    assert len(made) == 4  # three wait, one is in its hands
+    assert len(made) == 4
     handoff.close()
     thread.join(10)
     assert not thread.is_alive()

@@ -327,7 +327,10 @@ def test_slots_under_a_quota_share_it_and_are_confined_to_no_core(
 
 # --- a sweep that meets a failure -----------------------------------------------------------------
 
-FOUR = ("--games", "toy_memory", "pong", "--seeds", "0", "1", "--frames", "1200")
+FOUR = (
+    *("--games", "toy_memory", "breakout", "--seeds", "0", "1", "--frames", "800"),
+    *("--evaluation.epsilon", "1"),  # at random Breakout's episodes are short
+)
 FAILING = "runs/toy_memory-s1"
 
 
@@ -354,13 +357,13 @@ def test_one_failure_is_named_and_stops_none_of_the_others(failed: tuple[Path, s
     assert f"1 of 4 runs failed, first {FAILING}: cannot make run folder" in err
     assert "3 of 4 runs are done" in out
     assert states(folder) == {
-        "runs/pong-s0": "done",
+        "runs/breakout-s0": "done",
         "runs/toy_memory-s0": "done",
-        "runs/pong-s1": "done",
+        "runs/breakout-s1": "done",
         FAILING: "failed",
     }
-    assert evaluated_frames(folder / "runs/pong-s1") == [1200]
-    assert "training Pong, seed 1" in (folder / "logs/runs/pong-s1.log").read_text()
+    assert evaluated_frames(folder / "runs/breakout-s1") == [800]
+    assert "training Breakout, seed 1" in (folder / "logs/runs/breakout-s1.log").read_text()
 
 
 def test_status_shows_every_run_and_why_one_failed(
@@ -371,10 +374,10 @@ def test_status_shows_every_run_and_why_one_failed(
         rows = [line.split() for line in out.splitlines()]
 
         assert (status, err) == (0, "")
-        assert ["Pong", "1", "1,200"] in [row[:3] for row in rows]
-        assert [row[-1] for row in rows if row[:2] == ["Pong", "1"]] == ["done"]
+        assert ["Breakout", "1", "800"] in [row[:3] for row in rows]
+        assert [row[-1] for row in rows if row[:2] == ["Breakout", "1"]] == ["done"]
         assert re.search(r"toy_memory +1 +failed +cannot make run folder", out)
-        assert re.search(r"Pong +0 +1,200 +\d+\.\d +-\d+\.0 +-?\d+\.\d % +done", out)
+        assert re.search(r"Breakout +0 +800 +\d+\.\d +\d+\.0 +-?\d+\.\d % +done", out)
         assert "4 runs: 3 done, 1 failed" in out
 
 
@@ -387,7 +390,10 @@ def test_status_keeps_showing_a_sweep_until_its_end_or_an_interrupt(
     end: str,
 ) -> None:
     folder = Path(shutil.copytree(failed[0], tmp_path / "copy"))
-    sweep_at_work, run_at_work = FolderLock(folder, "sweep"), existing_run(folder / "runs/pong-s0")
+    sweep_at_work, run_at_work = (
+        FolderLock(folder, "sweep"),
+        existing_run(folder / "runs/breakout-s0"),
+    )
     looks = iter((False, False, True))
 
     def looked(seconds: float) -> None:
@@ -415,8 +421,11 @@ def test_status_prints_one_json_object(
     runs = {run["folder"]: run for run in found["runs"]}
 
     assert (status, err, found["is_active"], found["seconds_left"]) == (0, "", False, None)
-    assert runs["runs/pong-s1"].items() >= {"game": "Pong", "seed": 1, "env_frames": 1200}.items()
-    assert (runs["runs/pong-s1"]["state"], runs["runs/toy_memory-s1"]["state"]) == (
+    assert (
+        runs["runs/breakout-s1"].items()
+        >= {"game": "Breakout", "seed": 1, "env_frames": 800}.items()
+    )
+    assert (runs["runs/breakout-s1"]["state"], runs["runs/toy_memory-s1"]["state"]) == (
         "done",
         "failed",
     )
@@ -441,7 +450,7 @@ def test_status_believes_the_runs_folders_more_than_the_manifest(
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
     stopped = [json.dumps({**line, "state": "queued", "why": "stopped"}) for line in lines]
     manifest.write_text("".join(f"{line}\n" for line in stopped))
-    owned = existing_run(folder / "runs/pong-s0")  # as by a `resume` by hand
+    owned = existing_run(folder / "runs/breakout-s0")  # as by a `resume` by hand
     status, out, _ = run_here(capsys, "status", str(folder))
     owned.close()
 
@@ -471,7 +480,7 @@ def test_the_time_left_of_a_sweep_is_that_of_its_running_and_of_its_waiting_runs
     ("arguments", "words"),
     [
         ([*FOUR[:3], "--seeds", "0"], ["seeds 0 1 there, 0 here"]),
-        (["--games", "boxing"], ["games Pong toy_memory there, Boxing here"]),
+        (["--games", "boxing"], ["games Breakout toy_memory there, Boxing here"]),
         ([*FOUR, "--actor.lanes", "2"], ["actor.lanes as in the preset there, 2 here"]),
         ([*FOUR, "--run.threads", "1,"], ["run.threads", "comma"]),
         ([*FOUR, "--max-parallel", "0"], ["--max-parallel is 0"]),
@@ -500,7 +509,7 @@ def test_a_report_names_the_runs_that_have_no_score(failed: tuple[Path, str, str
     (series,) = find_series([failed[0]]).series
 
     assert series.label == "four"
-    assert [(run.game, run.seed) for run in series.runs] == [("Pong", 0), ("Pong", 1)]
+    assert [(run.game, run.seed) for run in series.runs] == [("Breakout", 0), ("Breakout", 1)]
     assert any(
         line.startswith("toy_memory-s0: toy_memory has no human score") for line in series.failed
     )
