@@ -90,6 +90,8 @@ class CheckpointStore:
             self._checkpoints.mkdir(exist_ok=True)
             self._segments.mkdir(exist_ok=True)
             self._clear_leftovers()
+            if not all((self._segments / file["name"]).exists() for file in self._segment_files):
+                self._segment_files = []  # somebody removed them: the replay has all of them
             staging.mkdir()
             replay_state, fresh = replay.snapshot(self._next_serial())
             first = replay.next_serial - len(fresh)

@@ -406,6 +406,17 @@ def test_a_pickle_bomb_executes_nothing_even_with_the_right_hashes(
     assert mark.exists()
 
 
+def test_segments_that_somebody_removes_from_a_run_at_work_are_written_again(
+    saved_twice: Run,
+) -> None:
+    (saved_twice.folder / "segments/000000000000.seg").unlink()
+    fill(saved_twice.replay, range(9, 11))
+    saved_twice.save(300)
+
+    assert saved_twice.load().state["frames"] == 300
+    assert {segment.name.episode for segment in saved_twice.load().segments} == set(range(11))
+
+
 # --- full disks -----------------------------------------------------------------------------------
 
 
