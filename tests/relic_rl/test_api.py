@@ -16,10 +16,9 @@ from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluation.trained import load_trained
 
 SETTINGS = {
-    "run.frames": 1_200,
+    "run.frames": 2_400,
     "run.threads": 1,
-    "replay.min_steps": 64,
-    "replay.replay_ratio": 2,
+    "replay.min_steps": 200,
     "evaluation.epsilon": 0.3,  # greedy, it would do nothing
     "run.metrics_every_updates": 2,
 }
@@ -39,7 +38,7 @@ def test_training_from_python_is_the_command_lines_bit_for_bit(run: Path, tmp_pa
         cli.main(["train", "breakout", "--preset", "smoke", "--run-dir", str(other), *flags]) == 0
     )
 
-    assert load_trained(run).env_frames == 1_200
+    assert load_trained(run).env_frames == 2_400
     assert (run / "episodes.csv").read_text().count("\n") == (
         (other / "episodes.csv").read_text().count("\n")
     )
@@ -177,7 +176,7 @@ def test_a_runs_tables_are_arrays_of_what_its_files_hold(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     episodes = list(csv.DictReader((run / "episodes.csv").open()))
     assert (tables.game, tables.seed) == ("Breakout", 0)
-    assert tables.settings["run.frames"] == 1_200
+    assert tables.settings["run.frames"] == 2_400
     assert tables.metrics["updates"].tolist() == [row["updates"] for row in rows]
     assert tables.metrics["rl_loss"].dtype == np.float64
     assert tables.episodes["score"].tolist() == [float(row["score"]) for row in episodes]
