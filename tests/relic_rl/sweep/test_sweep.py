@@ -390,10 +390,8 @@ def test_status_keeps_showing_a_sweep_until_its_end_or_an_interrupt(
     end: str,
 ) -> None:
     folder = Path(shutil.copytree(failed[0], tmp_path / "copy"))
-    sweep_at_work, run_at_work = (
-        FolderLock(folder, "sweep"),
-        existing_run(folder / "runs/breakout-s0"),
-    )
+    sweep_at_work = FolderLock(folder, "sweep")
+    run_at_work = existing_run(folder / "runs/breakout-s0")
     looks = iter((False, False, True))
 
     def looked(seconds: float) -> None:
@@ -401,7 +399,7 @@ def test_status_keeps_showing_a_sweep_until_its_end_or_an_interrupt(
             return
         run_at_work.close()
         if end == "Ctrl-C":
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt  # as in a sleep
         sweep_at_work.close()
 
     monkeypatch.setattr(commands.status.time, "sleep", looked)
