@@ -34,7 +34,8 @@ def runnable(arguments: list[str]) -> list[str]:
     known = [PLACEHOLDERS.get(word, word) for word in arguments]
     if known[0] == "train":
         preset = [] if "--preset" in known else ["--preset", "smoke"]
-        return [*without_frames(known), *preset, "--frames", "1600", "--replay.min_steps", "64"]
+        short = ("--frames", "1600", "--replay.min_steps", "64", "--evaluation.epsilon", "1")
+        return [*without_frames(known), *preset, *short]
     if known[0] == "resume":
         return [*without_frames(known), "--frames", "2000"]
     if known[0] == "watch":

@@ -143,16 +143,16 @@ def test_a_run_of_a_sweep_is_mirrored_by_each_tracker_with_its_scalars_its_group
     tmp_path, capsys
 ):
     sweep, out = tmp_path / "arms", tmp_path / "report"
-    run = sweep / "arm=none/pong-s0"
+    run = sweep / "arm=none/breakout-s0"
     run.parent.mkdir(parents=True)
     (sweep / "sweep.toml").touch()
     smoke = ["--preset", "smoke", "--frames", "1000", "--representation.arm", "none"]
     smoke += ["--replay.min_steps", "64", "--replay.replay_ratio", "4", "--run.threads", "1"]
-    smoke += ["--run.metrics_every_updates", "2"]
+    smoke += ["--run.metrics_every_updates", "2", "--evaluation.epsilon", "1"]
     offline = ["--track", "offline"]
     both = ["--track", "tensorboard,offline"]
 
-    assert cli.main(["train", "pong", "--run-dir", str(run), *smoke, *both]) == 0
+    assert cli.main(["train", "breakout", "--run-dir", str(run), *smoke, *both]) == 0
     assert f"wandb: `wandb sync {run}/wandb/offline-run-*` uploads the run" in (
         capsys.readouterr().out.splitlines()
     )
@@ -163,7 +163,7 @@ def test_a_run_of_a_sweep_is_mirrored_by_each_tracker_with_its_scalars_its_group
     assert cli.main(["report", str(run), "--out", str(out), *offline]) == 0
 
     (info,) = [record.run for record in mirrored if record.HasField("run")]
-    assert (info.run_group, info.display_name) == ("arms", "arm=none/pong-s0")
+    assert (info.run_group, info.display_name) == ("arms", "arm=none/breakout-s0")
     axes = {record.metric.glob_name: record.metric.step_metric for record in mirrored}
     assert axes["*"] == "env_frames"
     history = [
