@@ -123,14 +123,19 @@ def test_training_does_not_import_torchs_compiler(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_importing_opens_no_window_starts_no_thread_and_says_nothing(tmp_path: Path) -> None:
+def test_importing_opens_no_window_starts_no_thread_says_nothing_and_needs_neither_wandb_nor_ray(
+    tmp_path: Path,
+) -> None:
     code = (
-        "import threading, relic_rl.commands.foreground; "
-        "print(threading.active_count(), 'wandb' in __import__('sys').modules)"
+        "import sys, threading; sys.modules['ray'] = None\n"
+        "import relic_rl.commands.foreground, relic_rl.bench.run\n"
+        "import relic_rl.sweep.sweep, relic_rl.sweep.ray_backend\n"
+        "import relic_rl.runtime.ray_engine, relic_rl.runtime.ray_actor\n"
+        "print(threading.active_count(), 'wandb' in sys.modules, sys.modules['ray'])"
     )
     result = python(code, tmp_path)
 
-    assert (result.stdout, result.stderr) == ("1 False\n", "")
+    assert (result.stdout, result.stderr) == ("1 False None\n", "")
     assert list(tmp_path.iterdir()) == []
 
 

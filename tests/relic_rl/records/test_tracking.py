@@ -192,23 +192,24 @@ def test_a_run_of_a_sweep_is_mirrored_by_each_tracker_with_its_scalars_its_group
     assert "files of 'report of arms'" in capsys.readouterr().out
 
 
-def test_the_users_project_and_team_at_wandb_hold(tmp_path, monkeypatch):
-    default, chosen = tmp_path / "default", tmp_path / "chosen"
-    for folder in (default, chosen):
-        folder.mkdir()
-    first = make_tracker(["offline"], TrackedRun(default, "default"))
-    first.close()
+def test_the_users_project_and_team_at_wandb_hold_and_a_run_keeps_its_id(tmp_path, monkeypatch):
+    def mirrored(name, run_id=None):
+        (tmp_path / name).mkdir()
+        tracker = make_tracker(["offline"], TrackedRun(tmp_path / name, name, run_id=run_id))
+        tracker.close()
+        stored_bytes(tmp_path / name, until=name.encode())
+        (run,) = [one.run for one in records(tmp_path / name) if one.HasField("run")]
+        assert run.run_id == tracker.id
+        return run
+
+    default = mirrored("default")
     monkeypatch.setenv("WANDB_PROJECT", "my-thesis")
     monkeypatch.setenv("WANDB_ENTITY", "my-team")
-    second = make_tracker(["offline"], TrackedRun(chosen, "chosen"))
-    second.close()
+    chosen, resumed = mirrored("chosen"), mirrored("resumed", run_id=default.run_id)
 
-    found = []
-    for folder in (default, chosen):
-        stored_bytes(folder, until=folder.name.encode())
-        (run,) = [record.run for record in records(folder) if record.HasField("run")]
-        found.append((run.project, run.entity))
-    assert found == [("relic-rl", ""), ("my-thesis", "my-team")]
+    assert (default.project, default.entity) == ("relic-rl", "")
+    assert (chosen.project, chosen.entity) == ("my-thesis", "my-team")
+    assert resumed.run_id == default.run_id != chosen.run_id
 
 
 def events_of(run):
@@ -264,17 +265,6 @@ def test_without_the_extra_a_run_is_told_how_to_install_it_and_trains(
     assert tracker.mode == "off"
     (warning,) = [record.getMessage() for record in caplog.records]
     assert "pip install 'relic-rl[tensorboard]'" in warning
-
-
-def test_a_run_keeps_its_id_and_other_runs_get_others(tmp_path):
-    first = make_tracker(["offline"], TrackedRun(tmp_path, "x"))
-    resumed = make_tracker(["offline"], TrackedRun(tmp_path, "x", run_id=first.id))
-    other = make_tracker(["offline"], TrackedRun(tmp_path, "x"))
-    for tracker in (first, resumed, other):
-        tracker.close()
-
-    assert first.id == resumed.id
-    assert first.id != other.id
 
 
 def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path, monkeypatch, caplog):

@@ -1,6 +1,7 @@
 """A run that goes on with another engine than it was on, or with the same: every way."""
 
 import io
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,7 @@ def test_a_run_goes_on_with_any_engine(
     request: pytest.FixtureRequest,
     first_session: Callable[[str], Path],
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
     before: str,
     after: str,
 ) -> None:
@@ -92,7 +94,8 @@ def test_a_run_goes_on_with_any_engine(
     checkpoint = CheckpointStore(folder).load()
     old = checkpoint.state
 
-    training = train(folder, after, 2 * FRAMES, checkpoint)
+    with caplog.at_level(logging.INFO):
+        training = train(folder, after, 2 * FRAMES, checkpoint)
 
     assert training.progress.env_frames >= 2 * FRAMES
     assert training.progress.updates > old["progress"]["updates"] > 0
@@ -102,6 +105,7 @@ def test_a_run_goes_on_with_any_engine(
     assert all(s.created_env_steps > old["progress"]["env_steps"] for s in new)
     goes_on_exactly = before == after and ENGINES[after].resumes_exactly
     assert {s.name.incarnation for s in new} == {0 if goes_on_exactly else 1}
+    assert ("resume=episode_restart" in caplog.text) == (not goes_on_exactly)
     names = training.replay.state()["names"]
     assert len(np.unique(names, axis=0)) == len(names)
 

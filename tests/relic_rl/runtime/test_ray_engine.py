@@ -274,19 +274,6 @@ def test_modules_of_the_callers_folder_are_not_the_actors(tmp_path: Path) -> Non
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_nothing_imports_ray_that_was_not_asked_to() -> None:
-    code = (
-        "import sys; sys.modules['ray'] = None\n"
-        "import relic_rl.commands.foreground, relic_rl.bench.run\n"
-        "import relic_rl.sweep.sweep, relic_rl.sweep.ray_backend\n"
-        "import relic_rl.runtime.ray_engine, relic_rl.runtime.ray_actor\n"
-        "assert sys.modules['ray'] is None"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-
-    assert result.returncode == 0, result.stderr
-
-
 def test_actors_and_lanes_of_each_make_the_lanes_of_the_run(
     capsys: pytest.CaptureFixture[str], tmp_path: object
 ) -> None:

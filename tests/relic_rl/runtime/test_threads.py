@@ -4,16 +4,13 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from relic_rl import build
 from relic_rl import config as configuration
-from relic_rl.cli import main
 from relic_rl.config import Config
 from relic_rl.console import Console
-from relic_rl.records.checkpoint import CheckpointStore
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.runtime.threads import ThreadsEngine
 from relic_rl.stop import StopRequest
@@ -99,31 +96,14 @@ def test_an_error_in_an_actor_ends_the_run_with_that_error():
 
 
 def test_the_replay_ratio_is_held(tmp_path: Path):
-    config = make_config(**{"run.frames": 4_000})
+    config = make_config(**{"run.frames": 1_000, "replay.replay_ratio": 2.0})
     training = Training(tmp_path, config, GAME, 0, Console())
 
     training.train(StopRequest())
     training.close()
 
-    assert training.limiter.replay_ratio == pytest.approx(config.replay.replay_ratio, rel=0.03)
-
-
-def test_a_resumed_run_starts_its_episodes_anew_and_stores_nothing_twice(tmp_path: Path):
-    run = str(tmp_path / "run")
-    flags = ["--engine", "threads", "--actor.actors", "2", "--replay.min_steps", "100"]
-    flags += ["--run.threads", "1"]
-    assert (
-        main(["train", GAME, "--preset", "smoke", "--run-dir", run, "--frames", "600", *flags]) == 0
-    )
-    first = CheckpointStore(tmp_path / "run").load(read_only=True).state
-
-    assert main(["resume", run, "--frames", "1200"]) == 0
-
-    second = CheckpointStore(tmp_path / "run").load(read_only=True).state
-    assert (first["incarnation"], second["incarnation"]) == (0, 1)
-    assert second["progress"]["env_steps"] >= 1200
-    assert second["progress"]["updates"] > first["progress"]["updates"]
-    names = second["replay"]["names"]
-    assert len(np.unique(names, axis=0)) == len(names)
-    assert set(names[:, 1].tolist()) == {0, 1}
-    assert "resume=episode_restart" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+    # One update trains 4 x 20 steps; at most one that is allowed was not made yet.
+    learned_steps = 80 * training.progress.updates
+    since = learned_steps / training.limiter.replay_ratio
+    assert training.progress.updates >= 10
+    assert 0 <= 2.0 * since - learned_steps < 80
