@@ -35,7 +35,7 @@ def runnable(arguments: list[str]) -> list[str]:
     if known[0] == "train":
         preset = [] if "--preset" in known else ["--preset", "smoke"]
         short = ("--frames", "1600", "--replay.min_steps", "64", "--evaluation.epsilon", "1")
-        return [*without_frames(known), *preset, *short]
+        return [*without_frames(known), *preset, *short, "--run.metrics_every_updates", "2"]
     if known[0] == "resume":
         return [*without_frames(known), "--frames", "2000"]
     if known[0] == "watch":
