@@ -68,9 +68,9 @@ def test_it_is_not_resumed_and_a_line_says_why(
 
 
 def test_a_run_that_once_set_a_damaged_checkpoint_aside_plays_by_its_policy_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = api.train("toy_memory", preset="smoke", run_dir=tmp_path / "run", settings=TINY)
+    run = Path(shutil.copytree(runs["replay"], tmp_path / "run"))
     newest = max((run / "checkpoints").iterdir())
     shutil.copytree(newest, newest.with_name(f"damaged-{newest.name}"))
 
@@ -87,7 +87,7 @@ def test_a_run_that_learned_nothing_keeps_what_it_is_resumed_with(
     run = api.train("toy_memory", preset="smoke", run_dir=tmp_path / "run", settings=settings)
 
     assert "nothing was learned" in capsys.readouterr().out
-    assert cli.main(["resume", str(run), "--frames", "4000"]) == 0
+    assert cli.main(["resume", str(run), "--frames", "1000"]) == 0
     assert (run / "policy.safetensors").is_file()
 
 
