@@ -39,7 +39,7 @@ class Method:
     """Which games it has scores of, and in which table: 57 or 100k."""
     source: str
     """The paper and its table."""
-    frames: str = f"{ATARI100K_FRAMES:,} frames"
+    frames: str
     """Training length per game, in words; not every paper states it."""
     selection: str = "whether final or best scores is not stated"
     """Which of a training run's scores it is, in words."""
@@ -59,7 +59,7 @@ METHODS: dict[str, Method] = {
     row.pop("method"): Method(**{name: text for name, text in row.items() if text})
     for row in _rows("published_methods.csv")
 }
-"""By the name that a user gives; an empty cell of the file is the default."""
+"""By the name that a user gives; where the file has an empty cell, the field has its default."""
 
 _TWINS = {"curl": "curl-100k"}
 """Names that Atari 100k has too: there they mean the second."""

@@ -57,7 +57,7 @@ def read_references(against: Sequence[str]) -> list[Reference]:
     references = []
     for name in dict.fromkeys(against):
         if name in files:
-            references += _read_file(Path(name).expanduser())
+            references += _read_file(Path(name))
         else:
             references.append(_published(meant[name]))
     return references
@@ -98,10 +98,12 @@ class _Line:
 
 def _read_file(path: Path) -> list[Reference]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.expanduser().open(encoding="utf-8-sig", newline="") as file:
             lines = list(_lines(csv.DictReader(file, strict=True), path))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be read: there is no such user") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no CSV table: {error}") from error
     if not lines:
