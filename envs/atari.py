@@ -44,7 +44,7 @@ from envs.episodes import Acted, episode_seed
 from envs.games import Game, find_game
 from envs.interface import EnvSpec, Frames, State
 from envs.options import ACTION_SETS, FRAME_SIDE_PIXELS
-from envs.protocol import EpisodeProtocol, find_protocol
+from envs.protocol import EpisodeProtocol, check_least, find_protocol
 from envs.ram import EmulatorRam
 
 RESEED_STEPS = 20_000
@@ -86,16 +86,8 @@ def make_atari(
       ValueError: an argument is out of range (`UnknownGameError` for a game).
       RomError: the cartridge image is missing or damaged.
     """
-    for name, value, least in (
-        ("lanes", lanes, 1),
-        ("seed", seed, 0),
-        ("threads", threads, 1),
-        ("frame_height", frame_height, 1),
-        ("frame_width", frame_width, 1),
-        ("reseed_steps", reseed_steps, 0),
-    ):
-        if value < least:
-            raise ValueError(f"{name} is {value}; it must be {least} or more")
+    check_least(1, lanes=lanes, threads=threads, frame_height=frame_height, frame_width=frame_width)
+    check_least(0, seed=seed, reseed_steps=reseed_steps)
     if action_set not in ACTION_SETS:
         known = ", ".join(ACTION_SETS)
         raise ValueError(f"action_set is {action_set!r}; it must be one of {known}")

@@ -7,6 +7,13 @@ which is a separate argument, nor anything about the agent.
 from dataclasses import dataclass
 
 
+def check_least(least: int, **values: int) -> None:
+    """Raises ValueError, with its name, for a value that is smaller."""
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} is {value}; it must be {least} or more")
+
+
 @dataclass(frozen=True)
 class EpisodeProtocol:
     """How episodes start, stick and end.
@@ -26,14 +33,12 @@ class EpisodeProtocol:
     """Frames that one action is held; the agent sees the maximum of the last two."""
 
     def __post_init__(self) -> None:
-        if self.noop_max_frames < 0:
-            raise ValueError(f"noop_max_frames is {self.noop_max_frames}; it must be 0 or more")
+        check_least(0, noop_max_frames=self.noop_max_frames)
+        check_least(1, frame_skip=self.frame_skip)
         if not 0.0 <= self.sticky_probability < 1.0:
             raise ValueError(
                 f"sticky_probability is {self.sticky_probability}; it must be in [0, 1)"
             )
-        if self.frame_skip < 1:
-            raise ValueError(f"frame_skip is {self.frame_skip}; it must be 1 or more")
         if self.max_episode_frames < 1 or self.max_episode_frames % self.frame_skip:
             raise ValueError(
                 f"max_episode_frames is {self.max_episode_frames}; it must be a positive multiple "

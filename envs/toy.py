@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from envs.episodes import Acted, EpisodicLanes
 from envs.interface import EnvSpec, Frames, Picture, State
+from envs.protocol import check_least
 from envs.ram import RamVariable, ToldRam
 
 CUE_0, CUE_1, BLANK, QUESTION = range(4)
@@ -46,16 +47,12 @@ class MemoryLanes(EpisodicLanes):
         blank_frames: int = 6,
         max_episode_steps: int | None = None,
     ) -> None:
-        for name, value, least in (
-            ("lanes", lanes, 1),
-            ("seed", seed, 0),
-            ("blank_frames", blank_frames, 0),
-            ("max_episode_steps", 1 if max_episode_steps is None else max_episode_steps, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name} is {value}; it must be {least} or more")
+        check_least(0, seed=seed, blank_frames=blank_frames)
         self._episode_steps = blank_frames + 2
-        super().__init__(SPEC, lanes, seed, max_episode_steps or self._episode_steps)
+        if max_episode_steps is None:
+            max_episode_steps = self._episode_steps
+        check_least(1, lanes=lanes, max_episode_steps=max_episode_steps)
+        super().__init__(SPEC, lanes, seed, max_episode_steps)
         self._pictures = _draw_pictures(SIDE_PIXELS, SIDE_PIXELS)
         self._cues = np.zeros(lanes, np.int64)
 
