@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from contextlib import suppress
 
 
 def main() -> int:
@@ -14,6 +15,8 @@ def main() -> int:
     status = cli.main()
     # All is done: what Python takes apart now must not be interrupted, which it would print.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError):  # it was told: Python would try again, and say so in its own words
+        sys.stdout.close()
     return status
 
 

@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with whole_process():
             _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()  # a result that cannot be written is no success
     except UserError as error:
         return _fail(str(error), error.exit_status)
     except BrokenPipeError:

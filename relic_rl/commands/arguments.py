@@ -53,6 +53,11 @@ class Parser(argparse.ArgumentParser):
         message = re.sub(r"^argument (\S+): ", r"\1 ", message)
         raise UsageError(f"{verb}: {message}" if verb else message)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Raises OSError where help cannot be written; argparse itself would be silent."""
+        file.write(message)
+        file.flush()
+
     def refuse(self, strange: Sequence[str]) -> NoReturn:
         """Raises UsageError about arguments that the verb does not take."""
         word = next((word for word in strange if word.startswith("-")), strange[0])

@@ -341,6 +341,23 @@ def test_config_games_and_doctor_print_one_json_object(
     assert all(one["memory_bytes"] > one["replay_bytes"] for one in found["doctor"]["presets"])
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_help_and_results_that_cannot_be_written_are_no_success(tmp_path: Path) -> None:
+    buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    # Of more than a buffer, and of less.
+    for arguments in (["train", "--help"], ["--version"], ["games", "--json"]):
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run(
+                [*COMMAND, *arguments],
+                cwd=tmp_path,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                env=buffered,
+            )
+
+        assert (result.returncode, result.stderr) == (1, b"relic-rl: No space left on device\n")
+
+
 @pytest.mark.parametrize("columns", ["0", "1", "-5", "many"])
 def test_help_and_tables_are_shown_on_terminals_of_impossible_widths(
     run_here: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, columns: str
