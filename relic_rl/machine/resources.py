@@ -10,6 +10,7 @@ from agents.agent import R2D2Agent
 from agents.interface import EnvShape
 from envs.options import FRAME_SIDE_PIXELS
 from relic_rl.config import Config
+from relic_rl.console import size
 from relic_rl.errors import ResourceError
 from relic_rl.machine.capacity import available_bytes
 from relic_rl.machine.devices import gpu_bytes, uses_gpu
@@ -49,21 +50,21 @@ def check_resources(config: Config, run_dir: Path) -> None:
     needed, available = memory_bytes(config), available_bytes()
     if needed > available:
         raise ResourceError(
-            f"the run needs about {gib(needed)} of memory, {gib(replay_bytes(config))} of it for "
-            f"the full replay, and {gib(available)} are free: lower --replay.capacity_steps, "
+            f"the run needs about {size(needed)} of memory, {size(replay_bytes(config))} of it for "
+            f"the full replay, and {size(available)} are free: lower --replay.capacity_steps, "
             "--replay.max_bytes, --learner.batch_sequences or --actor.lanes"
         )
     if uses_gpu(config) and gpu_memory_bytes(config) > gpu_bytes():
         raise ResourceError(
-            f"the run needs about {gib(gpu_memory_bytes(config))} of the GPU's memory, and "
-            f"{gib(gpu_bytes())} are free: lower --learner.batch_sequences or --actor.lanes, end "
+            f"the run needs about {size(gpu_memory_bytes(config))} of the GPU's memory, and "
+            f"{size(gpu_bytes())} are free: lower --learner.batch_sequences or --actor.lanes, end "
             "what else uses it, or give --run.device cpu"
         )
     needed = disk_bytes(config)
     free = free_disk_bytes(run_dir) + _held_bytes(run_dir)
     if needed > free:
         raise ResourceError(
-            f"the run's checkpoints need about {gib(needed)} of disk, {gib(free)} are free at "
+            f"the run's checkpoints need about {size(needed)} of disk, {size(free)} are free at "
             f"{run_dir}: free some, lower --replay.capacity_steps, or begin the run on another disk"
         )
     needed = shared_memory_bytes(config)
@@ -73,8 +74,8 @@ def check_resources(config: Config, run_dir: Path) -> None:
         and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed
     ):
         raise ResourceError(
-            f"run.engine {config.run.engine} needs about {gib(needed)} of shared memory, "
-            f"{gib(free)} are free at {SHARED_MEMORY}: enlarge it (docker run --shm-size), or use "
+            f"run.engine {config.run.engine} needs about {size(needed)} of shared memory, "
+            f"{size(free)} are free at {SHARED_MEMORY}: enlarge it (docker run --shm-size), or use "
             "an engine without a cluster"
         )
 
@@ -154,7 +155,7 @@ def check_disk(needed: int, path: Path, runs: Iterable[Path]) -> None:
     free = free_disk_bytes(path) + sum(map(_held_bytes, runs))
     if needed > free:
         raise ResourceError(
-            f"the runs need about {gib(needed)} of disk, {gib(free)} are free at {path}: free "
+            f"the runs need about {size(needed)} of disk, {size(free)} are free at {path}: free "
             "some, give --keep policy, lower --replay.capacity_steps, or use another disk"
         )
 
@@ -211,14 +212,6 @@ def _held_bytes(run_dir: Path) -> int:
 
 def free_disk_bytes(path: Path) -> int:
     """Where a path is, or would be."""
-    return shutil.disk_usage(_existing(path)).free
-
-
-def _existing(path: Path) -> Path:
     path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.exists())
-
-
-def gib(size: int) -> str:
-    """For people."""
-    return f"{size / 2**30:.2f} GiB"
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    return shutil.disk_usage(there).free

@@ -7,7 +7,7 @@ as a whole and renamed into place at every change.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from relic_rl.records.folders import is_in_use, write_whole
 from relic_rl.sweep.request import PlannedRun
@@ -76,7 +76,7 @@ def read_states(path: Path) -> dict[str, tuple[Any, str]]:
     for line in lines:
         try:
             row = json.loads(line)
-            if row["state"] in ("queued", "running", "done", "failed"):
+            if row["state"] in get_args(State):
                 states[str(row["run"])] = (row["state"], str(row["why"]))
         except (ValueError, KeyError, TypeError):
             continue  # the run's folder knows

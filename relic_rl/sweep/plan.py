@@ -16,10 +16,10 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from relic_rl.config import Config
-from relic_rl.console import counted, duration
+from relic_rl.console import counted, duration, size
 from relic_rl.errors import UserError
 from relic_rl.machine.capacity import available_bytes
-from relic_rl.machine.resources import disk_bytes, free_disk_bytes, gib, left_bytes, memory_bytes
+from relic_rl.machine.resources import disk_bytes, free_disk_bytes, left_bytes, memory_bytes
 from relic_rl.records.metrics import METRICS_FILE
 from relic_rl.records.run_status import RunStatus
 from relic_rl.stop import StopRequest
@@ -138,8 +138,8 @@ def plan(
         f"{counted(len(works), 'run')} to do in {path}, {where}",
         f"speed   {speed} frames a second and run",
         f"time    {duration(seconds)}; the length of the evaluations' episodes is a guess",
-        f"memory  {gib(memory)}, {gib(available_bytes())} are free",
-        f"disk    {gib(disk)}, {gib(free_disk_bytes(path))} are free",
+        f"memory  {size(memory)}, {size(available_bytes())} are free",
+        f"disk    {size(disk)}, {size(free_disk_bytes(path))} are free",
     ]
 
 

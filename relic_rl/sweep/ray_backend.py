@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from relic_rl.config import Config
+from relic_rl.console import size
 from relic_rl.machine.resources import memory_bytes
 from relic_rl.machine.versions import fingerprint
 from relic_rl.records import run_folder
@@ -49,7 +50,7 @@ class Needs:
 
     def __str__(self) -> str:
         gpu = f"{self.gpus} GPU, " if self.gpus else ""
-        return f"{self.cpus} CPUs, {gpu}{self.memory_bytes / 2**30:.1f} GiB"
+        return f"{self.cpus} CPUs, {gpu}{size(self.memory_bytes)}"
 
 
 class RayBackend:
@@ -60,14 +61,14 @@ class RayBackend:
       path: the sweep's folder, the same on every node.
       preset: a shipped one's name, or the sweep's copy of a file.
       needs: of each run.
-      max_parallel: runs at once; None: as many as the nodes hold.
+      max_parallel: runs at once, as far as the nodes hold them.
 
     Raises:
       ClusterError: no node can hold a run.
     """
 
     def __init__(
-        self, cluster: Cluster, path: Path, preset: str, needs: Needs, max_parallel: int | None
+        self, cluster: Cluster, path: Path, preset: str, needs: Needs, max_parallel: int
     ) -> None:
         self._cluster, self._ray = cluster, cluster.ray
         self._path = path.resolve()
@@ -96,7 +97,7 @@ class RayBackend:
             self._looked_at = now
             alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
             self._held = sum(map(self._needs.fit, alive))
-        return min(self._held, self._max_parallel or self._held)
+        return min(self._held, self._max_parallel)
 
     def describe(self) -> str:
         """See `Backend.describe`."""

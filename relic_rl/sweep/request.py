@@ -164,9 +164,14 @@ class SweepRequest:
         for seed in found.seeds:
             check_seed(seed, name=f"seed in {file}")
         games = tuple(environment_of(game).name for game in found.games)
-        # Absolute: runs, here or on other machines, start in other folders.
-        preset = str(path.resolve() / PRESET_FILE) if _is_file(found.preset) else found.preset
-        return replace(found, games=games, preset=preset)
+        return replace(found, games=games, preset=found.kept_preset(path))
+
+    def kept_preset(self, path: Path) -> str:
+        """The preset as the runs of the sweep in `path` get it: a file's copy, which no user edits.
+
+        Absolute: runs, here or on other machines, start in other folders.
+        """
+        return str(path.resolve() / PRESET_FILE) if _is_file(self.preset) else self.preset
 
     def difference(self, other: "SweepRequest") -> str | None:
         """The first thing that `other` asks for differently, in words; None if there is none."""

@@ -26,7 +26,7 @@ from relic_rl.records.run_status import read_status
 from relic_rl.records.sweep_folder import SWEEP_FILE
 from relic_rl.stop import StopRequest
 from relic_rl.sweep import plan
-from relic_rl.sweep.backends import BACKENDS, Order
+from relic_rl.sweep.backends import BACKENDS, BackendKind, Order
 from relic_rl.sweep.request import Placement, PlannedRun, SweepRequest
 from relic_rl.sweep.run_process import command_line
 from relic_rl.sweep.runs import SweepRuns
@@ -84,41 +84,47 @@ def sweep(
     if dry_run:
         if kind.joins_cluster:
             raise UsageError("--dry-run tries this machine: give --backend local")
-        with StopRequest().listening() as stop, closing(Console(stream=sys.stderr)) as console:
-            for line in plan.plan(
-                path,
-                works,
-                lambda folder: kind.make(
-                    Order(folder, request.preset, configs, placement, len(works))
-                ),
-                stop,
-                console.say,
-            ):
-                print_line(line)
+        _try(Order(path, request.preset, configs, placement, len(works)), works, kind)
         return
+    order = Order(path, request.kept_preset(path), configs, placement, len(runs))
     make_writable(path, "sweep folder")
     with FolderLock(path, "sweep folder", "give another folder"):
-        if not (path / SWEEP_FILE).exists():
-            request.write(path, placement)
-        preset = SweepRequest.read(path).preset  # a file's copy, which no user edits
         if commands:
+            _record(path, request, placement)
             for work in works:
-                print(command_line(work.run, preset, path / work.run.folder))
+                print(command_line(work.run, order.preset, path / work.run.folder))
             return
         console = Console()
-        budgets = {config.run.budget for config in configs}
-        ends = sorted(map(end_in_words, budgets))
+        ends = sorted({end_in_words(config.run.budget) for config in configs})
         console.say(f"each run ends after {', or '.join(ends)}")
-        where = kind.make(Order(path, preset, configs, placement, len(runs)))
-        try:
+        with closing(kind.make(order)) as where:
             needed = plan.needed_disk_bytes([work.config for work in works], where.slots())
             check_disk(needed, path, [path / work.run.folder for work in works])
-            left = SweepRuns(path, preset, runs, where, console, retry_failed=retry_failed)
+            _record(path, request, placement)  # only now: what was refused binds nobody
+            left = SweepRuns(path, order.preset, runs, where, console, retry_failed=retry_failed)
             with StopRequest().listening() as stop:
                 left.run(stop)
-        finally:
-            where.close()
         left.say_end(stop)
+
+
+def _try(order: Order, works: Sequence[plan.Work], kind: BackendKind) -> None:
+    """Says what the runs will take; its trials are in folders of their own."""
+    with StopRequest().listening() as stop, closing(Console(stream=sys.stderr)) as console:
+        lines = plan.plan(
+            order.path,
+            works,
+            lambda folder: kind.make(order._replace(path=folder)),
+            stop,
+            console.say,
+        )
+        for line in lines:
+            print_line(line)
+
+
+def _record(path: Path, request: SweepRequest, placement: Placement) -> None:
+    """Writes what was asked, unless the sweep has begun before."""
+    if not (path / SWEEP_FILE).exists():
+        request.write(path, placement)
 
 
 def _configs(preset: str, runs: Sequence[PlannedRun]) -> dict[str, Config]:

@@ -201,4 +201,7 @@ def test_a_sweep_whose_runs_together_fill_the_disk_is_refused_before_any_starts(
     refusal = capsys.readouterr().err.splitlines()[-1]
     assert "the runs need about" in refusal
     assert "--keep policy" in refusal
-    assert not (tmp_path / "sweep" / "runs").exists()
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["lock"]
+    # Nothing binds the next try to what was refused.
+    fitting = ["--replay.max_bytes", "20m", "--commands"]
+    assert cli.main([*asked, *fitting]) == 0
