@@ -34,9 +34,9 @@ from relic_rl.analysis.report import Written, write_report
 from relic_rl.commands import train as train_command
 from relic_rl.config import values
 from relic_rl.errors import UsageError, UserError
-from relic_rl.evaluation.evaluate import make_player
+from relic_rl.evaluation.evaluate import evaluate_agent, make_player
 from relic_rl.evaluation.probe import probe_agent
-from relic_rl.evaluation.robustness import one_condition, play_under
+from relic_rl.evaluation.robustness import one_condition
 from relic_rl.evaluation.trained import load_trained
 from relic_rl.machine import process
 from relic_rl.records import run_folder
@@ -108,9 +108,8 @@ class Agent:
             needed = f"uint8{list(self.frame_shape)}"
             raise ValueError(f"frame is {picture.dtype}{list(picture.shape)}, needs {needed}")
         if self._player is None:
-            agent, config = self._trained.agent, self._trained.config
             self._player = make_player(
-                agent, config, picture[None], seed=self._seed, epsilon=self._epsilon
+                self._trained, picture[None], seed=self._seed, epsilon=self._epsilon
             )
         else:
             self._player.observe(
@@ -139,9 +138,9 @@ class Agent:
         condition = one_condition(
             self.game, mode=mode, difficulty=difficulty, corruption=corruption, severity=severity
         )
-        return play_under(
-            condition,
+        return evaluate_agent(
             self._trained,
+            condition=condition,
             episodes=episodes,
             seed=seed,
             stop=StopRequest(),

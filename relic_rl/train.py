@@ -231,9 +231,7 @@ class Training:
         self.console.say(f"evaluating: {counted(episodes, 'episode')}")
         with self.stopwatch.time("evaluation"):
             scores = evaluate_agent(
-                self.agent,
-                self.config,
-                self.game,
+                self._trained(),
                 seed=self.seed,
                 episodes=episodes,
                 stop=stop,

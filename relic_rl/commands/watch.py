@@ -77,7 +77,7 @@ def run(
       UsageError: another suffix, a mode that the game lacks, or a run that was not tracked.
       UserError: no sound checkpoint.
     """
-    from relic_rl.evaluation.film import SUFFIXES, film
+    from relic_rl.evaluation.film import GIF_FRAMES, SUFFIXES, film, is_gif
     from relic_rl.evaluation.robustness import one_condition
     from relic_rl.evaluation.trained import load_trained, shipped_agent
     from relic_rl.records.uploads import upload_film
@@ -91,6 +91,7 @@ def run(
             f"{run_dir} was not tracked, or only its policy is left: its film has no place at the "
             "tracker"
         )
+    is_cut = max_frames is None and is_gif(video)
     asked = one_condition(loaded.spec.name, mode=mode, difficulty=difficulty)
     with closing(Console(stream=sys.stderr)) as console:
         made = film(
@@ -99,15 +100,18 @@ def run(
             overlay=overlay,
             episodes=episodes,
             seed=seed,
-            max_frames=max_frames,
+            max_frames=GIF_FRAMES if is_cut else max_frames,
             flavour=asked.flavour,
             tell=partial(console.playing, "filming"),
         )
     scores = ", ".join(f"{score:.0f}" for score in made.scores)
     played = f"scores {scores}" if scores else f"score so far {made.score_so_far:.0f}"
+    ending = ""
+    if is_cut and made.frames == GIF_FRAMES:
+        ending = f"; a .gif ends after {GIF_FRAMES:,} frames unless --max-frames says more"
     print_line(
         f"{loaded.spec.name} after {loaded.env_frames:,} frames of training: filmed "
-        f"{made.frames:,} frames, {played}, in {video}"
+        f"{made.frames:,} frames, {played}, in {video}{ending}"
     )
     if track != "off" and loaded.tracker_id is not None:
         upload_film(run_dir, video, track, loaded.tracker_id)

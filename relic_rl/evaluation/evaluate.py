@@ -7,13 +7,16 @@ ones.
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
-from agents.agent import R2D2Agent
+from envs.corrupted import CorruptedEnv
+from envs.corruptions import CORRUPTIONS
 from envs.interface import Flavour, Frames, Lanes
 from relic_rl import build
-from relic_rl.config import Config
+from relic_rl.evaluation.trained import TrainedAgent
+from relic_rl.records.robustness import NO_CORRUPTION
 from relic_rl.runtime.player import Player
 from relic_rl.runtime.watchdog import Watchdog
 from relic_rl.stop import StopRequest
@@ -33,52 +36,68 @@ def evaluation_lanes(episodes: int) -> int:
     return max(n for n in range(1, MAX_LANES + 1) if episodes % n == 0)
 
 
+class Condition(NamedTuple):
+    """What an agent is judged under."""
+
+    flavour: Flavour
+    corruption: str = NO_CORRUPTION
+    severity: int = 0
+    """1 to 5, of a corruption."""
+
+    def __str__(self) -> str:
+        """`mode 1, difficulty 0, shift 3`."""
+        corrupted = f", {self.corruption} {self.severity}" * bool(self.severity)
+        return f"mode {self.flavour.mode}, difficulty {self.flavour.difficulty}{corrupted}"
+
+    def seen(self, env: Lanes, seed: int) -> Lanes:
+        """The environment as the agent sees it; `seed` is the evaluation's."""
+        if self.corruption == NO_CORRUPTION:
+            return env
+        drawn = build.named_seed(seed, f"corruption {self.corruption} {self.severity}")
+        return CorruptedEnv(env, CORRUPTIONS[self.corruption], self.severity, seed=drawn)
+
+
 def evaluate_agent(
-    agent: R2D2Agent,
-    config: Config,
-    game: str,
+    trained: TrainedAgent,
     *,
+    condition: Condition | None = None,
     seed: int,
     episodes: int,
     stop: StopRequest,
     tell: Tell = nobody,
-    flavour: Flavour | None = None,
     epsilon: float | None = None,
-    see: Callable[[Lanes], Lanes] = lambda env: env,
 ) -> list[float]:
     """Scores of full episodes with an agent's `evaluation_policy`; none if stopped.
 
-    `flavour` is a mode and difficulty of the game; None: what agents train in. `epsilon` is as in
-    `make_player`. `see` may change how the environment looks to the agent, as a corruption does.
+    The same `seed` gives the same games and corruptions. Without a `condition` they are what the
+    agent was trained in. `epsilon` is as in `make_player`.
     """
-    lanes = evaluation_lanes(episodes)
     env = build.make_evaluation_env(
-        config, game, lanes=lanes, seed=seed, updates=agent.updates, flavour=flavour
+        trained.config,
+        trained.spec.name,
+        lanes=evaluation_lanes(episodes),
+        seed=seed,
+        updates=trained.agent.updates,
+        flavour=condition and condition.flavour,
     )
-    try:
-        start = partial(make_player, agent, config, seed=seed, epsilon=epsilon)
-        return play_episodes(see(env), start, episodes=episodes, stop=stop, tell=tell)
-    finally:
-        env.close()
+    start = partial(make_player, trained, seed=seed, epsilon=epsilon)
+    with closing(env):
+        seen = condition.seen(env, seed) if condition else env
+        return play_episodes(seen, start, episodes=episodes, stop=stop, tell=tell)
 
 
 def make_player(
-    agent: R2D2Agent,
-    config: Config,
-    frames: Frames,
-    *,
-    seed: int,
-    epsilon: float | None = None,
+    trained: TrainedAgent, frames: Frames, *, seed: int, epsilon: float | None = None
 ) -> Player:
     """An agent at play as it is judged: scored or filmed, the same `seed` gives the same actions.
 
     Args:
-      agent: plays with its `evaluation_policy`.
-      config: the run's.
+      trained: plays with its `evaluation_policy`.
       frames: uint8[N, H, W], the first of every lane's episode.
       seed: of the evaluation.
       epsilon: probability of a random action; None: `evaluation.epsilon`.
     """
+    agent, config = trained.agent, trained.config
     epsilon = config.evaluation.epsilon if epsilon is None else epsilon
     return Player(
         agent.evaluation_policy(),

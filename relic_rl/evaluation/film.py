@@ -8,9 +8,9 @@ An .mp4 shows every frame, 60 a second. A .gif, whose format is slower, shows on
 15 a second: the maximum of the last two frames, as the agent sees it, so that nothing flickers.
 """
 
-import io
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,21 +18,22 @@ import imageio
 import imageio_ffmpeg
 import numpy as np
 import torch
+from PIL import Image
 
 from agents.value_rescaling import unrescale
-from envs.interface import FilmedLanes, Flavour, Picture, Screen
+from envs.interface import Flavour, Picture
 from relic_rl import build
 from relic_rl.errors import UserError
 from relic_rl.evaluation.evaluate import Tell, make_player, nobody
 from relic_rl.evaluation.overlay import Thought, draw, saliency
 from relic_rl.evaluation.trained import TrainedAgent
-from relic_rl.runtime.player import Player
 from relic_rl.stop import StopRequest
 
 FRAMES_PER_SECOND = 60
 SUFFIXES = (".mp4", ".gif")
 GIF_FRAMES = 3_600
-"""A minute: a .gif's pictures are all held in memory, 2 MB each where they have an overlay."""
+"""A minute, which a .gif is kept to unless more are asked for: its pictures are all held in memory,
+2 MB each where they have an overlay."""
 
 
 class Film(NamedTuple):
@@ -73,7 +74,7 @@ def film(
       overlay: draw action, value, score and saliency, three times as large.
       episodes: 1 or more, full ones.
       seed: of the episodes, as in `relic-rl evaluate`.
-      max_frames: of the whole film, for a short one; None: no limit, or `GIF_FRAMES` of a .gif.
+      max_frames: of the whole film, for a short one; None: no limit.
       flavour: mode and difficulty of the game; None for what it was trained in.
       tell: how far it is.
 
@@ -82,15 +83,12 @@ def film(
     """
     scores: list[float] = []
     frames = 0
-    is_gif = video.suffix.lower() == ".gif"
-    if max_frames is None and is_gif:
-        max_frames = GIF_FRAMES
     with StopRequest().listening() as stop, _writer(video, trained.spec.frames_per_step) as write:
         for steps, step in enumerate(_play(trained, seed, flavour, overlay=overlay)):
             tell(len(scores), episodes, steps)
             shot = step.pictures[: None if max_frames is None else max_frames - frames]
             frames += len(shot)
-            if is_gif:
+            if is_gif(video):
                 shot = [np.maximum.reduce(shot[-2:])]
             for picture in shot:
                 write(draw(picture, step.thought) if step.thought else picture)
@@ -101,50 +99,72 @@ def film(
     return Film(frames, scores, step.score)
 
 
+def is_gif(video: Path) -> bool:
+    """Whether it is a .gif, by its name."""
+    return video.suffix.lower() == ".gif"
+
+
 def _play(
     trained: TrainedAgent, seed: int, flavour: Flavour | None, *, overlay: bool
 ) -> Iterator[_Step]:
     """Plays for ever, step by step."""
-    agent, config, game = trained.agent, trained.config, trained.spec.name
     env = build.make_evaluation_env(
-        config, game, lanes=1, seed=seed, updates=agent.updates, flavour=flavour
+        trained.config,
+        trained.spec.name,
+        lanes=1,
+        seed=seed,
+        updates=trained.agent.updates,
+        flavour=flavour,
     )
-    screen = env.screen()
-    player = make_player(agent, config, env.reset(), seed=seed)
-    try:
+    with closing(env), closing(env.screen()) as screen:
+        player = make_player(trained, env.reset(), seed=seed)
+        ended = True
         while True:
-            yield from _play_episode(trained, env, screen, player, overlay=overlay)
-    finally:
-        screen.close()
-        env.close()
+            if ended:
+                screen.begin()
+                score = filmed_score = 0.0
+            seen, q, actions, _ = player.act()
+            thought = None
+            if overlay:
+                value = unrescale(
+                    torch.tensor(q.max()), trained.config.learner.rescaling_epsilon
+                ).item()
+                heat = saliency(player.policy, seen)
+                thought = Thought(env.spec.action_meanings[actions[0]], value, score, heat)
+            pictures, points = screen.step(int(actions[0]))
+            result = env.step(actions)
+            player.observe(actions, result)
+            filmed_score += points
+            score += float(result.rewards[0])
+            ended = bool(result.terminated[0] | result.truncated[0])
+            if filmed_score != score:
+                raise UserError(
+                    f"the film's game differs from the agent's (score {filmed_score:.0f} "
+                    f"against {score:.0f}): please report the game, the seed and ale-py's version"
+                )
+            yield _Step(pictures, thought, score, ended)
 
 
-def _play_episode(
-    trained: TrainedAgent, env: FilmedLanes, screen: Screen, player: Player, *, overlay: bool
-) -> Iterator[_Step]:
-    screen.begin()
-    score, filmed_score, ended = 0.0, 0.0, False
-    while not ended:
-        seen, q, actions, _ = player.act()
-        thought = None
-        if overlay:
-            value = unrescale(
-                torch.tensor(q.max()), trained.config.learner.rescaling_epsilon
-            ).item()
-            heat = saliency(player.policy, seen)
-            thought = Thought(env.spec.action_meanings[actions[0]], value, score, heat)
-        pictures, points = screen.step(int(actions[0]))
-        result = env.step(actions)
-        player.observe(actions, result)
-        filmed_score += points
-        score += float(result.rewards[0])
-        ended = bool(result.terminated[0] | result.truncated[0])
-        if filmed_score != score:
-            raise UserError(
-                f"the film's game differs from the agent's (score {filmed_score:.0f} "
-                f"against {score:.0f}): please report the game, the seed and ale-py's version"
-            )
-        yield _Step(pictures, thought, score, ended)
+class _Gif:
+    """A .gif as imageio has its writers; Pillow writes all pictures at the end."""
+
+    def __init__(self, file: Path, frames_per_step: int) -> None:
+        self._file = file
+        self._frames_per_step = frames_per_step
+        self._pictures: list[Image.Image] = []
+
+    def append_data(self, picture: Picture) -> None:
+        self._pictures.append(Image.fromarray(picture))
+
+    def close(self) -> None:
+        # The format counts in 1/100 s: pictures of 4 frames take 7, 6 and 7 of them.
+        steps = range(len(self._pictures) + 1)
+        ends = [round(100 * step * self._frames_per_step / FRAMES_PER_SECOND) for step in steps]
+        milliseconds = [10 * (end - begin) for begin, end in pairwise(ends)]
+        first, *rest = self._pictures
+        first.save(
+            self._file, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0
+        )
 
 
 @contextmanager
@@ -155,15 +175,9 @@ def _writer(video: Path, frames_per_step: int) -> Iterator[Callable[[Picture], N
       UserError: it cannot be written.
     """
     partial = video.with_name(f".partial-{video.name}")
-    is_gif = video.suffix.lower() == ".gif"
-    in_memory = io.BytesIO()  # a .gif, which Pillow writes at its end: else it would try once more
-    if is_gif:
-        milliseconds = 1000 * frames_per_step / FRAMES_PER_SECOND
-        options: dict[str, Any] = {"duration": milliseconds, "loop": 0, "format": ".gif"}
-    else:
-        # Without the last one imageio would stretch the picture to multiples of 16.
-        options = {"fps": FRAMES_PER_SECOND, "quality": 8, "macro_block_size": 1}
-        options["ffmpeg_log_level"] = "quiet"
+    # Without the block size imageio would stretch the picture to multiples of 16.
+    options: dict[str, Any] = {"fps": FRAMES_PER_SECOND, "quality": 8, "macro_block_size": 1}
+    options["ffmpeg_log_level"] = "quiet"
     with ExitStack() as stack:
         with _failure_named(video):
             if video.is_dir():
@@ -171,7 +185,11 @@ def _writer(video: Path, frames_per_step: int) -> Iterator[Callable[[Picture], N
             video.parent.mkdir(parents=True, exist_ok=True)
             stack.callback(partial.unlink, missing_ok=True)
             partial.touch()  # ffmpeg would say in its own words why it cannot
-            writer = imageio.get_writer(in_memory if is_gif else partial, mode="I", **options)
+            writer: Any
+            if is_gif(video):
+                writer = _Gif(partial, frames_per_step)
+            else:
+                writer = imageio.get_writer(partial, mode="I", **options)
         pictures = 0
 
         def write(picture: Picture) -> None:
@@ -188,9 +206,7 @@ def _writer(video: Path, frames_per_step: int) -> Iterator[Callable[[Picture], N
             raise
         with _failure_named(video):
             writer.close()
-            if is_gif:
-                partial.write_bytes(in_memory.getvalue())
-            else:
+            if not is_gif(video):
                 _expect_whole(partial, pictures)
             partial.replace(video)
 

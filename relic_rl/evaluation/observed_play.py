@@ -80,7 +80,7 @@ def observe_play(
     with closing(env), closing(Watchdog()) as watchdog:
         with watchdog.watching("the start of the probe's emulators"):
             frames = env.reset()
-        player = make_player(agent, config, frames, seed=seed, epsilon=EPSILON)
+        player = make_player(trained, frames, seed=seed, epsilon=EPSILON)
         with closing(env.ram()) as ram:
             ram.begin()
             for done in range(0, steps, LANES):

@@ -4,35 +4,18 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import fmean
-from typing import NamedTuple
 
-from envs.corrupted import CorruptedEnv
 from envs.corruptions import CORRUPTIONS, DEFAULT_LEVEL, LEVELS
 from envs.games import ATARI57
-from envs.interface import Flavour, Lanes
+from envs.interface import Flavour
 from envs.registry import find_environment
-from relic_rl import build
 from relic_rl.errors import UsageError
-from relic_rl.evaluation.evaluate import Tell, evaluate_agent, nobody
+from relic_rl.evaluation.evaluate import Condition, evaluate_agent
 from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.records.robustness import NO_CORRUPTION, Judgement
 from relic_rl.stop import StopRequest
 
 ALL = "all"
-
-
-class Condition(NamedTuple):
-    """What an agent is judged under."""
-
-    flavour: Flavour
-    corruption: str = NO_CORRUPTION
-    severity: int = 0
-    """1 to 5, of a corruption."""
-
-    def __str__(self) -> str:
-        """`mode 1, difficulty 0, shift 3`."""
-        corrupted = f", {self.corruption} {self.severity}" * bool(self.severity)
-        return f"mode {self.flavour.mode}, difficulty {self.flavour.difficulty}{corrupted}"
 
 
 def conditions(
@@ -96,31 +79,6 @@ def one_condition(
     return asked[-1]
 
 
-def play_under(
-    condition: Condition,
-    trained: TrainedAgent,
-    *,
-    episodes: int,
-    seed: int,
-    stop: StopRequest,
-    tell: Tell = nobody,
-    epsilon: float | None = None,
-) -> list[float]:
-    """Scores of full episodes under a condition; the rest is `evaluate_agent`'s."""
-    return evaluate_agent(
-        trained.agent,
-        trained.config,
-        trained.spec.name,
-        seed=seed,
-        episodes=episodes,
-        stop=stop,
-        tell=tell,
-        flavour=condition.flavour,
-        epsilon=epsilon,
-        see=partial(_seen, condition=condition, seed=seed),
-    )
-
-
 def judge(
     trained: TrainedAgent,
     judged: Sequence[Condition],
@@ -145,9 +103,9 @@ def judge(
     _, config, spec, env_frames, _ = trained
     clean: list[float] = []
     for condition in judged:
-        scores = play_under(
-            condition,
+        scores = evaluate_agent(
             trained,
+            condition=condition,
             episodes=episodes,
             seed=seed,
             stop=stop,
@@ -188,11 +146,3 @@ def _chosen(game: str, what: str, given: Sequence[str], known: Sequence[int]) ->
     if unknown := [one for one in given if one not in (ALL, *names)]:
         raise UsageError(f"{what} is {unknown[0]!r}: {game} has {', '.join(names)}")
     return [one for one in known if ALL in given or str(one) in given] or [known[0]]
-
-
-def _seen(env: Lanes, *, condition: Condition, seed: int) -> Lanes:
-    _, corruption, severity = condition
-    if corruption == NO_CORRUPTION:
-        return env
-    drawn = build.named_seed(seed, f"corruption {corruption} {severity}")
-    return CorruptedEnv(env, CORRUPTIONS[corruption], severity, seed=drawn)

@@ -113,11 +113,7 @@ def shipped_agent(game: str) -> Path:
 
 def _from_file(path: Path) -> TrainedAgent:
     policy = read_policy(path)
-    config, game = devices.without_gpu_options(policy.config), policy.game
-    devices.set_threads(config)
-    devices.set_gpu_arithmetic(config)
-    spec = build.env_spec(config, game)
-    agent = build.make_agent(config, spec, seed=0, device=devices.learner_device(config))
+    agent, config, spec = _untrained(policy.config, policy.game)
     try:
         agent.load_policy(policy.parts, policy.updates)
     except ValueError as error:
@@ -128,19 +124,25 @@ def _from_file(path: Path) -> TrainedAgent:
 def _from_run(run_dir: Path, env_frames: int | None = None) -> TrainedAgent:
     run_folder.expect_run(run_dir)
     trained, game, _, _ = read_identity(run_dir, (*DECIDE_A_POLICY, "learner"))
-    config = devices.without_gpu_options(trained)
     checkpoint = CheckpointStore(run_dir).load(read_only=True, env_frames=env_frames)
     progress = Progress(**checkpoint.state["progress"])
-    devices.set_threads(config)
-    devices.set_gpu_arithmetic(config)
-    spec = build.env_spec(config, game)
-    agent = build.make_agent(config, spec, seed=0, device=devices.learner_device(config))
+    agent, config, spec = _untrained(trained, game)
     learned = (checkpoint.model, checkpoint.optimizer)
     try:  # with its own generator, from which only learning draws
         agent.load_state(*learned, agent.generator.get_state(), progress.updates)
     except ValueError as error:
         raise CheckpointError(f"checkpoint {checkpoint.path} does not fit: {error}") from error
     return TrainedAgent(agent, config, spec, progress.env_frames, progress.tracker_id)
+
+
+def _untrained(trained: Config, game: str) -> tuple[R2D2Agent, Config, EnvSpec]:
+    """An agent as a run's options have it, and what of them this machine can carry out."""
+    config = devices.without_gpu_options(trained)
+    devices.set_threads(config)
+    devices.set_gpu_arithmetic(config)
+    spec = build.env_spec(config, game)
+    agent = build.make_agent(config, spec, seed=0, device=devices.learner_device(config))
+    return agent, config, spec
 
 
 def _evaluation_at(run_dir: Path, env_frames: int) -> dict[str, Any] | None:

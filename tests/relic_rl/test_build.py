@@ -14,6 +14,7 @@ from relic_rl import build
 from relic_rl.config import resolve
 from relic_rl.errors import UsageError
 from relic_rl.evaluation import evaluate
+from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.stop import StopRequest
 
@@ -159,9 +160,8 @@ def test_an_evaluation_explores_as_much_and_sees_as_many_frames_as_the_configura
     agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
     given = witnessed(monkeypatch, evaluate, "Player")
 
-    scores = evaluate.evaluate_agent(
-        agent, config, "toy_memory", seed=0, episodes=3, stop=StopRequest()
-    )
+    trained = TrainedAgent(agent, config, env.spec, env_frames=0, tracker_id=None)
+    scores = evaluate.evaluate_agent(trained, seed=0, episodes=3, stop=StopRequest())
 
     assert len(scores) == 3
     assert given["epsilons"].tolist() == pytest.approx([0.23] * 3)

@@ -23,6 +23,7 @@ from relic_rl.evaluation.evaluate import (
     evaluation_lanes,
     play_episodes,
 )
+from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.runtime.player import Player
 from relic_rl.stop import StopRequest
 
@@ -234,7 +235,8 @@ def scores_of(*, averaged: int, newest: int) -> list[float]:
     for network, action in ((agent.average["online"], averaged), (agent.online, newest)):
         with torch.no_grad():
             network.head.advantage[-1].bias[action] += 100.0
-    return evaluate_agent(agent, config, "toy_memory", seed=0, episodes=12, stop=StopRequest())
+    trained = TrainedAgent(agent, config, env.spec, env_frames=0, tracker_id=None)
+    return evaluate_agent(trained, seed=0, episodes=12, stop=StopRequest())
 
 
 def test_the_averaged_parameters_are_what_is_judged() -> None:
