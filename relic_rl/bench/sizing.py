@@ -1,4 +1,4 @@
-"""How fast a run on a cluster will be, and how long a sweep: from what one machine measured.
+"""How fast a run on a cluster will be: from what one machine measured.
 
 A run is as fast as the slowest of its parts: the actors' cores, the learner, the process that takes
 the segments in beside it, and the network into that machine.
@@ -69,10 +69,3 @@ def predict_run_here(
     """Steps per second of a run on one machine: a sum where parts take turns, else the slower."""
     act, learn = 1.0 / acting_steps_per_second, update_seconds * updates_per_step
     return 1.0 / (act + learn if in_turn else max(act, learn))
-
-
-def predict_sweep_hours(
-    *, runs: int, places: int, env_steps: float, steps_per_second: float
-) -> float:
-    """Hours until all runs are done, with so many at once and each at the same rate."""
-    return math.ceil(runs / places) * env_steps / steps_per_second / 3600.0

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from relic_rl.commands import arguments
+from relic_rl.commands.printing import new_table, print_table
+from relic_rl.console import print_line, size
 from relic_rl.errors import UsageError
 from relic_rl.runtime.engines import ENGINES, EngineName
 
@@ -64,12 +65,11 @@ def run(
     config = devices.resolve(preset or "laptop", settings).config
     if ENGINES[asked := config.run.engine].needs_cluster:
         raise UsageError(f"run.engine is {asked}: use --engine {asked}, which measures a cluster")
-    console = Console(highlight=False, markup=False, soft_wrap=True)
     for name, seconds, results in measure(config, {name: known[name] for name in parts or known}):
-        console.print(_table(name, results[name], seconds))
+        print_table(_table(name, results[name], seconds))
         if json_file is not None:  # after each: what was measured outlives what fails
             json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    console.print(f"peak memory {results['peak_memory_bytes'] / 2**30:.2f} GiB")
+    print_line(f"peak memory {size(results['peak_memory_bytes'])}")
 
 
 def _expect_writable(file: Path) -> None:
@@ -87,9 +87,7 @@ def _expect_writable(file: Path) -> None:
 
 
 def _table(name: str, results: Mapping[str, Any], seconds: float) -> Table:
-    table = Table(title=f"{name} ({seconds:.0f} s)", title_justify="left", box=None)
-    table.add_column("what")
-    table.add_column("figure", justify="right")
+    table = new_table(["what"], ["figure"], title=f"{name} ({seconds:.0f} s)")
     for key, value in _flat(results):
         table.add_row(key, value if isinstance(value, str) else _figure(value))
     return table

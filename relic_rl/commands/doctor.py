@@ -10,13 +10,12 @@ from contextlib import redirect_stdout
 from typing import Any, NamedTuple
 
 import psutil
-from rich.console import Console
 from rich.table import Table
 
 from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import leave_out, print_json
+from relic_rl.commands.printing import new_table, print_json, print_table
 from relic_rl.errors import ResourceError, UserError
 from relic_rl.machine.capacity import available_bytes, cores
 
@@ -68,14 +67,12 @@ def run(*, preset: str | None = None, as_json: bool = False) -> None:
 
 
 def _print(machine: Mapping[str, str], needs: Sequence[_Needs]) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
     table = Table(title="this machine", title_justify="left", box=None, show_header=False)
     for name, value in machine.items():
         table.add_row(name, value)
-    console.print(table)
-    table = Table(title="presets", title_justify="left", box=None)
-    for column in ("preset", "replay when full", "memory in all", "engine"):
-        table.add_column(column, no_wrap=True)
+    print_table(table)
+    columns = ("preset", "replay when full", "memory in all", "engine")
+    table = new_table(columns, title="presets")
     table.add_column("fits here")
     for one in needs:
         table.add_row(
@@ -85,8 +82,7 @@ def _print(machine: Mapping[str, str], needs: Sequence[_Needs]) -> None:
             one.engine,
             "; ".join(one.problems) or "yes",
         )
-    leave_out(table, ["engine", "replay when full"], console)
-    console.print(table)
+    print_table(table, spare=["engine", "replay when full"])
 
 
 def _machine() -> Iterator[tuple[str, str]]:

@@ -3,8 +3,9 @@
 Or with the agents of all runs of a sweep, one after the other.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from envs.interface import EnvSpec
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import (
     against_human,
+    new_table,
     print_json,
     print_table,
     under_rules,
@@ -29,7 +31,7 @@ from relic_rl.records.sweep_folder import SWEEP_FILE, names_of
 from relic_rl.stop import StopRequest
 
 if TYPE_CHECKING:
-    from relic_rl.evaluation.robustness import Condition
+    from relic_rl.evaluation.evaluate import Condition
 
 _SPARE = ("frames", "of human")
 """Columns of a sweep's table that a narrow screen is left without."""
@@ -88,23 +90,11 @@ class _Asked:
 
     episodes: int | None
     seed: int
-    corruptions: Sequence[str]
-    severities: Sequence[int]
-    modes: Sequence[str]
-    difficulties: Sequence[str]
     save: bool
-
-    def conditions(self, game: str) -> "list[Condition]":
-        """Raises UsageError: the game lacks a mode or difficulty."""
-        from relic_rl.evaluation.robustness import conditions
-
-        return conditions(
-            game,
-            modes=self.modes,
-            difficulties=self.difficulties,
-            corruptions=self.corruptions,
-            severities=self.severities,
-        )
+    corrupted: bool
+    in_modes: bool
+    conditions: "Callable[[str], list[Condition]]"
+    """Of a game; raises UsageError if it lacks a mode or difficulty."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +134,11 @@ class _Played:
             "human_normalized_score": self.spec.human_normalized(clean.mean_score),
             "protocol": self.spec.protocol and self.spec.protocol.name,
         }
-        if asked.corruptions:
+        if asked.corrupted:
             of_look = ("corruption", "severity", "scores", "kept", "mean_score")
             result["corruptions"] = [_only(one, of_look) for one in self.corrupted]
             result["mean_kept"] = self.mean_kept
-        if asked.modes or asked.difficulties:
+        if asked.in_modes:
             of_mode = ("mode", "difficulty", "corruption", "severity", "scores", "mean_score")
             result["modes"] = [_only(one, of_mode) for one in self.elsewhere]
         return result
@@ -173,6 +163,7 @@ def run(
       UsageError: flags that do not go together, or a mode that a game lacks.
       UserError: no sound checkpoint, or, of a sweep, in some of its runs.
     """
+    from relic_rl.evaluation.robustness import conditions
     from relic_rl.evaluation.trained import shipped_agent
 
     check_seed(seed)
@@ -183,11 +174,16 @@ def run(
     asked = _Asked(
         episodes,
         seed,
-        _wanted(corruption, CORRUPTIONS),
-        [int(level) for level in _wanted(severity or [str(DEFAULT_LEVEL)], LEVELS)],
-        mode,
-        difficulty,
         save,
+        corrupted=bool(corruption),
+        in_modes=bool(mode or difficulty),
+        conditions=partial(
+            conditions,
+            modes=mode,
+            difficulties=difficulty,
+            corruptions=_wanted(corruption, CORRUPTIONS),
+            severities=[int(n) for n in _wanted(severity or [str(DEFAULT_LEVEL)], LEVELS)],
+        ),
     )
     skipped: list[str] = []
     with beside_results() as console, StopRequest().listening() as stop:
@@ -273,7 +269,7 @@ def _print_one(played: _Played, asked: _Asked, *, as_json: bool) -> None:
     print_line(
         f"mean score {clean.mean_score:.1f}{against_human(spec.reference, clean.mean_score)}"
     )
-    if asked.corruptions:
+    if asked.corrupted:
         print_table(_corruptions_table(played))
     if played.elsewhere:
         print_table(_modes_table(played.elsewhere))
@@ -285,7 +281,7 @@ def _print_sweep(played: Sequence[_Played], asked: _Asked, *, as_json: bool) -> 
         print_json({"runs": documents})
         return
     if played:
-        print_table(_sweep_table(played, with_kept=bool(asked.corruptions)), _SPARE)
+        print_table(_sweep_table(played, with_kept=asked.corrupted), _SPARE)
 
 
 def _sweep_table(played: Sequence[_Played], *, with_kept: bool) -> Table:
@@ -314,10 +310,7 @@ def _only(one: Judgement, names: Sequence[str]) -> dict[str, Any]:
 
 def _corruptions_table(played: _Played) -> Table:
     """A row for each corruption and severity, and the mean of what is kept."""
-    table = Table(box=None)
-    table.add_column("corruption", no_wrap=True)
-    for column in ("mean score", "kept"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = new_table(["corruption"], ["mean score", "kept"])
     for one in played.corrupted:
         table.add_row(_look(one), f"{one.mean_score:,.1f}", _percent(one.kept))
     table.add_row("mean", "", _percent(played.mean_kept))
@@ -326,10 +319,9 @@ def _corruptions_table(played: _Played) -> Table:
 
 def _modes_table(elsewhere: Sequence[Judgement]) -> Table:
     """A row for each mode and difficulty that the agent never saw, and each corruption there."""
-    table = Table(box=None)
     is_corrupted = not all(one.is_clean for one in elsewhere)
-    for column in ("mode,\ndifficulty", *["corruption"] * is_corrupted, "mean score"):
-        table.add_column(column, justify="right", no_wrap=True, vertical="bottom")
+    columns = ("mode,\ndifficulty", *["corruption"] * is_corrupted, "mean score")
+    table = new_table((), columns)
     for one in elsewhere:
         cells = [f"{one.mode}, {one.difficulty}", *[_look(one)] * is_corrupted]
         table.add_row(*cells, f"{one.mean_score:,.1f}")

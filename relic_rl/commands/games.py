@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from rich.table import Table
-
 from envs.games import ATARI57, REFERENCE_SOURCE
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import print_json, print_table
+from relic_rl.commands.printing import new_table, print_json, print_table
 
 
 def add_to(verbs: Any) -> None:
@@ -24,11 +22,8 @@ def run(*, as_json: bool = False) -> None:
         ]
         print_json({"games": games, "source": REFERENCE_SOURCE})
         return
-    table = Table(box=None, caption=f"From the {REFERENCE_SOURCE}.", caption_justify="left")
-    table.add_column("game", no_wrap=True)
-    table.add_column("name here", no_wrap=True)
-    table.add_column("random", justify="right", no_wrap=True)
-    table.add_column("human", justify="right", no_wrap=True)
+    columns = ("game", "name here"), ("random", "human")
+    table = new_table(*columns, caption=f"From the {REFERENCE_SOURCE}.")
     for game in ATARI57.values():
         table.add_row(game.name, game.slug, f"{game.random:,.1f}", f"{game.human:,.1f}")
     print_table(table, spare=["name here"])

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -16,6 +16,16 @@ FILE_WIDTH_COLUMNS = 160
 """Of a table that goes into a file or a pipe."""
 FOLDED_COLUMNS = 10
 """Of a screen that a column of prose has at least, where others are left out for it."""
+
+
+def new_table(words: Iterable[str], numbers: Iterable[str] = (), **options: Any) -> Table:
+    """An empty table: words on the left of their columns, numbers on the right, none folded."""
+    table = Table(box=None, title_justify="left", caption_justify="left", **options)
+    for name in words:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def print_table(table: Table, spare: Sequence[str] = ()) -> None:

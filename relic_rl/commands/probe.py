@@ -13,8 +13,9 @@ from typing import Any
 
 from rich.table import Table
 
+from envs.ram import CATEGORIES
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import print_json, print_table, under_rules
+from relic_rl.commands.printing import new_table, print_json, print_table, under_rules
 from relic_rl.console import beside_results, counted, print_line
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.folders import expect_writable
@@ -24,13 +25,9 @@ from relic_rl.records.run_folder import expect_run
 from relic_rl.stop import StopRequest
 
 HEADINGS = {"encoder": "encoder", "lstm": "LSTM", "random_encoder": "random", "pixels": "pixels"}
-KINDS = {
-    "agent_localization": "agent",
-    "small_object_localization": "small object",
-    "other_localization": "other object",
-    "score_clock_lives_display": "display",
-    "misc": "other",
-}
+KINDS = dict(
+    zip(CATEGORIES, ("agent", "small object", "other object", "display", "other"), strict=True)
+)
 """Of variables, in the order of a table."""
 
 
@@ -111,12 +108,9 @@ def _print(table: Table, names: Sequence[str]) -> None:
 
 def _readouts(found: Probing) -> Table:
     """A row for each variable, and the mean; F1 and R² of each representation."""
-    table = Table(box=None)
-    table.add_column("variable", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    for score in ("F1", "R²"):
-        for name in found.representations:
-            table.add_column(f"{score}\n{HEADINGS[name]}", justify="right", no_wrap=True)
+    names = [HEADINGS[name] for name in found.representations]
+    scores = [f"{score}\n{name}" for score in ("F1", "R²") for name in names]
+    table = new_table(["variable", "kind"], scores)
     representations = found.representations.values()
     categories = {
         variable: readout.category
@@ -124,8 +118,8 @@ def _readouts(found: Probing) -> Table:
     }
     for variable in sorted(categories, key=lambda name: [*KINDS].index(categories[name])):
         readouts = [one.variables[variable] for one in representations]
-        scores = [one.f1 for one in readouts] + [one.r2 for one in readouts]
-        table.add_row(variable, KINDS[categories[variable]], *map(_number, scores))
+        values = [one.f1 for one in readouts] + [one.r2 for one in readouts]
+        table.add_row(variable, KINDS[categories[variable]], *map(_number, values))
     means = [one.f1 for one in representations] + [one.r2 for one in representations]
     table.add_row("mean over kinds", "", *map(_number, means))
     return table
@@ -133,10 +127,7 @@ def _readouts(found: Probing) -> Table:
 
 def _geometry(found: Probing) -> Table:
     """What needs no labels: a column for each representation."""
-    table = Table(box=None)
-    table.add_column("", no_wrap=True)
-    for name in found.representations:
-        table.add_column(HEADINGS[name], justify="right", no_wrap=True)
+    table = new_table([""], [HEADINGS[name] for name in found.representations])
     for row in ("effective_rank", "mean_share", "invariance", "contrastive_accuracy"):
         values = [getattr(one, row) for one in found.representations.values()]
         table.add_row(row.replace("_", " "), *map(_number, values))

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relic_rl.commands import arguments
-from relic_rl.commands.printing import leave_out, print_json, table_console
+from relic_rl.commands.printing import leave_out, new_table, print_json, table_console
 from relic_rl.console import can_redraw, count, counted, duration
 from relic_rl.errors import UsageError
 from relic_rl.records.run_status import RunStatus
@@ -79,11 +79,8 @@ def _watch(sweep_dir: Path) -> None:
 def _page(status: SweepStatus, console: Console) -> tuple[Table, Text, Text]:
     """The table, its summary, and a note on it."""
     settings = list(status.runs[0].run.varied) if status.runs else []
-    table = Table(box=None)
-    for name in ("game", "seed", *short_names(settings)):
-        table.add_column(name, no_wrap=True)
-    for name in ("frames", "minutes", "score", "HNS"):
-        table.add_column(name, justify="right", no_wrap=True)
+    words = ("game", "seed", *short_names(settings))
+    table = new_table(words, ("frames", "minutes", "score", "HNS"))
     for name in ("state", "time left"):
         table.add_column(name, no_wrap=True)
     table.add_column("why", overflow="fold")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relic_rl.bench.sizing import Rates, predict_run, predict_run_here, predict_sweep_hours
+from relic_rl.bench.sizing import Rates, predict_run, predict_run_here
 
 RATES = Rates(
     actor_seconds=2e-3, ingest_seconds=1e-5, learner_seconds=1e-4, step_bytes=500.0
@@ -42,9 +42,3 @@ def test_parts_that_take_turns_add_up_and_beside_each_other_the_slower_decides()
 
     assert predict_run_here(**parts, in_turn=True) == pytest.approx(1_000 / 3)
     assert predict_run_here(**parts, in_turn=False) == pytest.approx(500)
-
-
-def test_a_sweep_goes_in_waves() -> None:
-    hours = predict_sweep_hours(runs=57, places=20, env_steps=3.6e6, steps_per_second=1000.0)
-
-    assert hours == pytest.approx(3 * 1.0)
