@@ -16,7 +16,8 @@ from relic_rl.counters import Progress
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records import metadata, run_folder
 from relic_rl.records.identity import RunIdentity, environment_of, read_identity
-from relic_rl.records.run_status import is_finished, last_evaluation
+from relic_rl.records.metrics import EVALUATIONS_FILE
+from relic_rl.records.run_status import has_evaluations, is_finished, last_evaluation
 
 if TYPE_CHECKING:
     from relic_rl.records.checkpoint import Checkpoint
@@ -115,8 +116,14 @@ def _expect_unfinished(run_dir: Path, checkpoint: "Checkpoint", config: Config) 
 
 
 def _expect_no_results(run_dir: Path, recorded: Config) -> None:
-    """Refuses a finished run without checkpoints: to start it again would erase its tables."""
-    if is_finished(configuration.values(recorded), last_evaluation(run_dir)):
+    """Refuses a run without checkpoints that may be finished: a start would erase its tables."""
+    evaluation = last_evaluation(run_dir)
+    if not evaluation and has_evaluations(run_dir):
+        raise UserError(
+            f"{run_dir / EVALUATIONS_FILE} is damaged, and without a checkpoint nothing else says "
+            "whether the run is finished: its tables stay as they are; mend it, or start a new run"
+        )
+    if is_finished(configuration.values(recorded), evaluation):
         raise UserError(
             f"{run_dir} is finished and its checkpoints are gone: its tables stay as they are; to "
             "train on, start a new run"

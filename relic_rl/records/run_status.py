@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from envs.registry import ENVIRONMENTS
 from relic_rl import config as configuration
 from relic_rl.counters import Budget
-from relic_rl.records.metrics import EVALUATIONS_FILE, METRICS_FILE
+from relic_rl.records.metrics import EVALUATION_COLUMNS, EVALUATIONS_FILE, METRICS_FILE
 from relic_rl.records.run_folder import CONFIG_FILE
 from relic_rl.records.tables import finite
 
@@ -130,6 +130,16 @@ def last_evaluation(run_dir: Path) -> dict[str, float]:
         except (KeyError, TypeError, ValueError):
             continue
     return {}
+
+
+def has_evaluations(run_dir: Path) -> bool:
+    """Whether its table holds more than its first line, readable or not."""
+    try:
+        content = (run_dir / EVALUATIONS_FILE).read_bytes()
+    except FileNotFoundError:
+        return False
+    whole = content.rpartition(b"\n")[0] or content  # without the line that a crash cut short
+    return not ",".join(EVALUATION_COLUMNS).encode().startswith(whole.strip())
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -173,6 +173,32 @@ def test_a_finished_run_whose_checkpoints_are_gone_keeps_its_tables(
     assert [(run / name).read_bytes() for name in tables] == before
 
 
+@pytest.mark.parametrize(
+    ("damage", "is_kept"),
+    [
+        (lambda text: text.replace("\n", " "), True),
+        (lambda text: text.replace("500", "x"), True),
+        (lambda text: text.partition("\n")[0] + "\n", False),  # ended before its first evaluation
+        (lambda text: text.partition("\n")[0] + "\n500,0.", False),  # ended while it wrote that
+        (lambda text: text[:9], False),
+    ],
+    ids=["no lines", "no number", "no row", "a row cut short", "a head cut short"],
+)
+def test_tables_stay_where_nothing_says_whether_the_run_is_finished(
+    run: Path, resume: RunHere, damage: Callable[[str], str], is_kept: bool
+) -> None:
+    for folder in ("checkpoints", "segments"):
+        shutil.rmtree(run / folder)
+    table = run / "evaluations.csv"
+    table.write_text(damage(table.read_text()))
+    before = (run / "episodes.csv").read_bytes(), table.read_bytes()
+    status, said = resume()
+
+    assert status == is_kept
+    assert ("evaluations.csv is damaged, and without a checkpoint" in said) == is_kept
+    assert (((run / "episodes.csv").read_bytes(), table.read_bytes()) == before) == is_kept
+
+
 def test_what_a_run_goes_on_with_is_recorded_beside_what_it_was_begun_with(
     run: Path, resume: RunHere
 ) -> None:

@@ -19,7 +19,7 @@ EPISODES = 30
 def test_agents_ship_and_nothing_else_lies_beside_them() -> None:
     games = [file.stem for file in FILES]
 
-    assert games == ["freeway", "krull", "kung_fu_master", "pong", "road_runner"]
+    assert games == ["boxing", "breakout", "freeway", "pong", "road_runner"]
     assert [shipped_agent(game) for game in games] == FILES
 
 
@@ -65,6 +65,6 @@ def test_an_agent_plays_in_the_arithmetic_that_it_learned_in(
 
 
 def test_python_plays_an_agent_that_ships() -> None:
-    (score,) = api.evaluate(api.load(shipped_agent("krull")), episodes=1)
+    (score,) = api.evaluate(api.load(shipped_agent("boxing")), episodes=1)
 
-    assert score > 2000  # random play: 1,598
+    assert score > 30  # random play: 0.1
