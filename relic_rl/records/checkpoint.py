@@ -108,9 +108,12 @@ class CheckpointStore:
             with suppress(OSError):  # what cannot be taken back may still name segment files
                 self._clear_leftovers()
                 self._remove_unneeded_segments()
+            before = (
+                "there is none before it" if self.is_empty else "the previous checkpoint is intact"
+            )
             raise CheckpointError(
                 f"cannot write checkpoint {final}: {error.strerror or error}; free some space "
-                "or mend the folder: the previous checkpoint is intact"
+                f"or mend the folder: {before}"
             ) from error
         self._prune()
         return final

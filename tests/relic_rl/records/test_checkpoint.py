@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -454,6 +455,13 @@ def test_a_failed_write_leaves_the_old_one_and_the_next_goes_through(
     assert saved_twice.load().state["frames"] == 300
     assert {name: saved_twice.segment_files()[name] for name in before} == before
     assert len(saved_twice.load().segments) == 9 + more
+
+
+def test_a_failed_write_promises_no_checkpoint_where_the_folder_is_gone(saved_twice: Run) -> None:
+    shutil.rmtree(saved_twice.folder)
+
+    with pytest.raises(CheckpointError, match="mend the folder: there is none before it"):
+        saved_twice.save(300)
 
 
 @contextmanager
