@@ -27,10 +27,14 @@ plain reset is no clean start: in 8 of the 57 games (Berzerk, Solaris, ...) memo
 State. The vector environment cannot copy an emulator's state. `state()` is therefore the list of
 actions since a lane was seeded, and `restore()` plays them again: it takes as long as the longest
 of them took to act, without the network. The emulator is deterministic; the scores are checked.
+
+Rest. The vector environment steps all of its emulators or none. Where lanes rest, the others are
+moved, by the same replay, to a smaller one: an evaluation often waits for one long episode.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,6 +54,10 @@ from envs.ram import EmulatorRam
 RESEED_STEPS = 20_000
 """Seeding then costs 1.3 % of one thread's time, and a restore of 16 lanes on one core up to two
 minutes (longer only where one episode is). More steps: cheaper seeding, longer restores."""
+REMAKE_STEPS = 300
+"""What making, seeding and resetting a lane's emulator takes, in steps of it."""
+MOST_MOVED_STEPS = 20_000
+"""Lanes are not moved by replaying more than these, some 10 s: a step must not seem to hang."""
 
 
 class RomError(OSError):
@@ -94,10 +102,9 @@ def make_atari(
     game = find_game(game) if isinstance(game, str) else game
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     md5 = rom_md5(game)
-    emulators = AtariVectorEnv(
+    make_emulators = partial(
+        AtariVectorEnv,
         game.rom,
-        lanes,
-        batch_size=lanes,
         num_threads=threads,
         thread_affinity_offset=-1,
         # One step more than ours, which is therefore always the first to act.
@@ -120,6 +127,7 @@ def make_atari(
         reward_clipping=False,
         use_fire_reset=False,
     )
+    emulators = make_emulators(num_envs=lanes, batch_size=lanes)
     spec = atari_spec(
         game,
         protocol,
@@ -129,7 +137,7 @@ def make_atari(
         frame_width=frame_width,
         md5=md5,
     )
-    return AtariLanes(emulators, spec, game, protocol, seed, reseed_steps)
+    return AtariLanes(emulators, make_emulators, spec, game, protocol, seed, reseed_steps)
 
 
 def atari_spec(
@@ -186,6 +194,7 @@ class AtariLanes(GameLanes):
     def __init__(
         self,
         emulators: AtariVectorEnv,
+        make_emulators: Callable[..., AtariVectorEnv],
         spec: EnvSpec,
         game: Game,
         protocol: EpisodeProtocol,
@@ -194,6 +203,9 @@ class AtariLanes(GameLanes):
     ) -> None:
         super().__init__(spec, emulators.num_envs, seed, game, protocol)
         self._emulators: AtariVectorEnv | None = emulators
+        self._make_emulators = make_emulators
+        self._emulated = np.arange(self.lanes)  # the lanes that have an emulator, in its order
+        self._wasted_steps = 0  # of emulators whose lanes rest
         self._reseed_steps = reseed_steps
         # Frames that ale-py itself plays to get some games going: 134 in NameThisGame, mostly none.
         self._opening_frames = 0
@@ -206,6 +218,7 @@ class AtariLanes(GameLanes):
 
     def reset(self) -> Frames:
         """See `VectorEnv.reset`."""
+        self._emulate_all()
         self._history_steps[:] = self._reseed_steps  # all are due to be seeded
         return super().reset()
 
@@ -235,29 +248,10 @@ class AtariLanes(GameLanes):
 
     def restore(self, state: State) -> Frames:
         """See `VectorEnv.restore`: plays the recorded actions again."""
-        seeded_episodes, histories = self._check_state(state)
-        replayed_steps = max(map(len, histories))
-        padded = np.zeros((self.lanes, replayed_steps), np.uint8)
-        # A lane with a shorter history is seeded later, so that all arrive together. Whatever it
-        # does before that leaves no trace.
-        starts = np.array([replayed_steps - len(history) for history in histories])
-        for lane, history in enumerate(histories):
-            padded[lane, starts[lane] :] = history
-        for step in range(replayed_steps + 1):
-            # All at first, because ale-py must have reset a lane before it can step any.
-            starting = starts == step if step else np.ones(self.lanes, np.bool_)
-            if starting.any():
-                self._history_steps[starting] = self._reseed_steps  # due to be seeded
-                self._start(starting, seeded_episodes)
-            if step < replayed_steps:
-                self.step(padded[:, step])
-        for name, found in (("scores", self._scores), ("steps", self._steps)):
-            if not np.array_equal(found, state[name]):
-                raise RuntimeError(
-                    f"the recorded actions led to {name} of {found.tolist()}, they were "
-                    f"{np.asarray(state[name]).tolist()}: was ale-py, the game or the protocol "
-                    "another one then?"
-                )
+        episodes, histories = self._check_state(state)
+        self._playing[:] = True
+        self._emulate_all()
+        self._replay(episodes, histories, state)
         return self.shown()
 
     def ram(self) -> EmulatorRam:
@@ -269,6 +263,56 @@ class AtariLanes(GameLanes):
         super().close()
         self._emulators = None
 
+    def _emulate_all(self) -> None:
+        if len(self._emulated) < self.lanes:
+            self._emulate(np.arange(self.lanes))
+
+    def _emulate(self, lanes: NDArray[np.int64]) -> None:
+        """Gives these lanes new emulators, yet to be reset, and the others none."""
+        self._emulators = self._make_emulators(num_envs=len(lanes), batch_size=len(lanes))
+        self._emulated, self._wasted_steps = lanes, 0
+
+    def _leave_resting(self) -> None:
+        """Moves the lanes that play, if the others have wasted as many steps as that takes."""
+        playing = np.flatnonzero(self._playing)
+        self._wasted_steps += len(self._emulated) - len(playing)
+        moved_steps = len(playing) * (
+            REMAKE_STEPS + int(self._history_steps[playing].max(initial=0))
+        )
+        if 0 < moved_steps < min(self._wasted_steps, MOST_MOVED_STEPS):
+            state = self.state()
+            self._emulate(playing)
+            self._replay(*self._check_state(state), state)
+
+    def _replay(
+        self, episodes: NDArray[np.int64], histories: list[NDArray[np.uint8]], state: State
+    ) -> None:
+        """Plays the actions of `state` again, in the lanes that play."""
+        playing = np.flatnonzero(self._playing)
+        replayed_steps = max(len(histories[lane]) for lane in playing)
+        padded = np.zeros((self.lanes, replayed_steps), np.uint8)
+        # A lane with a shorter history is seeded later, so that all arrive together. Whatever it
+        # does before that leaves no trace.
+        starts = np.full(self.lanes, -1)
+        for lane in playing:
+            starts[lane] = replayed_steps - len(histories[lane])
+            padded[lane, starts[lane] :] = histories[lane]
+        for step in range(replayed_steps + 1):
+            # All at first, because ale-py must have reset a lane before it can step any.
+            starting = starts == step if step else self._playing.copy()
+            if starting.any():
+                self._history_steps[starting] = self._reseed_steps  # due to be seeded
+                self._start(starting, episodes)
+            if step < replayed_steps:
+                self.step(padded[:, step])
+        for name, found in (("scores", self._scores), ("steps", self._steps)):
+            if not np.array_equal(found, state[name]):
+                raise RuntimeError(
+                    f"the recorded actions led to {name} of {found.tolist()}, they were "
+                    f"{np.asarray(state[name]).tolist()}: was ale-py, the game or the protocol "
+                    "another one then?"
+                )
+
     def _begin(self, lanes: NDArray[np.bool_]) -> None:
         """See `EpisodicLanes`; lanes that have acted for long enough are seeded, too."""
         if self._emulators is None:
@@ -279,8 +323,10 @@ class AtariLanes(GameLanes):
         self._history_steps[seeded] = 0
         # To ale-py, -1 means "continue from the present random state".
         observations, info = self._emulators.reset(
-            seed=np.where(seeded, self._seeds, -1)[lanes], options={"reset_mask": lanes}
+            seed=np.where(seeded, self._seeds, -1)[lanes],
+            options={"reset_mask": lanes[self._emulated]},
         )
+        info = {name: self._by_lane(values) for name, values in info.items()}
         if seeded.any():
             # Loading the cartridge starts the game once before the reset does.
             opening_frames = info["frame_number"] - info["episode_frame_number"]
@@ -289,16 +335,27 @@ class AtariLanes(GameLanes):
         passed = info["episode_frame_number"][lanes] - self._opening_frames
         self.noop_frames[lanes] = np.clip(passed, 0, self._protocol.noop_max_frames)
         self._lives[lanes] = info["lives"][lanes]
-        self._frames = observations[:, 0]
+        self._frames = self._by_lane(observations[:, 0])
 
     def _act(self, actions: NDArray[np.int64]) -> Acted:
         """See `EpisodicLanes`."""
+        self._leave_resting()
         assert self._emulators is not None  # else it would not have started
-        self._history[np.arange(self.lanes), self._history_steps] = actions
-        self._history_steps += 1
-        observations, points, terminated, _, info = self._emulators.step(actions)
-        self._frames = observations[:, 0]
-        return Acted(points.astype(np.float32), terminated, info["lives"])
+        playing = np.flatnonzero(self._playing)
+        self._history[playing, self._history_steps[playing]] = actions[playing]
+        self._history_steps[playing] += 1
+        observations, points, terminated, _, info = self._emulators.step(actions[self._emulated])
+        self._frames = self._by_lane(observations[:, 0])
+        rewards, lives = points.astype(np.float32), info["lives"]
+        return Acted(*map(self._by_lane, (rewards, terminated, lives)))
+
+    def _by_lane(self, emulated: NDArray[Any]) -> NDArray[Any]:
+        """What each emulator gave, and zeros where a lane has none."""
+        if len(emulated) == self.lanes:
+            return emulated
+        values = np.zeros((self.lanes, *emulated.shape[1:]), emulated.dtype)
+        values[self._emulated] = emulated
+        return values
 
     def _check_state(self, state: State) -> tuple[NDArray[np.int64], list[NDArray[np.uint8]]]:
         """Returns the lanes' seeded episodes and histories, or raises ValueError."""

@@ -43,6 +43,10 @@ class CorruptedEnv:
             frames=self._seen(result.frames, result.terminated | result.truncated)
         )
 
+    def rest(self, lane: int) -> None:
+        """Lets a lane play no further."""
+        self._env.rest(lane)
+
     def close(self) -> None:
         """Closes what is played."""
         self._env.close()

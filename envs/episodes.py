@@ -50,6 +50,7 @@ class EpisodicLanes(ABC):
         self._seed = seed
         self._max_episode_steps = max_episode_steps
         self._started = False
+        self._playing = np.ones(lanes, np.bool_)  # the others rest
         # Of the running episodes: which of its lane's it is, counted from 0, what the lane was
         # seeded with last, the sum of the rewards so far, and the actions.
         self._episodes = np.zeros(lanes, np.int64)
@@ -68,10 +69,11 @@ class EpisodicLanes(ABC):
 
     @abstractmethod
     def _act(self, actions: NDArray[np.int64]) -> Acted:
-        """Takes one action in every lane, none of them out of range."""
+        """Takes one action in every lane, none of them out of range; of one that rests, nothing."""
 
     def reset(self) -> Frames:
         """See `Lanes.reset`: every lane begins its episode 0."""
+        self._playing[:] = True
         return self._start(np.ones(self.lanes, np.bool_), np.zeros(self.lanes, np.int64))
 
     def step(self, actions: NDArray[np.integer[Any]]) -> StepResult:
@@ -80,11 +82,12 @@ class EpisodicLanes(ABC):
         if not self._started:
             raise RuntimeError("step() on an environment that was closed or never reset")
         rewards, terminated, lives = self._act(actions)
+        rewards, terminated = rewards * self._playing, terminated & self._playing
         self._scores += rewards
-        self._steps += 1
-        truncated = (self._steps >= self._max_episode_steps) & ~terminated
+        self._steps += self._playing
+        truncated = (self._steps >= self._max_episode_steps) & self._playing & ~terminated
         ended = terminated | truncated
-        life_lost = (lives < self._lives) & ~ended
+        life_lost = (lives < self._lives) & self._playing & ~ended
         self._lives[:] = lives
         frames = final_frames = self.shown()
         records = []
@@ -92,6 +95,10 @@ class EpisodicLanes(ABC):
             records = [self._record(lane, terminated) for lane in np.flatnonzero(ended)]
             frames = self._start(ended, self._episodes + 1)
         return StepResult(frames, rewards, terminated, truncated, life_lost, final_frames, records)
+
+    def rest(self, lane: int) -> None:
+        """See `Lanes.rest`."""
+        self._playing[lane] = False
 
     def close(self) -> None:
         """See `Lanes.close`."""

@@ -99,7 +99,10 @@ class FlavouredLanes(GameLanes):
 
     def _act(self, actions: NDArray[np.int64]) -> Acted:
         """See `EpisodicLanes`."""
-        held = [self._hold(lane, int(action)) for lane, action in enumerate(actions)]
+        held = [
+            self._hold(lane, int(action)) if self._playing[lane] else (0.0, False, 0)
+            for lane, action in enumerate(actions)
+        ]
         points, is_over, lives = map(np.array, zip(*held, strict=True))
         return Acted(points.astype(np.float32), is_over, lives)
 

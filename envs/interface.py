@@ -140,6 +140,12 @@ class Lanes(Protocol):
           RuntimeError: there was no `reset` or `restore` before.
         """
 
+    def rest(self, lane: int) -> None:
+        """Lets a lane play no further until `reset`; the others go on as they would beside it.
+
+        Actions do nothing there, and earn nothing. What it shows is of no use.
+        """
+
     def close(self) -> None:
         """Frees threads and memory; they are of no use afterwards."""
 

@@ -133,20 +133,23 @@ def play_episodes(
         raise ValueError(f"episodes is {episodes}, must be a multiple of {env.lanes} lanes")
     wanted = episodes // env.lanes
     scores: list[list[float]] = [[] for _ in range(env.lanes)]
-    steps = 0
+    steps, playing = 0, env.lanes
     with closing(Watchdog()) as watchdog:
         with watchdog.watching("the start of the evaluation's emulators"):
             frames = env.reset()
         player = start(frames)
-        while min(map(len, scores)) < wanted:
+        while playing:
             if stop.requested:
                 return []
-            tell(sum(min(len(lane), wanted) for lane in scores), episodes, steps)
+            tell(sum(map(len, scores)), episodes, steps)
             actions = player.act().actions
             with watchdog.watching("a step of the evaluation's emulators"):
                 result = env.step(actions)
+            steps += playing
             for record in result.episodes:
                 scores[record.lane].append(record.score)
+                if len(scores[record.lane]) == wanted:
+                    env.rest(record.lane)
+                    playing -= 1
             player.observe(actions, result)
-            steps += env.lanes
-    return [score for lane in scores for score in lane[:wanted]]
+    return [score for lane in scores for score in lane]

@@ -169,6 +169,62 @@ def test_a_lane_depends_neither_on_its_neighbours_nor_on_the_threads():
         assert one.episodes == three.episodes[:1]
 
 
+@pytest.mark.parametrize("protocol", [NOOP, MACHADO], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("reseed_steps", [0, 20_000])
+def test_lanes_play_the_same_beside_lanes_that_rest_and_without_their_emulators(
+    monkeypatch, reseed_steps, protocol
+):
+    monkeypatch.setattr("envs.atari.REMAKE_STEPS", 10)
+    resting, busy = (
+        make_atari("breakout", 5, 3, protocol, action_set="minimal", reseed_steps=reseed_steps)
+        for _ in range(2)
+    )
+    assert (resting.reset() == busy.reset()).all()
+    rng = np.random.default_rng(0)
+    rests = {60: [0, 1, 3], 500: [4]}
+    playing, emulators, ended = np.ones(5, bool), set(), 0
+    for step in range(800):
+        for lane in rests.get(step, []):
+            resting.rest(lane)
+            playing[lane] = False
+        actions = rng.integers(4, size=5)
+        one, two = resting.step(actions), busy.step(actions)
+        for field in ("frames", "rewards", "terminated", "truncated", "life_lost", "final_frames"):
+            assert np.array_equal(getattr(one, field)[playing], getattr(two, field)[playing]), field
+        assert one.episodes == [record for record in two.episodes if playing[record.lane]]
+        assert not one.rewards[~playing].any()
+        ended += len(one.episodes)
+        emulators.add(len(resting._emulated))
+
+    assert emulators >= {5, 2}
+    assert ended >= 5
+    assert_equal_play(play(resting, 40), play(busy, 40))  # after a reset nobody rests
+
+
+def test_lanes_are_not_moved_where_that_takes_longer_than_a_step_may(monkeypatch):
+    monkeypatch.setattr("envs.atari.REMAKE_STEPS", 10)
+    monkeypatch.setattr("envs.atari.MOST_MOVED_STEPS", 40)
+    env = make_atari("breakout", 2, 3, NOOP, action_set="minimal")
+    play(env, 40)
+    env.rest(1)
+    for _ in range(100):
+        env.step(np.zeros(2, int))
+
+    assert len(env._emulated) == 2
+
+
+def test_a_state_wakes_lanes_that_rest():
+    env = make_atari("breakout", 2, 3, NOOP, action_set="minimal")
+    play(env, 30)
+    state = env.state()
+    frames = env.step(np.ones(2, int)).frames
+    env.rest(0)
+    env.rest(1)
+
+    env.restore(state)
+    assert (env.step(np.ones(2, int)).frames == frames).all()
+
+
 def test_reset_starts_anew():
     env = make_atari("breakout", 2, 0, NOOP)
 

@@ -137,6 +137,21 @@ def test_a_lane_depends_neither_on_its_neighbours_nor_on_another_seed() -> None:
     assert differs
 
 
+def test_a_lane_plays_the_same_beside_one_that_rests() -> None:
+    protocol = capped("machado", 120)
+    resting, busy = (make("Assault", protocol=protocol, lanes=2) for _ in range(2))
+    np.testing.assert_array_equal(resting.reset(), busy.reset())
+    resting.rest(0)
+    rng, last = np.random.default_rng(0), None
+    for _ in range(50):
+        actions = rng.integers(18, size=2)
+        one, two = resting.step(actions), busy.step(actions)
+        np.testing.assert_array_equal(one.frames[1], two.frames[1])
+        assert one.episodes == [record for record in two.episodes if record.lane == 1]
+        assert last is None or np.array_equal(one.frames[0], last)
+        last = one.frames[0]
+
+
 def test_a_film_shows_what_lane_0_plays() -> None:
     lanes = make("Freeway", Flavour(2, 1), protocol=PROTOCOLS["machado"], lanes=2)
     screen = lanes.screen()

@@ -130,12 +130,23 @@ def test_an_evaluation_tells_how_far_it_is_before_every_step() -> None:
     assert told == [(finished[step], 6, 3 * step) for step in range(len(witness.ended))]
 
 
+def test_an_evaluation_plays_no_steps_after_a_lanes_last_episode() -> None:
+    told: list[tuple[int, int, int]] = []
+    env = UnevenLanes(2, 1)  # its lane 0 needs 5 steps where the other one needs 8
+    start = partial(Witness(env).at_play, epsilon=0.2, seed=0)
+    stop = StopRequest()
+    play_episodes(env, start, episodes=2, stop=stop, tell=lambda *numbers: told.append(numbers))
+
+    assert told[-1] == (1, 2, 2 * 5 + 2)
+
+
 def test_each_lane_plays_the_same_number_of_episodes_however_fast_it_is() -> None:
     witness = Witness(UnevenLanes(3, 1))
     scores = witness.play(12)
 
     finished = Counter(record.lane for record in witness.episodes)
-    assert finished[0] > finished[1] == 4
+    assert finished == {0: 4, 1: 4, 2: 4}
+    assert np.array(witness.ended)[:, 0].nonzero()[0].max() < len(witness.ended) - 1
     assert len(scores) == 12
     assert scores == [score for lane in witness.summed() for score in lane[:4]]
 
