@@ -316,7 +316,8 @@ class _HelpFormatter(argparse.HelpFormatter):
             return action.help
         *names, last = map(str, action.choices)
         stop = "." if (action.help or "")[-1:].isalnum() else ""
-        return f"{action.help}{stop} NAME is {', '.join(names)} or {last}.".lstrip()
+        known = f"{', '.join(names)} or {last}" if names else last
+        return f"{action.help}{stop} NAME is {known}.".lstrip()
 
 
 def _wrapped(text: str, width: int, indent: int = 0) -> str:

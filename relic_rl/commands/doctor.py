@@ -16,10 +16,9 @@ from envs.games import ATARI57
 from relic_rl import config as configuration
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import new_table, print_json, print_table
+from relic_rl.console import size
 from relic_rl.errors import ResourceError, UserError
 from relic_rl.machine.capacity import available_bytes, cores
-
-GIB = 2**30
 
 
 class UnfitMachineError(UserError):
@@ -77,8 +76,8 @@ def _print(machine: Mapping[str, str], needs: Sequence[_Needs]) -> None:
     for one in needs:
         table.add_row(
             one.preset,
-            f"{one.replay_bytes / GIB:.1f} GiB",
-            f"{one.memory_bytes / GIB:.1f} GiB",
+            size(one.replay_bytes),
+            size(one.memory_bytes),
             one.engine,
             "; ".join(one.problems) or "yes",
         )
@@ -97,11 +96,11 @@ def _machine() -> Iterator[tuple[str, str]]:
     why = f" (OMP_NUM_THREADS is {asked})" if asked else ""
     yield "cores", f"{cores()} usable of {os.cpu_count()}{why}"
     total = psutil.virtual_memory().total
-    yield "memory", f"{available_bytes() / GIB:.1f} GiB free of {total / GIB:.1f}"
-    yield "disk here", f"{disk.free / GIB:.1f} GiB free"
+    yield "memory", f"{size(available_bytes())} free of {size(total)}"
+    yield "disk here", f"{size(disk.free)} free"
     if devices.has_gpu():
         gpu = torch.cuda.get_device_properties(0)
-        yield "CUDA", f"{gpu.name}, {gpu.total_memory / GIB:.0f} GiB"
+        yield "CUDA", f"{gpu.name}, {size(gpu.total_memory)}"
     else:
         problem = devices.gpu_problem()
         found = "none" if problem is None else f"a GPU that cannot be used: {problem}"
@@ -129,11 +128,11 @@ def _needs(preset: str) -> _Needs:
     memory, disk = memory_bytes(config), disk_bytes(config)
     problems = []
     if memory > available_bytes():
-        problems.append(f"needs {memory / GIB:.1f} GiB of memory")
+        problems.append(f"needs {size(memory)} of memory")
     if devices.uses_gpu(config) and (gpu := gpu_memory_bytes(config)) > devices.gpu_bytes():
-        problems.append(f"needs {gpu / GIB:.1f} GiB of the GPU's memory")
+        problems.append(f"needs {size(gpu)} of the GPU's memory")
     if disk > shutil.disk_usage(".").free:
-        problems.append(f"checkpoints need {disk / GIB:.1f} GiB of disk")
+        problems.append(f"checkpoints need {size(disk)} of disk")
     try:
         devices.learner_device(config)
     except ResourceError:

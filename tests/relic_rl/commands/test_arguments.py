@@ -76,6 +76,17 @@ def test_every_setting_is_a_flag_and_is_described_with_its_default(parser: Parse
     assert "NAME is relic, simclr, curl, byol, augmentation" in text
 
 
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [(["ray"], "ray."), (["a", "b"], "a or b."), (["a", "b", "c"], "a, b or c.")],
+)
+def test_a_flag_names_its_choices(names: list[str], known: str) -> None:
+    parser = Parser(prog="relic-rl verb")
+    parser.add_argument("--engine", choices=names, help="An engine")
+
+    assert f"An engine. NAME is {known}" in " ".join(parser.format_help().split())
+
+
 def test_settings_of_which_several_are_given_are_joined_by_commas() -> None:
     parser = Parser(prog="relic-rl verb")
     parser.add_argument("folder")
