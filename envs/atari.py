@@ -29,12 +29,14 @@ actions since a lane was seeded, and `restore()` plays them again: it takes as l
 of them took to act, without the network. The emulator is deterministic; the scores are checked.
 
 Rest. The vector environment steps all of its emulators or none. Where lanes rest, the others are
-moved, by the same replay, to a smaller one: an evaluation often waits for one long episode.
+moved, by the same replay, to a smaller one: an evaluation often waits for one long episode. Where
+each lane has a thread of its own that would save no time, and is not done.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -57,7 +59,7 @@ minutes (longer only where one episode is). More steps: cheaper seeding, longer 
 REMAKE_STEPS = 300
 """What making, seeding and resetting a lane's emulator takes, in steps of it."""
 MOST_MOVED_STEPS = 20_000
-"""Lanes are not moved by replaying more than these, some 10 s: a step must not seem to hang."""
+"""Lanes are not moved by replaying more than these, 15 to 30 s of a core: a step must not hang."""
 
 
 class RomError(OSError):
@@ -113,7 +115,7 @@ def make_atari(
         full_action_space=action_set == "full",
         continuous=False,
         continuous_action_threshold=0.5,
-        # Its automatic reset never happens: see the module's docstring.
+        # Its automatic reset happens only where a lane rests, and counts for nothing.
         autoreset_mode=AutoresetMode.NEXT_STEP,
         img_height=frame_height,
         img_width=frame_width,
@@ -137,7 +139,7 @@ def make_atari(
         frame_width=frame_width,
         md5=md5,
     )
-    return AtariLanes(emulators, make_emulators, spec, game, protocol, seed, reseed_steps)
+    return AtariLanes(emulators, make_emulators, threads, spec, game, protocol, seed, reseed_steps)
 
 
 def atari_spec(
@@ -195,6 +197,7 @@ class AtariLanes(GameLanes):
         self,
         emulators: AtariVectorEnv,
         make_emulators: Callable[..., AtariVectorEnv],
+        threads: int,
         spec: EnvSpec,
         game: Game,
         protocol: EpisodeProtocol,
@@ -204,8 +207,9 @@ class AtariLanes(GameLanes):
         super().__init__(spec, emulators.num_envs, seed, game, protocol)
         self._emulators: AtariVectorEnv | None = emulators
         self._make_emulators = make_emulators
+        self._threads = threads
         self._emulated = np.arange(self.lanes)  # the lanes that have an emulator, in its order
-        self._wasted_steps = 0  # of emulators whose lanes rest
+        self._wasted_steps = 0  # of a thread, on emulators whose lanes rest
         self._reseed_steps = reseed_steps
         # Frames that ale-py itself plays to get some games going: 134 in NameThisGame, mostly none.
         self._opening_frames = 0
@@ -218,7 +222,7 @@ class AtariLanes(GameLanes):
 
     def reset(self) -> Frames:
         """See `VectorEnv.reset`."""
-        self._emulate_all()
+        self._emulate(np.arange(self.lanes))
         self._history_steps[:] = self._reseed_steps  # all are due to be seeded
         return super().reset()
 
@@ -248,10 +252,7 @@ class AtariLanes(GameLanes):
 
     def restore(self, state: State) -> Frames:
         """See `VectorEnv.restore`: plays the recorded actions again."""
-        episodes, histories = self._check_state(state)
-        self._playing[:] = True
-        self._emulate_all()
-        self._replay(episodes, histories, state)
+        self._replay(state, np.arange(self.lanes))
         return self.shown()
 
     def ram(self) -> EmulatorRam:
@@ -263,43 +264,40 @@ class AtariLanes(GameLanes):
         super().close()
         self._emulators = None
 
-    def _emulate_all(self) -> None:
-        if len(self._emulated) < self.lanes:
-            self._emulate(np.arange(self.lanes))
-
     def _emulate(self, lanes: NDArray[np.int64]) -> None:
-        """Gives these lanes new emulators, yet to be reset, and the others none."""
-        self._emulators = self._make_emulators(num_envs=len(lanes), batch_size=len(lanes))
-        self._emulated, self._wasted_steps = lanes, 0
+        """These lanes, and no others, have emulators from now on; new ones are yet to be reset."""
+        if self._emulators is None:
+            raise RuntimeError("reset() or restore() on an environment that was closed")
+        if len(lanes) != len(self._emulated):
+            self._emulators = self._make_emulators(num_envs=len(lanes), batch_size=len(lanes))
+            self._emulated = lanes
+        self._wasted_steps = 0
 
     def _leave_resting(self) -> None:
-        """Moves the lanes that play, if the others have wasted as many steps as that takes."""
+        """Moves the lanes that play, if the others have wasted as much time as that takes."""
         playing = np.flatnonzero(self._playing)
-        self._wasted_steps += len(self._emulated) - len(playing)
-        moved_steps = len(playing) * (
-            REMAKE_STEPS + int(self._history_steps[playing].max(initial=0))
-        )
+        rounds = ceil(len(playing) / self._threads)  # threads step emulators side by side
+        self._wasted_steps += ceil(len(self._emulated) / self._threads) - rounds
+        longest_steps = int(self._history_steps[playing].max(initial=0))
+        moved_steps = rounds * (REMAKE_STEPS + longest_steps)
         if 0 < moved_steps < min(self._wasted_steps, MOST_MOVED_STEPS):
-            state = self.state()
-            self._emulate(playing)
-            self._replay(*self._check_state(state), state)
+            self._replay(self.state(), playing)
 
-    def _replay(
-        self, episodes: NDArray[np.int64], histories: list[NDArray[np.uint8]], state: State
-    ) -> None:
-        """Plays the actions of `state` again, in the lanes that play."""
-        playing = np.flatnonzero(self._playing)
-        replayed_steps = max(len(histories[lane]) for lane in playing)
+    def _replay(self, state: State, lanes: NDArray[np.int64]) -> None:
+        """Brings these lanes to where they are in `state`, by the actions that led there."""
+        episodes, histories = self._check_state(state)
+        self._emulate(lanes)
+        replayed_steps = max(len(histories[lane]) for lane in lanes)
         padded = np.zeros((self.lanes, replayed_steps), np.uint8)
         # A lane with a shorter history is seeded later, so that all arrive together. Whatever it
         # does before that leaves no trace.
         starts = np.full(self.lanes, -1)
-        for lane in playing:
+        for lane in lanes:
             starts[lane] = replayed_steps - len(histories[lane])
             padded[lane, starts[lane] :] = histories[lane]
         for step in range(replayed_steps + 1):
             # All at first, because ale-py must have reset a lane before it can step any.
-            starting = starts == step if step else self._playing.copy()
+            starting = starts == step if step else starts >= 0
             if starting.any():
                 self._history_steps[starting] = self._reseed_steps  # due to be seeded
                 self._start(starting, episodes)
@@ -315,8 +313,7 @@ class AtariLanes(GameLanes):
 
     def _begin(self, lanes: NDArray[np.bool_]) -> None:
         """See `EpisodicLanes`; lanes that have acted for long enough are seeded, too."""
-        if self._emulators is None:
-            raise RuntimeError("reset() or restore() on an environment that was closed")
+        assert self._emulators is not None  # else `_emulate` had refused
         seeded = lanes & (self._history_steps >= self._reseed_steps)
         self._draw_seeds(seeded)
         self._seeded_episodes[seeded] = self._episodes[seeded]

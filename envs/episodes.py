@@ -69,11 +69,10 @@ class EpisodicLanes(ABC):
 
     @abstractmethod
     def _act(self, actions: NDArray[np.int64]) -> Acted:
-        """Takes one action in every lane, none of them out of range; of one that rests, nothing."""
+        """Takes one action in every lane, none out of range; that of one that rests is void."""
 
     def reset(self) -> Frames:
         """See `Lanes.reset`: every lane begins its episode 0."""
-        self._playing[:] = True
         return self._start(np.ones(self.lanes, np.bool_), np.zeros(self.lanes, np.int64))
 
     def step(self, actions: NDArray[np.integer[Any]]) -> StepResult:
@@ -85,7 +84,7 @@ class EpisodicLanes(ABC):
         rewards, terminated = rewards * self._playing, terminated & self._playing
         self._scores += rewards
         self._steps += self._playing
-        truncated = (self._steps >= self._max_episode_steps) & self._playing & ~terminated
+        truncated = (self._steps >= self._max_episode_steps) & ~terminated
         ended = terminated | truncated
         life_lost = (lives < self._lives) & self._playing & ~ended
         self._lives[:] = lives
@@ -106,6 +105,7 @@ class EpisodicLanes(ABC):
 
     def _start(self, lanes: NDArray[np.bool_], episodes: NDArray[np.int64]) -> Frames:
         """Begins `episodes`, int64[N], in the chosen lanes, and returns all lanes' frames."""
+        self._playing[lanes] = True
         self._episodes[lanes] = episodes[lanes]
         self._scores[lanes] = 0.0
         self._steps[lanes] = 0

@@ -141,9 +141,9 @@ class Lanes(Protocol):
         """
 
     def rest(self, lane: int) -> None:
-        """Lets a lane play no further until `reset`; the others go on as they would beside it.
+        """Lets a lane play no further until `reset` or `restore`; the others play as if it did.
 
-        Actions do nothing there, and earn nothing. What it shows is of no use.
+        Actions do nothing there, and earn nothing. What it shows, and its memory, is of no use.
         """
 
     def close(self) -> None:

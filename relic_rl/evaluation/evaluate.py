@@ -18,7 +18,7 @@ from relic_rl import build
 from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.records.robustness import NO_CORRUPTION
 from relic_rl.runtime.player import Player
-from relic_rl.runtime.watchdog import Watchdog
+from relic_rl.runtime.watchdog import STALL_SECONDS, Watchdog
 from relic_rl.stop import StopRequest
 
 MAX_LANES = 16
@@ -134,7 +134,7 @@ def play_episodes(
     wanted = episodes // env.lanes
     scores: list[list[float]] = [[] for _ in range(env.lanes)]
     steps, playing = 0, env.lanes
-    with closing(Watchdog()) as watchdog:
+    with closing(Watchdog(5 * STALL_SECONDS)) as watchdog:  # a step may move lanes (`envs.atari`)
         with watchdog.watching("the start of the evaluation's emulators"):
             frames = env.reset()
         player = start(frames)
