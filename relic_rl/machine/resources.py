@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -206,8 +207,11 @@ def _lane_bytes(config: Config) -> int:
 
 def _held_bytes(run_dir: Path) -> int:
     """Disk that a resumed run's checkpoints use already."""
-    files = (*run_dir.glob("segments/*"), *run_dir.glob("checkpoints/*/*"))
-    return sum(file.stat().st_size for file in files)
+    held_bytes = 0
+    with suppress(FileNotFoundError):  # a run that is about to end may be pruning them
+        for file in (*run_dir.glob("segments/*"), *run_dir.glob("checkpoints/*/*")):
+            held_bytes += file.stat().st_size
+    return held_bytes
 
 
 def free_disk_bytes(path: Path) -> int:

@@ -126,7 +126,8 @@ def ending_with_parent(allowed: frozenset[int]) -> Callable[[], None]:
     def prepare() -> None:
         if sys.platform == "linux":  # elsewhere there is neither
             os.sched_setaffinity(0, allowed)
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            # A warning: a second order, if it was told to stop already, would cut its checkpoint.
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
         if os.getppid() != parent:  # it died just before
             os._exit(1)
 

@@ -64,15 +64,15 @@ class Rate(NamedTuple):
         training = self.begun_seconds + max(0, frames - self.begun_frames) / self.frames_per_second
         if budget.minutes:
             training = min(training, max(0.0, 60.0 * (budget.minutes - done.minutes)))
-        evaluations = 1
+        interim = 0
         if options.every_minutes:
-            evaluations += int(training / (60.0 * options.every_minutes))
-        if options.every_frames:  # the one at the end is counted
+            interim += int(training / (60.0 * options.every_minutes))
+        if options.every_frames:  # one at the end is the last
             end = done.env_frames + int(training * self.frames_per_second)
             last = min(budget.frames - 1, end) // options.every_frames
-            evaluations += last - done.env_frames // options.every_frames
-        steps = _EPISODE_STEPS * options.episodes
-        return training + evaluations * steps * self.acting_seconds_per_step
+            interim += max(0, last - done.env_frames // options.every_frames)
+        episodes = options.episodes + interim * options.interim_episodes
+        return training + episodes * _EPISODE_STEPS * self.acting_seconds_per_step
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from relic_rl.sweep.request import PlannedRun
 
 _POLL_SECONDS = 0.2
 _STOPPED = "stopped; the same command resumes it"
+_MOST_FAILED_IN_A_ROW = 3
+"""Before they had played anything: what ails them, a full disk or a broken installation, would fail
+all that wait as well."""
 
 
 class SweepError(UserError):
@@ -90,6 +93,9 @@ class SweepRuns:
         self._console = console
         self._warned = False
         self._jobs: list[tuple[Entry, Job]] = []
+        self._begun_frames: dict[str, int] = {}
+        """What runs at work had played when they were started, by folder."""
+        self._failed_in_a_row = 0
         self._cut_off: list[Entry] = []
         """Runs that were to stop with a checkpoint, and ended with an error instead."""
         self._waiting: list[Entry] = []
@@ -117,7 +123,7 @@ class SweepRuns:
         """Starts and reaps until nothing is left, or until all have stopped."""
         self._say_plan()
         stopping = False
-        while self._jobs or (not stop.requested and (self._waiting or self._elsewhere)):
+        while self._jobs or (not stop.requested and (self._may_start() or self._elsewhere)):
             if stop.requested and not stopping:
                 stopping = True
                 self._console.say(f"stopping {counted(len(self._jobs), 'run')}, with checkpoints")
@@ -130,22 +136,30 @@ class SweepRuns:
                 status = job.poll()
                 if status is not None:
                     self._jobs.remove((entry, job))
-                    self._reap(entry, job, status, stopping=stopping)
+                    self._reap(entry, job, status, stopping=stop.requested)
             self._look_elsewhere()
 
+    def _may_start(self) -> bool:
+        return bool(self._waiting) and self._failed_in_a_row < _MOST_FAILED_IN_A_ROW
+
     def _start_waiting(self) -> None:
-        if not self._waiting:
+        if not self._may_start():
             return
         free = self._backend.slots() - len(self._jobs) - len(self._elsewhere)
         for _ in range(min(free, len(self._waiting))):
             self._start(self._waiting.pop(0))
 
     def _start(self, entry: Entry) -> None:
+        folder = self._path / entry.run.folder
+        if is_in_use(folder):  # somebody resumes it by hand
+            entry.state = "running"
+            self._elsewhere.append(entry)
+            return
+        self._begun_frames[entry.run.folder] = read_status(folder).env_frames
         try:
             job = self._backend.start(entry.run)
         except (OSError, subprocess.SubprocessError) as error:
-            self._set(entry, "failed", f"cannot be started: {error}")
-            self._console.say(f"{entry.run.folder} failed: {entry.why}")
+            self._fail(entry, f"cannot be started: {error}")
             return
         self._console.say(f"{entry.run.folder} {'resumes' if job.resumes else 'starts'}")
         self._jobs.append((entry, job))
@@ -154,6 +168,7 @@ class SweepRuns:
     def _reap(self, entry: Entry, job: Job, status: int, *, stopping: bool) -> None:
         progress = read_status(self._path / entry.run.folder)
         if progress.finished:
+            self._failed_in_a_row = 0
             self._set(entry, "done", "")
             self._console.say(
                 f"{entry.run.folder} is done after {duration(60 * progress.minutes)}: "
@@ -169,8 +184,13 @@ class SweepRuns:
             if not stopping:
                 self._console.say(f"{entry.run.folder} was stopped by another process")
         else:
-            self._set(entry, "failed", job.why())
-            self._console.say(f"{entry.run.folder} failed: {entry.why}")
+            has_played = progress.env_frames > self._begun_frames[entry.run.folder]
+            self._fail(entry, job.why(), has_played=has_played)
+
+    def _fail(self, entry: Entry, why: str, *, has_played: bool = False) -> None:
+        self._failed_in_a_row = 0 if has_played else self._failed_in_a_row + 1
+        self._set(entry, "failed", why)
+        self._console.say(f"{entry.run.folder} failed: {why}")
 
     def _look_elsewhere(self) -> None:
         for entry in list(self._elsewhere):
@@ -212,9 +232,12 @@ class SweepRuns:
         if stop.requested:
             self._console.say("stopped with checkpoints; the same command continues")
         elif failed:
+            left = ""
+            if self._waiting:
+                left = f"; {len(self._waiting)} were not started, as the last failed at once"
             raise SweepError(
                 f"{len(failed)} of {total} runs failed, first {failed[0].run.folder}: "
-                f"{failed[0].why}; --retry-failed tries them again"
+                f"{failed[0].why}{left}; --retry-failed tries them again"
             )
         elif done < total:
             left = next(entry for entry in self.manifest.entries if entry.state != "done")

@@ -24,7 +24,8 @@ SMALL = ("--preset", "smoke", "--run.threads", "1", "--env.threads", "1")
 
 
 def config(**settings: Any) -> Config:
-    given = {f"evaluation.{name}": 0 for name in ("every_minutes",)} | {"evaluation.episodes": 2}
+    given = {"every_minutes": 0, "episodes": 2, "interim_episodes": 1}
+    given = {f"evaluation.{name}": value for name, value in given.items()}
     texts = {name.replace("__", "."): value for name, value in settings.items()}
     merged = {name: str(value) for name, value in (given | texts).items()}
     return configuration.resolve("laptop", merged).config
@@ -37,7 +38,8 @@ def work(config: Config, done: RunStatus | None = None) -> Work:
 @pytest.mark.parametrize(
     ("settings", "done", "seconds"),
     [
-        # 30 s for the first 20,000 frames, 1,000 a second after; evaluation 2 x 4,000 steps.
+        # 30 s for the first 20,000 frames, 1,000 a second after; evaluation 2 x 4,000 steps, half
+        # of that on the way.
         ({"run__frames": 120_000, "run__minutes": 0}, RunStatus(), 30 + 100 + 8),
         ({"run__frames": 10_000, "run__minutes": 0}, RunStatus(), 30 + 8),
         ({"run__frames": 10**9, "run__minutes": 2}, RunStatus(), 120 + 8),
@@ -46,13 +48,13 @@ def work(config: Config, done: RunStatus | None = None) -> Work:
         (
             {"run__frames": 10**9, "run__minutes": 2, "evaluation__every_minutes": 0.9},
             RunStatus(),
-            120 + 3 * 8,
+            120 + 2 * 4 + 8,
         ),
         # At 50,000 and 100,000 frames, and at the end; where it ends at 100,000, once there.
         (
             {"run__frames": 120_000, "run__minutes": 0, "evaluation__every_frames": 50_000},
             RunStatus(),
-            30 + 100 + 3 * 8,
+            30 + 100 + 2 * 4 + 8,
         ),
         (
             {"run__frames": 100_000, "run__minutes": 0, "evaluation__every_frames": 50_000},
@@ -60,9 +62,14 @@ def work(config: Config, done: RunStatus | None = None) -> Work:
             30 + 20 + 8,
         ),
         (
+            {"run__frames": 100_000, "run__minutes": 0, "evaluation__every_frames": 50_000},
+            RunStatus(env_frames=100_000),
+            30 + 8,
+        ),
+        (
             {"run__frames": 10**9, "run__minutes": 2, "evaluation__every_frames": 50_000},
             RunStatus(),
-            120 + 3 * 8,
+            120 + 2 * 4 + 8,
         ),
     ],
 )

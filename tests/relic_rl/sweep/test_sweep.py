@@ -366,6 +366,22 @@ def test_one_failure_is_named_and_stops_none_of_the_others(failed: tuple[Path, s
     assert "training Breakout, seed 1" in (folder / "logs/runs/breakout-s1.log").read_text()
 
 
+def test_three_that_fail_at_once_in_a_row_leave_the_others_waiting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sweep"
+    for seed in (0, 1, 2):
+        (folder / f"logs/runs/toy_memory-s{seed}.log").mkdir(parents=True)
+    asked = ("--games", "toy_memory", "--seeds", "0", "1", "2", "3", "4")
+
+    status, _, err = run_here(capsys, "sweep", str(folder), *asked, *TINY)
+
+    assert (status, err.count("\n")) == (1, 1)
+    assert "3 of 5 runs failed, first runs/toy_memory-s0: cannot be started" in err
+    assert "2 were not started, as the last failed at once; --retry-failed" in err
+    assert list(states(folder).values()) == ["failed"] * 3 + ["queued"] * 2
+
+
 def test_status_shows_every_run_and_why_one_failed(
     failed: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
