@@ -37,9 +37,10 @@ _NORMALIZED = (
     " percent, CSV and JSON files as a fraction: 1 is human. The capped mean clips each game to 0"
     " and 100 %. A superhuman game has 100 % or more. Percentiles are linear."
 )
-_INTERVALS = (
-    "Intervals: 95 %, from a bootstrap over each game's own seeds. With n seeds they are narrower"
-    " than they should be, by the root of (n - 1) / n: 0.82 for 3 seeds."
+INTERVALS = (
+    "Intervals: 95 %, from a bootstrap over each game's own seeds. With few seeds they are narrower"
+    " than they should be: of one game with 3 seeds they are the lowest and the highest, between"
+    " which the true mean lies about 3 times in 4; over four such games, 7 times in 8."
 )
 _ARM = (
     "An arm is the representation loss that trains the encoder beside R2D2's own loss"
@@ -264,7 +265,7 @@ def footnotes(columns: Sequence[Column]) -> list[str]:
     if any("arm=" in column.label for column in columns):
         notes.append(_ARM)
     if any(column.aggregate and column.aggregate.intervals for column in columns):
-        notes.append(_INTERVALS)
+        notes.append(INTERVALS)
     notes += [column.reference.source for column in columns if column.reference]
     if any("VideoPinball" in column.scores for column in columns):
         notes.append(_VIDEO_PINBALL)

@@ -122,7 +122,7 @@ def _plans_of_robustness(robustness: Robustness, labels: Sequence[str]) -> list[
                 "Robustness: score kept",
                 "The share of its score that an agent keeps when what it sees is corrupted, mean"
                 " over the severities and seeds that were played. 100 is the clean score, 0 is"
-                " random play.",
+                " random play. A row without numbers has a clean score hardly above random play.",
                 partial(heat_map, heat),
             )
         )

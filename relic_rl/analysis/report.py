@@ -83,7 +83,9 @@ class Report:
             for table in (*aggregates, score_table(columns))
         ]
         robust = self.robustness.tables()
-        footnotes = [*notes.footnotes(columns), *[KEPT] * bool(self.robustness.heat())]
+        footnotes = notes.footnotes(columns)
+        footnotes += [KEPT] * bool(self.robustness.heat())
+        footnotes += [notes.INTERVALS] * (bool(robust) and notes.INTERVALS not in footnotes)
         content = PageContent(
             title=" and ".join(one.label for one in counted),
             lead=notes.lead(counted),

@@ -107,6 +107,8 @@ def find_series(folders: Sequence[Path], labelled: Sequence[tuple[str, Path]] = 
     if single:
         label = "runs" if len(single) > 1 else shown(single[0].resolve().name)
         series = [*_of_runs(single, label, search.left_out), *series]
+    if lost := [label for label, found in named.items() if not found]:
+        raise ValueError(f"--label {lost[0]}: no run there that is in no other column already")
     series += [_pooled(label, *_read(found)) for label, found in named.items()]
     series = [one for one in series if one.evaluated or one.failed]
     if not series:
@@ -258,7 +260,10 @@ def _pooled(label: str, runs: Sequence[Run], failed: Sequence[str]) -> Series:
                 f"{label} has {run.game} with seed {run.seed} twice, in {run.folder} and"
                 f" {twin.folder}, with different settings: give each a --label of its own"
             )
-        repeats.append(f"{run.name}: {twin.name} is the same run again, and counts instead")
+        repeats.append(
+            f"{run.name}: {twin.name}, of the same game and seed, finished or began later, and"
+            " counts instead"
+        )
     ordered = sorted(counted.values(), key=lambda run: (run.game, run.seed))
     finished = tuple(run for run in ordered if run.unfinished is None)
     unfinished = tuple(run for run in ordered if run.unfinished is not None)

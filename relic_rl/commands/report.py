@@ -35,6 +35,7 @@ def add_to(verbs: Any) -> None:
         "--label",
         metavar="NAME=DIR",
         nargs="+",
+        action="extend",
         type=_labelled,
         dest="labels",
         help="Name a column, and make it of all runs in a folder; several folders may share a name",

@@ -11,7 +11,7 @@ that no test frame was trained on. Deviations: the agent's own stacks of 84 x 84
 paper has frames of 160 x 210; 20,000 steps, where it has 50,000; see `linear_probe`, too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from statistics import fmean
 
 import numpy as np
@@ -38,7 +38,7 @@ from relic_rl.evaluation.linear_probe import (
 from relic_rl.evaluation.observed_play import EPSILON, ObservedPlay, observe_play
 from relic_rl.evaluation.options import LEAST_PROBE_STEPS
 from relic_rl.evaluation.trained import TrainedAgent
-from relic_rl.records.probes import Probing, Readout, Representation
+from relic_rl.records.probes import Probing, Readout, Representation, averages
 from relic_rl.stop import StopRequest
 
 LEAST_ENTROPY = 0.6
@@ -155,17 +155,6 @@ def without_repeated(split: Split, digests: NDArray[np.uint64]) -> Split:
     learned_from = digests[torch.cat([split.train, split.validation]).numpy()]
     fresh = split.test[torch.from_numpy(~np.isin(digests[split.test.numpy()], learned_from))]
     return split._replace(test=fresh) if len(fresh) else split
-
-
-def averages(readouts: Mapping[str, Readout]) -> tuple[float, float | None]:
-    """F1 and R²: each the mean over categories of the mean over their variables."""
-    f1: dict[str, list[float]] = {}
-    r2: dict[str, list[float]] = {}
-    for readout in readouts.values():
-        f1.setdefault(readout.category, []).append(readout.f1)
-        if readout.r2 is not None:
-            r2.setdefault(readout.category, []).append(readout.r2)
-    return fmean(map(fmean, f1.values())), fmean(map(fmean, r2.values())) if r2 else None
 
 
 def geometry(

@@ -5,8 +5,10 @@ moment that was probed again the last line counts.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 
 import pydantic
 
@@ -74,6 +76,17 @@ class Probing:
     """By name: encoder, lstm (of recurrent networks), random_encoder, pixels."""
 
 
+def averages(readouts: Mapping[str, Readout]) -> tuple[float, float | None]:
+    """F1 and R²: each the mean over categories of the mean over their variables."""
+    f1: dict[str, list[float]] = {}
+    r2: dict[str, list[float]] = {}
+    for readout in readouts.values():
+        f1.setdefault(readout.category, []).append(readout.f1)
+        if readout.r2 is not None:
+            r2.setdefault(readout.category, []).append(readout.r2)
+    return fmean(map(fmean, f1.values())), fmean(map(fmean, r2.values())) if r2 else None
+
+
 def append_probing(run_dir: Path, probing: Probing) -> None:
     """Adds a line to the run's `probes.jsonl`.
 
@@ -83,8 +96,9 @@ def append_probing(run_dir: Path, probing: Probing) -> None:
     path = run_dir / PROBES_FILE
     line = (json.dumps(asdict(probing), allow_nan=False) + "\n").encode()
     try:
-        with path.open("ab", buffering=0) as file:
-            before = file.tell()
+        with path.open("ab+", buffering=0) as file:
+            before = len(b"".join(_whole_lines(path)))
+            file.truncate(before)
             try:
                 while line:
                     line = line[file.write(line) :]
@@ -102,10 +116,16 @@ def drop_later_probings(run_dir: Path, env_frames: int) -> None:
       OSError: the file cannot be written.
     """
     path = run_dir / PROBES_FILE
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    lines = _whole_lines(path)
     kept = [line for line in lines if not _is_later(line, env_frames)]
     if len(kept) < len(lines):
-        write_whole(path, b"".join(line + b"\n" for line in kept))
+        write_whole(path, b"".join(kept))
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """With their ends; without half a last line, which somebody who was killed has left."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith(b"\n")]
 
 
 def _is_later(line: bytes, env_frames: int) -> bool:
@@ -124,7 +144,7 @@ def read_probings(run_dir: Path) -> list[Probing]:
     """
     path = run_dir / PROBES_FILE
     try:
-        lines = path.read_bytes().splitlines() if path.exists() else []
+        lines = _whole_lines(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     found: dict[int, Probing] = {}

@@ -22,8 +22,8 @@ from relic_rl.evaluation.linear_probe import (
     split_by_episode,
     weighted_f1,
 )
-from relic_rl.evaluation.probe import LEAST_ENTROPY, averages, without_repeated
-from relic_rl.records.probes import Readout
+from relic_rl.evaluation.probe import LEAST_ENTROPY, without_repeated
+from relic_rl.records.probes import Readout, averages
 from relic_rl.stop import StopRequest
 
 pytestmark = pytest.mark.slow

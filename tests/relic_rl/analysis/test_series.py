@@ -245,7 +245,8 @@ def test_of_the_same_run_done_twice_the_last_that_finished_counts_and_the_other_
 
     assert [run.name for run in series.evaluated] == [counted]
     other = "a" if counted == "b" else "b"
-    assert series.failed == (f"{other}: {counted} is the same run again, and counts instead",)
+    why = "of the same game and seed, finished or began later, and counts instead"
+    assert series.failed == (f"{other}: {counted}, {why}",)
 
 
 def test_settings_of_place_length_and_judgement_are_free_within_a_series(

@@ -14,9 +14,9 @@ from agents.policy import Policy
 from relic_rl import cli
 from relic_rl.evaluation.linear_probe import Split
 from relic_rl.evaluation.observed_play import LANES, ObservedPlay, observe_play
-from relic_rl.evaluation.probe import averages, probe_agent, without_repeated
+from relic_rl.evaluation.probe import probe_agent, without_repeated
 from relic_rl.evaluation.trained import TrainedAgent, load_trained, shipped_agent
-from relic_rl.records.probes import PROBES_FILE, Readout, read_probings
+from relic_rl.records.probes import PROBES_FILE, Readout, averages, read_probings
 from relic_rl.stop import StopRequest
 
 PONG = shipped_agent("pong")

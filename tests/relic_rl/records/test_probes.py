@@ -61,12 +61,22 @@ def test_a_run_that_nobody_probed_has_none(tmp_path: Path) -> None:
     assert read_probings(tmp_path) == []
 
 
-@pytest.mark.parametrize("text", ['{"game": "Po', "[]\n", '{"game": "Pong"}\n', "3\n"])
+@pytest.mark.parametrize("text", ['{"game": "Po\n', "[]\n", '{"game": "Pong"}\n', "3\n"])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / PROBES_FILE).write_text(text)
 
     with pytest.raises(UserError, match=rf"{PROBES_FILE} is damaged"):
         read_probings(tmp_path)
+
+
+def test_half_a_last_line_is_no_line_and_does_not_spoil_the_next(tmp_path: Path) -> None:
+    append_probing(tmp_path, probing())
+    with (tmp_path / PROBES_FILE).open("ab") as file:
+        file.write(b'{"game": "Po')
+
+    assert read_probings(tmp_path) == [probing()]
+    append_probing(tmp_path, probing(env_frames=8000))
+    assert read_probings(tmp_path) == [probing(), probing(env_frames=8000)]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
