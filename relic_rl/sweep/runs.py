@@ -146,8 +146,9 @@ class SweepRuns:
         if not self._may_start():
             return
         free = self._backend.slots() - len(self._jobs) - len(self._elsewhere)
-        for _ in range(min(free, len(self._waiting))):
+        while free > 0 and self._may_start():
             self._start(self._waiting.pop(0))
+            free -= 1
 
     def _start(self, entry: Entry) -> None:
         folder = self._path / entry.run.folder
