@@ -233,12 +233,12 @@ class SweepRuns:
         if stop.requested:
             self._console.say("stopped with checkpoints; the same command continues")
         elif failed:
-            left = ""
+            waiting = ""
             if self._waiting:
-                left = f"; {len(self._waiting)} were not started, as the last failed at once"
+                waiting = f"; {len(self._waiting)} were not started, as the last failed at once"
             raise SweepError(
                 f"{len(failed)} of {total} runs failed, first {failed[0].run.folder}: "
-                f"{failed[0].why}{left}; --retry-failed tries them again"
+                f"{failed[0].why}{waiting}; --retry-failed tries them again"
             )
         elif done < total:
             left = next(entry for entry in self.manifest.entries if entry.state != "done")

@@ -180,13 +180,17 @@ def aggregate_curves(
     """Capped mean, median and IQM over games against frames, where every run has evaluations.
 
     Args:
-      series: those without a frame that all their runs have passed are left out.
+      series: of one without a frame that all its runs have passed, the legend says so.
       published: label → aggregate row → value, as level lines; far above, as a note at the top.
     """
     panels = (("capped_mean", "Capped mean"), ("median", "Median"), ("iqm", "IQM"))
     figure = Figure(figsize=(9.6, 3.3), layout="constrained")
     axes = figure.subplots(1, 3)
     curves = [(one.label, *_aggregates_over_frames(one)) for one in series]
+    curves = [
+        (label if len(frames) else f"{label}: no frames that all runs passed", frames, points)
+        for label, frames, points in curves
+    ]
     handles: dict[str, Line2D] = {}
     for axis, (row, title) in zip(axes, panels, strict=True):
         lowest, highest = 0.0, 1.0

@@ -119,6 +119,21 @@ def test_the_aggregates_of_runs_evaluated_at_their_end_alone_are_a_point(
         assert (list(line.get_xdata()), list(line.get_ydata())) == ([8000.0], [50.0])
 
 
+def test_a_series_without_frames_that_all_its_runs_passed_is_named_as_such(
+    tmp_path: Path, write_run: Callable[..., Path]
+) -> None:
+    early, late = (
+        read_run(write_run(tmp_path / f"pong-{seed}", seed=seed, scores=scores, frames=frames))
+        for seed, scores, frames in ((0, (2.0, 3.0), 8000), (1, (2.0,), 9000))
+    )
+
+    figure = aggregate_curves([Series("runs", (early, late), ())], {})
+
+    (text,) = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert text == "runs: no frames that all runs passed"
+    assert not len(figure.axes[0].lines[0].get_xdata())
+
+
 @pytest.mark.parametrize("arms", [2, 8])
 def test_the_grids_legend_fits_into_a_narrow_picture(
     tmp_path: Path, write_run: Callable[..., Path], arms: int
