@@ -331,7 +331,8 @@ def _columns(
 ) -> dict[str, NDArray[np.float64]]:
     """Those of a table that are numbers; none if the run has not written it yet."""
     try:
-        listed = list(read(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        listed = list(read(text.rpartition("\n")[0].splitlines()))  # without a line cut short
         names = dict.fromkeys(name for row in listed for name in row)
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is damaged: {error}") from None

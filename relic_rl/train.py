@@ -29,6 +29,7 @@ from relic_rl.evaluation.trained import TrainedAgent, save_policy
 from relic_rl.machine import devices
 from relic_rl.records import run_folder
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
+from relic_rl.records.checkpoint_files import sync_folder
 from relic_rl.records.journal import Journal
 from relic_rl.records.metrics import Evaluation
 from relic_rl.runtime.engine import resumed_generator, resumed_incarnation
@@ -310,6 +311,7 @@ class Training:
         keep = self.config.run.keep
         if keep == "policy":
             save_policy(self._trained(), self.folder, self.folder / run_folder.POLICY_FILE)
+            sync_folder(self.folder)  # before what it replaces goes
             self.checkpoints.remove_all()
         elif keep == "checkpoint":
             self.checkpoints.remove_replay()
@@ -349,7 +351,8 @@ class Training:
             self.console.say("playing the games up to where they stood: may take some minutes")
         self.engine.load_state(state["engine"], env_steps=self.progress.env_steps)
         # The caller holds the checkpoint while the run lasts, but not all of this a second time.
-        for part in (checkpoint.segments, checkpoint.model, checkpoint.optimizer):
+        parts = (checkpoint.segments, checkpoint.model, checkpoint.optimizer)
+        for part in (*parts, state["engine"], state["replay"]):
             part.clear()
 
     def close(self) -> None:

@@ -17,7 +17,12 @@ from relic_rl.errors import UsageError, UserError
 from relic_rl.records import metadata, run_folder
 from relic_rl.records.identity import RunIdentity, environment_of, read_identity
 from relic_rl.records.metrics import EVALUATIONS_FILE
-from relic_rl.records.run_status import has_evaluations, is_finished, last_evaluation
+from relic_rl.records.run_status import (
+    has_evaluations,
+    is_finished,
+    last_evaluation,
+    last_metrics,
+)
 
 if TYPE_CHECKING:
     from relic_rl.records.checkpoint import Checkpoint
@@ -127,6 +132,12 @@ def _expect_no_results(run_dir: Path, recorded: Config) -> None:
         raise UserError(
             f"{run_dir} is finished and its checkpoints are gone: its tables stay as they are; to "
             "train on, start a new run"
+        )
+    surely_minutes = max(1.0, 2 * recorded.run.checkpoint_every_minutes)
+    if last_metrics(run_dir).get("minutes", 0.0) > surely_minutes:
+        raise UserError(
+            f"{run_dir} has trained for longer than to its first checkpoint, and none is there: "
+            "its tables stay as they are; start a new run"
         )
 
 

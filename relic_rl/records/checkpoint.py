@@ -8,6 +8,7 @@ last, and a rename makes it visible. Two are kept. Loading verifies every byte b
 damaged checkpoint is set aside, named in the log, and the previous one is taken.
 """
 
+import errno
 import itertools
 import logging
 import shutil
@@ -25,6 +26,9 @@ from relic_rl.replay.segment import Segment
 
 KEPT_CHECKPOINTS = 2
 _STAGING, _REPLACED, DAMAGED = ".staging-", ".replaced-", "damaged-"
+
+_MAY_PASS = {errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ENOMEM, errno.ETIMEDOUT}
+"""Of a file that may be sound, and cannot be read now or by this user."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +48,7 @@ class Checkpoint(NamedTuple):
     segment_files: list[dict[str, Any]]
     """What the manifest says of the files that the replay's segments are in."""
     segments: list[Segment]
-    """At least those that were in the replay."""
+    """Those that were in the replay."""
 
 
 class CheckpointStore:
@@ -144,6 +148,8 @@ class CheckpointStore:
             try:
                 checkpoint = self._read(path, with_segments=not read_only)
             except DAMAGE as error:
+                if isinstance(error, OSError) and error.errno in _MAY_PASS:
+                    raise  # a sound checkpoint must not be set aside for it
                 damage[path] = " ".join(str(error).split())
                 continue
             for damaged, problem in damage.items():
@@ -159,6 +165,9 @@ class CheckpointStore:
                 self._segment_files = checkpoint.segment_files
                 self._prune()
             return checkpoint
+        if env_frames is not None and damage:
+            ((path, problem),) = damage.items()
+            raise CheckpointError(f"checkpoint {path} is damaged: {problem}")
         if self.is_empty:
             raise CheckpointError(
                 f"{self._checkpoints} has no checkpoint yet: a run writes one every "
@@ -180,7 +189,8 @@ class CheckpointStore:
 
     def _remove(self, *, but: list[Path]) -> None:
         """Removes checkpoints, damaged ones too, and all segments; what fails is left behind."""
-        for path in set(_entries(self._checkpoints)) - set(but):
+        # The newest last: killed in between, it must not leave an older one as the newest.
+        for path in sorted(set(_entries(self._checkpoints)) - set(but)):
             with suppress(OSError):  # hidden first: half of one must not be taken for one
                 path = path.rename(path.with_name(f"{_STAGING}{path.name}"))
                 shutil.rmtree(path, ignore_errors=True)
@@ -244,7 +254,8 @@ class CheckpointStore:
         contents = checkpoint_files.read(path)
         segments: list[Segment] = []
         for entry in contents.segment_files if with_segments else []:
-            segments += checkpoint_files.read_segments(self._segments, entry)
+            oldest_serial = contents.state["replay"]["evicted_segments"]
+            segments += checkpoint_files.read_segments(self._segments, entry, oldest_serial)
         return Checkpoint(path, *contents, segments)
 
     def _prune(self) -> None:

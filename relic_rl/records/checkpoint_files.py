@@ -113,7 +113,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{MANIFEST_FILE} is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise ValueError(f"{MANIFEST_FILE} is not of schema {SCHEMA}")
-    if document.pop("sha256", None) != _hash_of(document):
+    if document.pop("sha256", None) != hash_of(document):
         raise ValueError(f"{MANIFEST_FILE} does not match its hash")
     return document
 
@@ -140,25 +140,29 @@ def write_segments(path: Path, segments: Sequence[Segment], first_serial: int) -
     }
 
 
-def read_segments(folder: Path, entry: dict[str, Any]) -> Iterator[Segment]:
-    """Reads a segment file that a manifest names.
+def read_segments(folder: Path, entry: dict[str, Any], oldest_serial: int) -> Iterator[Segment]:
+    """Reads a segment file that a manifest names, one segment after the other.
+
+    Args:
+      folder: that it is in.
+      entry: what the manifest says of it.
+      oldest_serial: of those that are wanted.
 
     Raises:
       DAMAGE: it is not as `write_segments` left it.
     """
     path = folder / Path(entry["name"]).name
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+    if _hash(path) != entry["sha256"]:
         raise ValueError(f"segment file {path.name} does not match its hash")
-    at = 0
-    while at < len(data):
-        try:
-            (length,) = _SEGMENT_LENGTH.unpack_from(data, at)
-            at += _SEGMENT_LENGTH.size
-            yield Segment.from_bytes(data[at : at + length])
-        except (struct.error, SegmentError) as error:
-            raise ValueError(f"segment file {path.name}: {error}") from error
-        at += length
+    with path.open("rb") as file:
+        for serial in range(entry["first_serial"], entry["first_serial"] + entry["count"]):
+            try:
+                (length,) = _SEGMENT_LENGTH.unpack(file.read(_SEGMENT_LENGTH.size))
+                data = file.read(length)
+                if serial >= oldest_serial:
+                    yield Segment.from_bytes(data)
+            except (struct.error, SegmentError) as error:
+                raise ValueError(f"segment file {path.name}: {error}") from error
 
 
 def sync_folder(path: Path) -> None:
@@ -179,7 +183,7 @@ def _expect_uncompressed(path: Path) -> None:
 def _write_manifest(folder: Path, segment_files: Sequence[dict[str, Any]]) -> None:
     files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
     body = {"schema": SCHEMA, "files": files, "segments": segment_files}
-    document = {**body, "sha256": _hash_of(body)}
+    document = {**body, "sha256": hash_of(body)}
     with (folder / MANIFEST_FILE).open("w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         _sync_file(file)
@@ -223,7 +227,8 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _hash_of(document: Any) -> str:
+def hash_of(document: Any) -> str:
+    """Of what JSON can hold, in whatever order its keys come."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

@@ -52,8 +52,9 @@ class FolderLock:
                 f"cannot lock {kind} {path}: {error.strerror}: use a file system that has locks"
                 f"{or_else}"
             ) from error
-        os.ftruncate(self._handle, 0)
-        os.write(self._handle, str(os.getpid()).encode())
+        with suppress(OSError):  # a full disk: a message will not name this process
+            os.ftruncate(self._handle, 0)
+            os.write(self._handle, str(os.getpid()).encode())
 
     def close(self) -> None:
         """Gives the folder back."""

@@ -219,7 +219,9 @@ class _AppendOnlyFile:
                 self.size_bytes,
                 size_bytes,
             )
-            return
+            size_bytes = (
+                self._path.read_bytes().rfind(b"\n") + 1
+            )  # half a line would spoil the next
         self._file.truncate(size_bytes)
         self.size_bytes = size_bytes
         if size_bytes == 0 and self._header:

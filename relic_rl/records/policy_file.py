@@ -19,6 +19,7 @@ from torch import Tensor
 from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.errors import UsageError, UserError
+from relic_rl.records.checkpoint_files import hash_of
 from relic_rl.records.folders import write_whole
 from relic_rl.records.identity import environment_of
 
@@ -74,7 +75,7 @@ def write_policy(path: Path, policy: PolicyFile) -> int:
         "about": policy.about,
         "tensors_sha256": _hash_of_tensors(tensors),
     }
-    document = {**body, "sha256": _hash_of(body)}
+    document = {**body, "sha256": hash_of(body)}
     content = save(tensors, {_KEY: json.dumps(document)})
     try:
         write_whole(path, content)
@@ -98,11 +99,11 @@ def read_policy(path: Path) -> PolicyFile:
         document = json.loads(text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (SafetensorError, ValueError, RecursionError) as error:
+    except (SafetensorError, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"{path} is no policy file: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise UserError(f"{path} is a policy file of another version: export it again")
-    if document.pop("sha256", None) != _hash_of(document):
+    if document.pop("sha256", None) != hash_of(document):
         raise UserError(f"{path} was changed: its text does not match its hash")
     for name, kind in _KINDS.items():
         if not isinstance(document.get(name), kind):
@@ -133,10 +134,6 @@ def _metadata(content: bytes) -> dict[str, str]:
     length = int.from_bytes(content[:8], "little")
     found: dict[str, str] | None = json.loads(content[8 : 8 + length]).get("__metadata__")
     return found or {}
-
-
-def _hash_of(document: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _hash_of_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -4,6 +4,7 @@
 moment that was probed again the last line counts.
 """
 
+import fcntl
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -97,6 +98,7 @@ def append_probing(run_dir: Path, probing: Probing) -> None:
     line = (json.dumps(asdict(probing), allow_nan=False) + "\n").encode()
     try:
         with path.open("ab+", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # a run and a command may both write
             before = len(b"".join(_whole_lines(path)))
             file.truncate(before)
             try:

@@ -50,19 +50,19 @@ def read_status(run_dir: Path) -> RunStatus:
         settings = configuration.settings_of(document)
         seconds_left = _seconds_left(settings, row)
         is_over = is_finished(settings, evaluation)
+        score = evaluation.get("mean_score", row.get("mean_score"))
+        latest = max(row, evaluation, key=lambda line: line.get("env_frames", 0))
+        return RunStatus(
+            env_frames=int(max([latest.get("env_frames", 0), *checkpoints])),
+            minutes=latest.get("minutes", 0.0),
+            score=score,
+            is_evaluated=bool(evaluation),
+            human_normalized_score=_human_normalized(str(document.get("game")), score),
+            seconds_left=seconds_left,
+            finished=is_over and (not checkpoints or evaluation["env_frames"] in checkpoints),
+        )
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return RunStatus()
-    score = evaluation.get("mean_score", row.get("mean_score"))
-    latest = max(row, evaluation, key=lambda line: line.get("env_frames", 0))
-    return RunStatus(
-        env_frames=int(max([latest.get("env_frames", 0), *checkpoints])),
-        minutes=latest.get("minutes", 0.0),
-        score=score,
-        is_evaluated=bool(evaluation),
-        human_normalized_score=_human_normalized(str(document.get("game")), score),
-        seconds_left=seconds_left,
-        finished=is_over and (not checkpoints or evaluation["env_frames"] in checkpoints),
-    )
 
 
 def is_finished(settings: Mapping[str, Any], evaluation: Mapping[str, float]) -> bool:
@@ -112,7 +112,7 @@ def last_metrics(run_dir: Path) -> dict[str, Any]:
             row: dict[str, Any] = json.loads(line)
             if math.isfinite(row["env_frames"]) and math.isfinite(row["minutes"]):
                 return row
-        except (ValueError, LookupError, TypeError, OverflowError):
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
             continue
     return {}
 

@@ -199,6 +199,22 @@ def test_tables_stay_where_nothing_says_whether_the_run_is_finished(
     assert (((run / "episodes.csv").read_bytes(), table.read_bytes()) == before) == is_kept
 
 
+def test_a_run_that_trained_for_long_and_has_no_checkpoint_keeps_its_tables(
+    run: Path, resume: RunHere
+) -> None:
+    for folder in ("checkpoints", "segments"):
+        shutil.rmtree(run / folder)
+    (run / "evaluations.csv").unlink()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"env_frames": 400, "minutes": 21.0}\n')
+    before = (run / "metrics.jsonl").read_bytes()
+    status, said = resume()
+
+    assert (status, said.count("\n")) == (1, 1)
+    assert "has trained for longer than to its first checkpoint, and none is there" in said
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
 def test_what_a_run_goes_on_with_is_recorded_beside_what_it_was_begun_with(
     run: Path, resume: RunHere
 ) -> None:

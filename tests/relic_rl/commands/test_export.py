@@ -195,6 +195,19 @@ def test_a_file_with_one_byte_changed_is_refused(
     assert str(changed) in line
 
 
+def test_a_foreign_model_of_types_that_torch_lacks_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = json.dumps({"w": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}).encode()
+    file = tmp_path / "quantized.safetensors"
+    file.write_bytes(len(head).to_bytes(8, "little") + head + b"\0")
+
+    status, line = refusal(capsys, "evaluate", str(file))
+
+    assert status == 1
+    assert f"{file} is no policy file: " in line
+
+
 @pytest.mark.parametrize(
     ("kind", "why"),
     [

@@ -234,7 +234,43 @@ def test_files_whose_segments_are_all_evicted_are_removed(run: Run) -> None:
     assert kept == ["000000000000.seg", "000000000006.seg"]
     assert still == [*kept, "000000000012.seg"]  # the checkpoint before has them all
     assert sorted(run.segment_files()) == ["000000000006.seg", "000000000012.seg"]
-    assert {s.name.episode for s in run.load().segments} >= set(range(8, 18))
+    assert {s.name.episode for s in run.load().segments} == set(range(8, 18))
+
+
+def test_the_newest_is_removed_last_so_that_no_older_one_is_taken_for_it(
+    saved_twice: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("relic_rl.records.checkpoint.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        saved_twice.store.remove_all()
+
+    assert saved_twice.checkpoints() == [".staging-000000000100", "000000000200"]
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_set_aside(
+    saved_twice: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("relic_rl.records.checkpoint.checkpoint_files.read", stale)
+        with pytest.raises(OSError, match="Stale"):
+            saved_twice.load()
+
+    assert saved_twice.load().state["frames"] == 200
+
+
+def test_the_one_checkpoint_that_is_asked_for_is_named_where_it_is_damaged(
+    saved_twice: Run,
+) -> None:
+    truncate(saved_twice.folder / "checkpoints/000000000100/model.pt")
+
+    with pytest.raises(CheckpointError, match=r"checkpoint .*/000000000100 is damaged: model\.pt"):
+        saved_twice.store.load(read_only=True, env_frames=100)
 
 
 def test_what_a_crash_left_half_written_is_cleared_away(saved_twice: Run) -> None:

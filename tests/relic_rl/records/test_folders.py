@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -83,6 +84,19 @@ def test_the_lock_goes_with_its_process_however_that_ends(
 def test_a_folder_that_was_given_back_can_be_taken_again(run: Path) -> None:
     for _ in range(2):
         existing_run(run).close()
+
+
+def test_a_full_disk_keeps_nobody_from_a_folder(run: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        folder = existing_run(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert is_in_use(run)
+    folder.close()
+    assert not is_in_use(run)
 
 
 def test_a_child_process_does_not_inherit_the_lock(run: Path) -> None:

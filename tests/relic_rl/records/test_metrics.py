@@ -176,6 +176,20 @@ def test_truncate_beyond_the_end_keeps_the_lines_and_warns(tmp_path, log, caplog
     assert "lines before the checkpoint are missing" in caplog.text
 
 
+def test_half_a_line_where_lines_are_missing_does_not_spoil_the_next(tmp_path, log):
+    log.write_metrics({"env_frames": 1})
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"env_fr')
+
+    again = MetricsLog(tmp_path)
+    again.truncate(dict.fromkeys(FILES, 10_000))
+    again.write_metrics({"env_frames": 2})
+
+    rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["env_frames"] for row in rows] == [1, 2]
+
+
 def test_offsets_of_an_unknown_set_of_files_are_refused(log):
     with pytest.raises(ValueError, match=r"evaluations\.csv"):
         log.truncate({"metrics.jsonl": 0, "episodes.csv": 0})
