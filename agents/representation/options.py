@@ -49,7 +49,8 @@ class RepresentationOptions:
     stacks_per_sequence: PositiveInt = 1
     """Frame stacks of each sequence in the contrast set, spread over time. [ReLIC: not stated]"""
     use_burn_in: bool = False
-    """The contrast set may hold stacks of the burn-in too. [ReLIC: not stated]"""
+    """The contrast set may hold stacks of the burn-in too; not disturbed_relic's. [ReLIC: not
+    stated]"""
     learning_rate: PositiveFloat = 5e-4
     """Learning rate of the loss's own Adam: a separate encoder's, or disturbed_relic's. [ReLIC
     table 8]"""

@@ -7,7 +7,7 @@ from torch import Tensor
 from agents.representation.byol import ByolHeads, byol_loss
 from agents.representation.contrastive import contrastive_accuracy
 from agents.representation.curl import curl_loss
-from agents.representation.simclr import simclr_loss
+from agents.representation.relic import relic_loss
 
 M, FEATURES = 6, 3
 
@@ -37,7 +37,11 @@ def random_critic() -> Tensor:
     return torch.randn(FEATURES, FEATURES, generator=generator, dtype=torch.float64)
 
 
-# SimCLR
+# SimCLR: ReLIC's loss with α = 0
+
+
+def simclr_loss(*views: Tensor, temperature: float, normalize: bool = False) -> Tensor:
+    return relic_loss(*views, temperature=temperature, normalize=normalize, alpha=0.0).loss
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.1])
