@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from envs.corruptions import DEFAULT_LEVEL
 from envs.interface import StepResult
+from relic_rl import build
 from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.analysis.report import Written, write_report
 from relic_rl.commands import train as train_command
@@ -86,10 +87,12 @@ class Agent:
         self.actions = shape.actions
         self.frame_shape = (shape.frame_height, shape.frame_width)
         self._player: Player | None = None
+        self._episode = 0
         self._last_action = -1
 
     def reset(self) -> None:
         """Forgets the episode; the next frame is a new one's first."""
+        self._episode += self._player is not None
         self._player = None
 
     def act(self, frame: ArrayLike, reward: float = 0.0) -> int:
@@ -108,8 +111,11 @@ class Agent:
             needed = f"uint8{list(self.frame_shape)}"
             raise ValueError(f"frame is {picture.dtype}{list(picture.shape)}, needs {needed}")
         if self._player is None:
+            seed = self._seed
+            if self._episode:  # else each episode would have the random actions of the first
+                seed = build.named_seed(seed, f"episode {self._episode}")
             self._player = make_player(
-                self._trained, picture[None], seed=self._seed, epsilon=self._epsilon
+                self._trained, picture[None], seed=seed, epsilon=self._epsilon
             )
         else:
             self._player.observe(

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from envs.registry import find_environment
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.analysis.pictures import PictureError, draw_run
@@ -24,7 +25,7 @@ from relic_rl.console import Console, counted
 from relic_rl.counters import Progress, passes_multiple
 from relic_rl.errors import ResourceError, UserError
 from relic_rl.evaluation.evaluate import evaluate_agent
-from relic_rl.evaluation.probe import expect_variables, probe_agent
+from relic_rl.evaluation.probe import probe_agent
 from relic_rl.evaluation.trained import TrainedAgent, save_policy
 from relic_rl.machine import devices
 from relic_rl.records import run_folder
@@ -66,8 +67,10 @@ class Training:
         self.console = console
         state = checkpoint.state if checkpoint is not None else None
         self.spec = spec = build.env_spec(config, game)
-        if config.run.probe_every_frames:
-            expect_variables(game)
+        self._probe_every_frames = config.run.probe_every_frames
+        if self._probe_every_frames and not find_environment(game).ram_variables:
+            self._probe_every_frames = 0
+            console.say(f"no probes on the way: nobody has annotated the memory of {game}")
         self.progress = Progress(frames_per_step=spec.frames_per_step)
         if state:
             self.progress = Progress(**state["progress"])
@@ -127,7 +130,7 @@ class Training:
         evaluation = None
         if not stop.requested:
             self._save_or_warn()  # what follows may take minutes
-            wants_probes = self.config.run.probe_every_frames > 0
+            wants_probes = self._probe_every_frames > 0
             if wants_probes and self.progress.probed_frames < self.progress.env_frames:
                 self.probe(stop)
         if not stop.requested:  # last, for with its row the run is finished
@@ -243,7 +246,7 @@ class Training:
         return evaluation
 
     def _probe_if_due(self, stop: StopRequest) -> None:
-        every, progress = self.config.run.probe_every_frames, self.progress
+        every, progress = self._probe_every_frames, self.progress
         is_due = passes_multiple(every, progress.probed_frames, progress.env_frames)
         if is_due and not self._budget_spent():
             self.probe(stop)
@@ -352,7 +355,7 @@ class Training:
         self.engine.load_state(state["engine"], env_steps=self.progress.env_steps)
         # The caller holds the checkpoint while the run lasts, but not all of this a second time.
         parts = (checkpoint.segments, checkpoint.model, checkpoint.optimizer)
-        for part in (*parts, state["engine"], state["replay"]):
+        for part in (*parts, state["engine"]):
             part.clear()
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ def add_to(verbs: Any) -> None:
         parser,
         "--seed",
         least=0,
-        help="Seed of the episodes: the same seed gives the same ones",
+        help="Seed of the episodes: it gives a checkpoint the same ones again",
     )
     parser.add_argument(
         "--corruption",
@@ -228,7 +228,7 @@ def _play(
         found.append(one)
         if asked.save:
             save_judgement(source, one)
-        if name or len(found) > 1:
+        if name or len(conditions) > 1:
             said = conditions[len(found) - 1]
             console.say(f"{head}{said}: mean score {one.mean_score:.1f}")
     return _Played(name, agent.spec, found)

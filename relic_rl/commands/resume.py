@@ -83,9 +83,11 @@ def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[st
             plan += f"{_done(checkpoint)}\n  until {end_in_words(identity.config.run.budget)}"
             if checkpoint is None:
                 _expect_no_results(run_dir, recorded.config)
+                before = _settings(recorded)
             else:
                 _expect_unfinished(run_dir, checkpoint, identity.config)
-                plan += _changes(checkpoint, identity, allow_change)
+                before = checkpoint.state["settings"]
+            plan += _changes(before, identity, allow_change)
             metadata.expect_emulator(run_dir, environment_of(identity.game).find_rom_md5())
             foreground.train(run_dir, identity, plan, console, checkpoint, resumed=True)
 
@@ -141,11 +143,17 @@ def _expect_no_results(run_dir: Path, recorded: Config) -> None:
         )
 
 
-def _changes(checkpoint: "Checkpoint", run: RunIdentity, allowed: Sequence[str]) -> str:
-    """A line for each setting that differs from the checkpoint's, if it may."""
-    # Through JSON, because the checkpoint's settings were.
-    now = json.loads(json.dumps(configuration.identity(run.config, run.game, run.seed)))
-    found = configuration.differences(checkpoint.state["settings"], now)
+def _settings(run: RunIdentity) -> dict[str, Any]:
+    """As a checkpoint holds them: through JSON."""
+    found: dict[str, Any] = json.loads(
+        json.dumps(configuration.identity(run.config, run.game, run.seed))
+    )
+    return found
+
+
+def _changes(before: Mapping[str, Any], run: RunIdentity, allowed: Sequence[str]) -> str:
+    """A line for each setting that differs from those before, if it may."""
+    found = configuration.differences(before, _settings(run))
     changes = {name: pair for name, pair in found.items() if name not in CHANGEABLE}
     refused = [name for name in changes if name not in allowed]
     if refused:

@@ -125,6 +125,24 @@ def test_a_probing_is_the_commands_and_is_read_from_the_run(toy_run: Path, tmp_p
     assert api.read_run(toy).probes == (found,)
 
 
+def test_each_episode_has_random_actions_of_its_own_and_the_same_on_repeat(run: Path) -> None:
+    frames = np.zeros((30, 84, 84), np.uint8)
+
+    def episodes() -> list[list[int]]:
+        agent = api.load(run, epsilon=1.0)
+        agent.reset()  # before the first episode nothing is forgotten
+        found = []
+        for _ in range(2):
+            found.append([agent.act(frame) for frame in frames])
+            agent.reset()
+        return found
+
+    first, second = episodes()
+
+    assert first != second
+    assert episodes() == [first, second]
+
+
 def test_an_agent_remembers_its_episode_and_forgets_it_on_reset(run: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (40, 84, 84), np.uint8)
     agent = api.load(run, epsilon=0.0)

@@ -19,7 +19,7 @@ import torch
 
 from agents.representation.arm import arm_class
 from agents.representation.arms import SHARED_ONLY
-from relic_rl import train
+from relic_rl import cli, train
 from relic_rl.config import preset_paths, resolve
 from relic_rl.console import Console
 from relic_rl.errors import ResourceError, UserError
@@ -227,6 +227,18 @@ def test_evaluations_by_frames_are_at_their_multiples_whatever_others_there_are(
 PROBED = {"run__probe_every_frames": 300, "evaluation__probe_steps": 1_000}
 
 
+def test_a_game_that_nobody_annotated_is_trained_without_probes_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--preset", "smoke", "--frames", "400", "--run.probe_every_frames", "200"]
+    flags += ["--evaluation.episodes", "1", "--evaluation.epsilon", "1"]
+
+    assert cli.main(["train", "assault", *flags, "--run-dir", str(tmp_path / "run")]) == 0
+
+    assert "nobody has annotated the memory of Assault" in capsys.readouterr().out
+    assert not (tmp_path / "run/probes.jsonl").exists()
+
+
 @pytest.fixture(scope="module")
 def probed(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """A run that probed itself; tests must not change it."""
@@ -291,13 +303,6 @@ def test_a_run_stopped_in_its_last_probes_is_not_finished(
     assert not read_status(run.folder).finished
     run.train(**{**PROBED, "run__probe_every_frames": 10_000}, resume=True)
     assert len(run.evaluations()) == len(read_probings(run.folder)) == 1
-
-
-def test_a_game_whose_memory_nobody_knows_is_refused_before_it_is_trained_with_probes(
-    runner: Callable[..., Runner],
-) -> None:
-    with pytest.raises(UserError, match=r"RoadRunner: there are probes of Asteroids"):
-        runner(game="RoadRunner").start(**PROBED)
 
 
 def test_what_cannot_be_probed_is_said_and_the_run_continues(

@@ -199,6 +199,20 @@ def test_tables_stay_where_nothing_says_whether_the_run_is_finished(
     assert (((run / "episodes.csv").read_bytes(), table.read_bytes()) == before) == is_kept
 
 
+def test_a_changed_setting_is_refused_before_the_first_checkpoint_too(
+    run: Path, resume: RunHere
+) -> None:
+    for folder in ("checkpoints", "segments"):
+        shutil.rmtree(run / folder)
+    (run / "evaluations.csv").unlink()
+    before = (run / "config.toml").read_bytes()
+    status, said = resume("--learner.n_steps", "2")
+
+    assert (status, said.count("\n")) == (2, 1)
+    assert "resume would change learner.n_steps" in said
+    assert (run / "config.toml").read_bytes() == before
+
+
 def test_a_run_that_trained_for_long_and_has_no_checkpoint_keeps_its_tables(
     run: Path, resume: RunHere
 ) -> None:
