@@ -108,7 +108,7 @@ def find_series(folders: Sequence[Path], labelled: Sequence[tuple[str, Path]] = 
         label = "runs" if len(single) > 1 else shown(single[0].resolve().name)
         series = [*_of_runs(single, label, search.left_out), *series]
     if lost := [label for label, found in named.items() if not found]:
-        raise ValueError(f"--label {lost[0]}: no run there that is in no other column already")
+        raise ValueError(f"--label {lost[0]}: no runs are there, or another column has them")
     series += [_pooled(label, *_read(found)) for label, found in named.items()]
     series = [one for one in series if one.evaluated or one.failed]
     if not series:

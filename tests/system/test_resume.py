@@ -159,11 +159,15 @@ def test_a_run_goes_on_only_with_the_emulator_it_was_begun_on(run: Path, resume:
     assert resume()[0] == 0
 
 
+def remove_checkpoints(run: Path) -> None:
+    for folder in ("checkpoints", "segments"):
+        shutil.rmtree(run / folder)
+
+
 def test_a_finished_run_whose_checkpoints_are_gone_keeps_its_tables(
     run: Path, resume: RunHere
 ) -> None:
-    for folder in ("checkpoints", "segments"):
-        shutil.rmtree(run / folder)
+    remove_checkpoints(run)
     tables = ("metrics.jsonl", "episodes.csv", "evaluations.csv", "config.toml")
     before = [(run / name).read_bytes() for name in tables]
     status, said = resume()
@@ -187,8 +191,7 @@ def test_a_finished_run_whose_checkpoints_are_gone_keeps_its_tables(
 def test_tables_stay_where_nothing_says_whether_the_run_is_finished(
     run: Path, resume: RunHere, damage: Callable[[str], str], is_kept: bool
 ) -> None:
-    for folder in ("checkpoints", "segments"):
-        shutil.rmtree(run / folder)
+    remove_checkpoints(run)
     table = run / "evaluations.csv"
     table.write_text(damage(table.read_text()))
     before = (run / "episodes.csv").read_bytes(), table.read_bytes()
@@ -202,8 +205,7 @@ def test_tables_stay_where_nothing_says_whether_the_run_is_finished(
 def test_a_changed_setting_is_refused_before_the_first_checkpoint_too(
     run: Path, resume: RunHere
 ) -> None:
-    for folder in ("checkpoints", "segments"):
-        shutil.rmtree(run / folder)
+    remove_checkpoints(run)
     (run / "evaluations.csv").unlink()
     before = (run / "config.toml").read_bytes()
     status, said = resume("--learner.n_steps", "2")
@@ -216,8 +218,7 @@ def test_a_changed_setting_is_refused_before_the_first_checkpoint_too(
 def test_a_run_that_trained_for_long_and_has_no_checkpoint_keeps_its_tables(
     run: Path, resume: RunHere
 ) -> None:
-    for folder in ("checkpoints", "segments"):
-        shutil.rmtree(run / folder)
+    remove_checkpoints(run)
     (run / "evaluations.csv").unlink()
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"env_frames": 400, "minutes": 21.0}\n')
@@ -249,8 +250,7 @@ def test_what_a_run_goes_on_with_is_recorded_beside_what_it_was_begun_with(
 def test_a_run_that_ended_before_its_first_checkpoint_starts_again(
     run: Path, finished: Path, resume: RunHere
 ) -> None:
-    for folder in ("checkpoints", "segments"):
-        shutil.rmtree(run / folder)
+    remove_checkpoints(run)
     (run / "evaluations.csv").unlink()
     (run / "checkpoints" / ".staging-000000000400").mkdir(parents=True)
     status, said = resume()

@@ -37,7 +37,7 @@ def heat_map(heat: Heat) -> Figure:
         axis.text(
             column,
             row,
-            f"{100 * share:.0f}",
+            f"{round(100 * share)}",
             ha="center",
             va="center",
             fontsize=7.5,

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from relic_rl.analysis.plots.style import COLOURS, INK, SOFT, legend_above, short, styled
-from relic_rl.analysis.robustness import PROBED, QUANTITIES, ProbeCurve
+from relic_rl.analysis.probe_tables import PROBED, QUANTITIES, ProbeCurve
 
 _LOWEST_R2 = -0.25
 """What is below is off the panel: on few episodes pixels can go to -100."""

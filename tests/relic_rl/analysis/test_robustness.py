@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from relic_rl.analysis.probe_tables import ProbeCurve
 from relic_rl.analysis.report import read_report, write_report
-from relic_rl.analysis.robustness import ProbeCurve, Robustness, read_robustness
+from relic_rl.analysis.robustness import Robustness, read_robustness
 from relic_rl.analysis.scores import mean_over_games
 from relic_rl.analysis.series import find_series
 from relic_rl.analysis.tables import Table
@@ -183,7 +184,7 @@ def test_arms_are_compared_under_what_all_were_judged_under(
     heat = found.heat()
     assert heat is not None
     assert heat.shares == [[0.0, 0.5], [None, 0.4]]
-    assert found.failures == ("jpeg 5 from the table: two two did not play it",)
+    assert found.failures == ("from the table, jpeg 5: two two did not play under them",)
 
 
 def test_a_run_of_which_nothing_was_saved_is_named_where_others_have_it(

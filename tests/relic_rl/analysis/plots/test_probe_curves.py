@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from relic_rl.analysis.plots.probe_curves import probe_curves
 from relic_rl.analysis.plots.style import COLOURS
-from relic_rl.analysis.robustness import QUANTITIES, ProbeCurve
+from relic_rl.analysis.probe_tables import QUANTITIES, ProbeCurve
 from relic_rl.analysis.scores import Estimate
 
 FRAMES = np.array([1000.0, 2000.0])
