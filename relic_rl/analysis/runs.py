@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from envs.registry import find_environment
 from relic_rl.config import settings_of
 from relic_rl.records.metadata import METADATA_FILE
-from relic_rl.records.metrics import EPISODES_FILE, EVALUATIONS_FILE
+from relic_rl.records.metrics import EPISODES_FILE, EVALUATIONS_FILE, Episode, Evaluation
 from relic_rl.records.run_folder import CONFIG_FILE
 from relic_rl.records.run_status import is_finished
-from relic_rl.records.tables import finite, finite_each, parse_columns
+from relic_rl.records.tables import read_table
 from relic_rl.sweep.manifest import why_unfinished
 
 
@@ -116,8 +116,8 @@ def read_run(folder: Path) -> Run:
     """
     config = _parsed(folder / CONFIG_FILE, tomllib.loads)
     metadata = _parsed(folder / METADATA_FILE, json.loads)
-    evaluations = _read_table(folder / EVALUATIONS_FILE, _EVALUATION)
-    episodes = _read_table(folder / EPISODES_FILE, _EPISODE)
+    evaluations = read_table(folder / EVALUATIONS_FILE, Evaluation, *_OF_EVALUATIONS)
+    episodes = read_table(folder / EPISODES_FILE, Episode, "env_frames", "minutes", "score")
     if not evaluations["env_frames"]:
         raise ValueError(f"no evaluation yet, {why_unfinished(folder)}")
     last = {name: values[-1] for name, values in evaluations.items()}
@@ -165,28 +165,17 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {words}"
 
 
-def _read_table(path: Path, parsers: Mapping[str, Callable[[str], Any]]) -> dict[str, list[Any]]:
-    """Returns column → a value per line, none without a file.
-
-    A line at the end that a crash cut short is left out.
-    """
-    try:
-        whole = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
-    except FileNotFoundError:
-        whole = ""
-    except OSError as error:
-        raise ValueError(f"{path.name} cannot be read: {_in_words(error)}") from error
-    return parse_columns(whole, parsers, path.name)
-
-
 def _curve(table: Mapping[str, list[Any]], score: str) -> Curve:
     columns = (table["env_frames"], table["minutes"], table[score])
     return Curve(*(np.array(column, np.float64) for column in columns))
 
 
-_EVALUATION: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("env_frames", "minutes", "episodes", "mean_score", "epsilon"), finite),
-    "protocol": str,
-    "scores": finite_each,
-}
-_EPISODE = dict.fromkeys(("env_frames", "minutes", "score"), finite)
+_OF_EVALUATIONS = (
+    "env_frames",
+    "minutes",
+    "episodes",
+    "mean_score",
+    "epsilon",
+    "protocol",
+    "scores",
+)

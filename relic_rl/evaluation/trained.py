@@ -3,7 +3,6 @@
 The agents that ship with the package are policy files, one a game, in `SHIPPED`.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,19 +17,13 @@ from relic_rl.records import run_folder
 from relic_rl.records.checkpoint import CheckpointError, CheckpointStore
 from relic_rl.records.identity import environment_of, read_identity
 from relic_rl.records.metadata import read_metadata
-from relic_rl.records.metrics import EVALUATIONS_FILE
+from relic_rl.records.metrics import EVALUATIONS_FILE, Evaluation
 from relic_rl.records.policy_file import DECIDE_A_POLICY, PolicyFile, read_policy, write_policy
 from relic_rl.records.robustness import read_judgements
-from relic_rl.records.tables import finite, finite_each, parse_columns
+from relic_rl.records.tables import read_table
 
 SHIPPED = Path(__file__).parent.parent / "trained_agents"
-_KEPT_OF_AN_EVALUATION: dict[str, Callable[[str], Any]] = {
-    "env_frames": int,
-    "mean_score": finite,
-    "scores": finite_each,
-    "epsilon": finite,
-    "protocol": str,
-}
+_KEPT_OF_AN_EVALUATION = ("env_frames", "mean_score", "scores", "epsilon", "protocol")
 
 
 class TrainedAgent(NamedTuple):
@@ -162,8 +155,7 @@ def _evaluation_at(run_dir: Path, env_frames: int) -> dict[str, Any] | None:
 def _own_evaluations(run_dir: Path) -> list[dict[str, Any]]:
     """What the run wrote; nothing where that is missing or damaged."""
     try:
-        text = (run_dir / EVALUATIONS_FILE).read_text(encoding="utf-8")
-        columns = parse_columns(text, _KEPT_OF_AN_EVALUATION, EVALUATIONS_FILE)
-    except (OSError, ValueError):
+        columns = read_table(run_dir / EVALUATIONS_FILE, Evaluation, *_KEPT_OF_AN_EVALUATION)
+    except ValueError:
         return []
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -5,12 +5,14 @@ import os
 import re
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from relic_rl.errors import UserError
 
 LOCK_FILE = "lock"
+_REWRITING_FILE = ".rewriting.lock"
 _ASKING_SECONDS = 0.2  # far longer than `is_in_use` holds a lock
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -125,6 +127,20 @@ def expect_writable(path: Path, kind: str) -> None:
             pass
     except OSError as error:
         raise FolderError(f"cannot write in {kind} {path}: {error.strerror}") from error
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process rewrites a file there, which takes each an instant.
+
+    Not by the folder's own lock: a run that trains there holds it for hours.
+
+    Raises:
+      OSError: nothing can be written there.
+    """
+    with (folder / _REWRITING_FILE).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_whole(file: Path, content: str | bytes) -> None:

@@ -4,7 +4,6 @@
 moment that was probed again the last line counts.
 """
 
-import fcntl
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from statistics import fmean
 import pydantic
 
 from relic_rl.errors import UserError
-from relic_rl.records.folders import write_whole
+from relic_rl.records.folders import alone, write_whole
 
 PROBES_FILE = "probes.jsonl"
 
@@ -97,16 +96,8 @@ def append_probing(run_dir: Path, probing: Probing) -> None:
     path = run_dir / PROBES_FILE
     line = (json.dumps(asdict(probing), allow_nan=False) + "\n").encode()
     try:
-        with path.open("ab+", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # a run and a command may both write
-            before = len(b"".join(_whole_lines(path)))
-            file.truncate(before)
-            try:
-                while line:
-                    line = line[file.write(line) :]
-            except OSError:
-                file.truncate(before)  # half a line would spoil the file
-                raise
+        with alone(run_dir):  # a run and a command may both write
+            write_whole(path, b"".join([*_whole_lines(path), line]))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -118,10 +109,13 @@ def drop_later_probings(run_dir: Path, env_frames: int) -> None:
       OSError: the file cannot be written.
     """
     path = run_dir / PROBES_FILE
-    lines = _whole_lines(path)
-    kept = [line for line in lines if not _is_later(line, env_frames)]
-    if len(kept) < len(lines):
-        write_whole(path, b"".join(kept))
+    if not path.exists():
+        return
+    with alone(run_dir):
+        lines = _whole_lines(path)
+        kept = [line for line in lines if not _is_later(line, env_frames)]
+        if len(kept) < len(lines):
+            write_whole(path, b"".join(kept))
 
 
 def _whole_lines(path: Path) -> list[bytes]:

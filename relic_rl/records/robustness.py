@@ -6,20 +6,15 @@ again changes nothing. The file is written as a whole, and under a lock of its o
 training in the folder, and several commands may save there.
 """
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from relic_rl.errors import UserError
-from relic_rl.records.folders import write_whole
-from relic_rl.records.tables import csv_table, finite, finite_each, parse_columns
+from relic_rl.records.folders import alone, write_whole
+from relic_rl.records.tables import csv_table, read_table
 
 ROBUSTNESS_FILE = "robustness.csv"
 NO_CORRUPTION = "none"
-_LOCK_FILE = ".robustness.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +55,8 @@ class Judgement:
         return tuple(getattr(self, name) for name in _KEY)
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "env_frames": int,
-    "protocol": str,
-    "epsilon": finite,
-    "seed": int,
-    "episodes": int,
-    "mode": int,
-    "difficulty": int,
-    "default_mode": {"True": True, "False": False}.__getitem__,
-    "corruption": str,
-    "severity": int,
-    "mean_score": finite,
-    "kept": lambda text: finite(text) if text else None,
-    "scores": finite_each,
-}
-"""Of the columns, in their order."""
-_KEY = list(_PARSERS)[: list(_PARSERS).index("mean_score")]
+_KEY = [field.name for field in fields(Judgement)]
+del _KEY[_KEY.index("mean_score") :]
 
 
 def save_judgement(run_dir: Path, judgement: Judgement) -> None:
@@ -87,7 +67,7 @@ def save_judgement(run_dir: Path, judgement: Judgement) -> None:
     """
     path = run_dir / ROBUSTNESS_FILE
     try:
-        with _alone(run_dir):
+        with alone(run_dir):
             known = {row.key: row for row in read_judgements(run_dir)}
             known[judgement.key] = judgement
             write_whole(path, csv_table([asdict(row) for row in known.values()]))
@@ -101,23 +81,8 @@ def read_judgements(run_dir: Path) -> list[Judgement]:
     Raises:
       UserError: the file is damaged.
     """
-    path = run_dir / ROBUSTNESS_FILE
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    try:
-        columns = parse_columns(text, _PARSERS, path)
+        columns = read_table(run_dir / ROBUSTNESS_FILE, Judgement)
     except ValueError as error:
-        raise UserError(f"{error}: move the file away") from None
+        raise UserError(f"{run_dir}: {error}; move the file away") from None
     return list(map(Judgement, *columns.values()))
-
-
-@contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
-    """Waits until no other process saves there, which takes each an instant."""
-    with (run_dir / _LOCK_FILE).open("ab") as file:  # not the run's, which training holds for hours
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

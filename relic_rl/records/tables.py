@@ -7,7 +7,8 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
 
 
 def csv_lines(rows: Iterable[Iterable[object]]) -> str:
@@ -26,30 +27,37 @@ def _cells(row: Iterable[object]) -> list[object]:
     return [";".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in row]
 
 
-def parse_columns(
-    text: str, parsers: Mapping[str, Callable[[str], Any]], name: object
-) -> dict[str, list[Any]]:
-    """Returns column → a value per line of a table.
+def read_table(path: Path, row: type, *names: str) -> dict[str, list[Any]]:
+    """Column → a value per line of a file, none without a file.
+
+    A line at the end that a crash cut short is left out.
 
     Args:
-      text: lines of CSV, the first of which has the names.
-      parsers: column → what its text becomes; other columns are passed over.
-      name: of the file, for messages.
+      path: of the table.
+      row: a dataclass, whose fields are the columns.
+      names: of those that are wanted; all without any.
 
     Raises:
-      ValueError: a line is damaged; the message names file and line.
+      ValueError: it cannot be read, or is damaged; the message names file and line.
     """
-    table: dict[str, list[Any]] = {column: [] for column in parsers}
-    reader = csv.DictReader(text.split("\n"), strict=True)
     try:
-        for row in reader:
-            if None in row or None in row.values():
+        whole = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
+    except FileNotFoundError:
+        whole = ""
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
+    kinds = get_type_hints(row)
+    table: dict[str, list[Any]] = {name: [] for name in names or kinds}
+    reader = csv.DictReader(whole.split("\n"), strict=True)
+    try:
+        for line in reader:
+            if None in line or None in line.values():
                 raise ValueError(f"it has not the {len(reader.fieldnames or ())} columns")
-            for column, parse in parsers.items():
-                table[column].append(parse(row[column]))
+            for name, column in table.items():
+                column.append(_PARSERS[kinds[name]](line[name]))
     except (ValueError, KeyError, csv.Error) as error:
         words = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{name}, line {reader.line_num} is damaged: {words}") from error
+        raise ValueError(f"{path.name}, line {reader.line_num} is damaged: {words}") from error
     return table
 
 
@@ -61,6 +69,12 @@ def finite(text: str) -> float:
     return value
 
 
-def finite_each(text: str) -> tuple[float, ...]:
-    """The numbers of one cell."""
-    return tuple(map(finite, text.split(";")))
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    bool: {"True": True, "False": False, "1": True, "0": False}.__getitem__,
+    float: finite,
+    float | None: lambda text: finite(text) if text else None,
+    tuple[float, ...]: lambda text: tuple(map(finite, text.split(";"))),
+}
+"""Of a column, by its field's type."""

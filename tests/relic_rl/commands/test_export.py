@@ -141,6 +141,18 @@ def test_a_saved_evaluation_of_more_episodes_is_what_a_file_states(
     assert (len(clean.scores), tuple(found["scores"])) == (3, clean.scores)
 
 
+def test_half_a_last_line_costs_a_file_no_evaluation(run: Path, tmp_path: Path) -> None:
+    torn, out = tmp_path / "run", tmp_path / "agent.safetensors"
+    shutil.copytree(run, torn)
+    with (torn / "evaluations.csv").open("a") as file:
+        file.write("1200,0.1,3")
+
+    assert cli.main(["export", str(torn), "--out", str(out)]) == 0
+
+    (mean_score,) = api.read_run(run).evaluations["mean_score"]
+    assert read_policy(out).about["evaluation"]["mean_score"] == mean_score
+
+
 def rewrite(policy_file: Path, out: Path, changes: dict[str, Any]) -> None:
     """The file with other things said in it, and a hash that is right."""
     with safe_open(policy_file, "pt") as file:
@@ -268,10 +280,10 @@ def test_parameters_of_another_network_are_refused(policy_file: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        ("export nothere --out a.safetensors", 2, "nothere"),
+        ("export nothere --out a.safetensors", 1, "nothere does not exist"),
         ("export RUN --out a.pt", 2, "must end with .safetensors"),
         ("export RUN --out nothere/a.safetensors", 1, "nothere/a.safetensors"),
-        ("export FILE --out a.safetensors", 2, "no folder"),
+        ("export FILE --out a.safetensors", 1, "no run folder"),
         ("export RUN", 2, "--out"),
         ("resume FILE", 1, "FILE"),
         ("evaluate pongg --trained", 2, "nearest is 'Pong'"),

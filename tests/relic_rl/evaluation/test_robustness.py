@@ -263,7 +263,7 @@ def test_saving_beside_a_run_that_trains_touches_nothing_of_it(copy: Path) -> No
         after = files()
 
     added = {path.name for path in after.keys() - before.keys()}
-    assert added == {ROBUSTNESS_FILE, ".robustness.lock"}
+    assert added == {ROBUSTNESS_FILE, ".rewriting.lock"}
     assert {path: after[path] for path in before} == before
 
 
@@ -283,7 +283,7 @@ def test_a_damaged_file_of_saved_scores_is_told_before_anything_is_played(
     assert cli.main(["evaluate", str(copy), "--save"]) == 1
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert f"{copy / ROBUSTNESS_FILE}, line 2 is damaged" in err
+    assert f"{copy}: {ROBUSTNESS_FILE}, line 2 is damaged" in err
 
 
 @pytest.mark.parametrize("command", [("evaluate", "--save"), ("probe",), ("resume",)])
