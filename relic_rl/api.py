@@ -17,7 +17,9 @@ Errors that a user can mend are `relic_rl.errors.UserError`, with one line of te
 
 import csv
 import json
+import operator
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +29,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.corruptions import DEFAULT_LEVEL
 from envs.interface import StepResult
 from relic_rl import build
 from relic_rl.analysis.published import DEFAULT_AGAINST
@@ -124,51 +125,6 @@ class Agent:
         self._last_action = int(self._player.act().actions[0])
         return self._last_action
 
-    def evaluate(
-        self,
-        episodes: int,
-        seed: int,
-        *,
-        corruption: str | None = None,
-        severity: int = DEFAULT_LEVEL,
-        mode: int | None = None,
-        difficulty: int | None = None,
-    ) -> list[float]:
-        """Scores of full episodes, as `relic-rl evaluate` plays them; leaves the memory alone.
-
-        The arguments, and what it raises, are `api.evaluate`'s.
-        """
-        if episodes < 1:
-            raise UsageError(f"episodes is {episodes}: use 1 or more")
-        check_seed(seed)
-        condition = one_condition(
-            self.game, mode=mode, difficulty=difficulty, corruption=corruption, severity=severity
-        )
-        return evaluate_agent(
-            self._trained,
-            condition=condition,
-            episodes=episodes,
-            seed=seed,
-            stop=StopRequest(),
-            epsilon=self._epsilon,
-        )
-
-    def probe(self, steps: int | None = None, seed: int = 0) -> Probing:
-        """What its representation knows of the game; leaves the memory alone.
-
-        The arguments, and what it raises, are `api.probe`'s.
-        """
-        check_seed(seed)
-        found = probe_agent(
-            self._trained,
-            seed=seed,
-            stop=StopRequest(),
-            tell=lambda what, done, of, noun: None,
-            steps=steps,
-        )
-        assert found is not None  # nothing asks it to stop
-        return found
-
 
 @dataclass(frozen=True)
 class RunTables:
@@ -196,7 +152,7 @@ class RunTables:
 def train(
     game: str,
     *,
-    preset: str | None = None,
+    preset: PathLike | None = None,
     seed: int = 0,
     run_dir: PathLike | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -214,11 +170,19 @@ def train(
       settings: values by `section.field`, such as {"run.frames": 1_000_000}.
 
     Raises:
-      UserError: a wrong name or value, a folder that is taken, too little memory or disk.
+      UserError: a wrong name or value, a folder that is taken, too little memory or disk, another
+        thread than the main one.
     """
+    if threading.current_thread() is not threading.main_thread():
+        raise UsageError("training answers to signals: call train in the main thread")
     process.prepare()
-    path = None if run_dir is None else Path(run_dir)
-    return train_command.run(game, settings=settings or {}, preset=preset, seed=seed, run_dir=path)
+    return train_command.run(
+        game,
+        settings=settings or {},
+        preset=None if preset is None else os.fspath(preset),
+        seed=operator.index(seed),  # numpy's, too: it is written as TOML
+        run_dir=None if run_dir is None else Path(run_dir),
+    )
 
 
 def load(run_dir: PathLike, *, epsilon: float | None = None, seed: int = 0) -> Agent:
@@ -232,18 +196,20 @@ def evaluate(
     episodes: int = 10,
     seed: int = 0,
     corruption: str | None = None,
-    severity: int = DEFAULT_LEVEL,
+    severity: int | None = None,
     mode: int | None = None,
     difficulty: int | None = None,
 ) -> list[float]:
-    """Scores of full episodes, unclipped, under the run's protocol.
+    """Scores of full episodes, unclipped, as `relic-rl evaluate` plays them.
+
+    A loaded agent keeps its memory of its own episode.
 
     Args:
       agent: loaded, or a run's folder or policy file.
       episodes: how many.
       seed: of the episodes: the same seed gives the same ones, corrupted or not.
       corruption: of what it sees, a name in `envs.corruptions.CORRUPTIONS`; None: nothing.
-      severity: 1 to 5, of the corruption.
+      severity: 1 to 5, of the corruption; None: `envs.corruptions.DEFAULT_LEVEL`.
       mode: of the game, by ale-py's number; None: the one it was trained in.
       difficulty: the same.
 
@@ -251,13 +217,20 @@ def evaluate(
       UserError: the folder holds no run, or no sound checkpoint; a number out of range, an unknown
         corruption, a mode or difficulty that the game lacks.
     """
-    return _loaded(agent).evaluate(
-        episodes,
-        seed,
-        corruption=corruption,
-        severity=severity,
-        mode=mode,
-        difficulty=difficulty,
+    if episodes < 1:
+        raise UsageError(f"episodes is {episodes}: use 1 or more")
+    check_seed(seed)
+    player = _loaded(agent)
+    condition = one_condition(
+        player.game, mode=mode, difficulty=difficulty, corruption=corruption, severity=severity
+    )
+    return evaluate_agent(
+        player._trained,
+        condition=condition,
+        episodes=episodes,
+        seed=seed,
+        stop=StopRequest(),
+        epsilon=player._epsilon,
     )
 
 
@@ -274,7 +247,16 @@ def probe(agent: Agent | PathLike, *, steps: int | None = None, seed: int = 0) -
     Raises:
       UserError: as `evaluate`; of a game whose memory nobody has annotated; too few steps.
     """
-    return _loaded(agent).probe(steps, seed)
+    check_seed(seed)
+    found = probe_agent(
+        _loaded(agent)._trained,
+        seed=seed,
+        stop=StopRequest(),
+        tell=lambda what, done, of, noun: None,
+        steps=steps,
+    )
+    assert found is not None  # nothing asks it to stop
+    return found
 
 
 def read_run(run_dir: PathLike) -> RunTables:
@@ -301,15 +283,25 @@ def read_run(run_dir: PathLike) -> RunTables:
 
 
 def report(
-    dirs: Sequence[PathLike], out: PathLike, *, against: Sequence[str] = DEFAULT_AGAINST
+    dirs: PathLike | Sequence[PathLike],
+    out: PathLike,
+    *,
+    against: str | Sequence[str] = DEFAULT_AGAINST,
 ) -> Written:
     """Writes tables, pictures and one HTML page over runs and sweeps: `relic-rl report`.
+
+    Args:
+      dirs: folders of runs and sweeps, or one.
+      out: folder for what is written.
+      against: published methods, or one.
 
     Raises:
       UserError: nothing to report on, or an unknown published method.
     """
+    folders = [dirs] if isinstance(dirs, str | os.PathLike) else dirs
+    methods = (against,) if isinstance(against, str) else tuple(against)
     try:
-        return write_report([Path(d) for d in dirs], Path(out), tuple(against))
+        return write_report([Path(folder) for folder in folders], Path(out), methods)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -339,6 +331,8 @@ def _columns(
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         listed = list(read(text.rpartition("\n")[0].splitlines()))  # without a line cut short
+        if not all(isinstance(row, Mapping) for row in listed):
+            raise ValueError("a line is no object")
         names = dict.fromkeys(name for row in listed for name in row)
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is damaged: {error}") from None
@@ -353,5 +347,5 @@ def _columns(
 def _number(value: Any) -> float | None:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

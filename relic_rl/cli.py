@@ -27,7 +27,7 @@ from relic_rl.commands import (
     watch,
 )
 from relic_rl.commands.arguments import Parser, spelled
-from relic_rl.errors import UserError
+from relic_rl.errors import UserError, is_out_of_memory
 from relic_rl.machine import process
 from relic_rl.stop import whole_process
 
@@ -67,20 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(_in_words(error), 1)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return _fail(
             "out of memory: free some of the machine's, or of the GPU's, or ask for less", 1
         )
     return 0
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError):  # also where there is none left to import torch
-        return True
-    from relic_rl.machine.resources import is_out_of_memory
-
-    return is_out_of_memory(error)
 
 
 def _writable(stream: TextIO | None) -> TextIO:

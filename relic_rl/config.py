@@ -168,7 +168,8 @@ def resolve(preset: str, overrides: Mapping[str, Any]) -> Resolved:
     """
     given = _preset_values(preset) | _named(overrides, _FLAG)
     origins = dict.fromkeys(field_types(), DEFAULT) | {n: g.origin for n, g in given.items()}
-    return Resolved(_validated(given), origins, preset)
+    writable = preset.encode("utf-8", "replace").decode()  # a file's name may be any bytes
+    return Resolved(_validated(given), origins, writable)
 
 
 def preset_paths() -> dict[str, Path]:

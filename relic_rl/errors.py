@@ -30,3 +30,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def command(*words: object) -> str:
     """A command line to copy: `relic-rl resume 'my runs/p0'`, in backquotes."""
     return f"`relic-rl {shlex.join(map(str, words))}`"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or a GPU ran out of memory; torch has a class for some cases only."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in _NO_MEMORY)
+    return isinstance(error, MemoryError)
+
+
+_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+"""In torch's, CUDA's and cuBLAS's words."""

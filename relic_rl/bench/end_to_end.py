@@ -62,7 +62,13 @@ def _rows_of_a_run(config: Config) -> list[Row]:
     config = replace(
         config,
         replay=replace(config.replay, min_steps=1_000),
-        run=replace(config.run, minutes=_MINUTES, metrics_every_updates=25),
+        run=replace(
+            config.run,
+            minutes=_MINUTES,
+            metrics_every_updates=25,
+            probe_every_frames=0,
+            track=("off",),
+        ),
         evaluation=replace(config.evaluation, every_minutes=0.0, every_frames=0),
     )
     with tempfile.TemporaryDirectory() as folder, Path("/dev/null").open("w") as nowhere:

@@ -64,7 +64,9 @@ def run(
         _expect_writable(json_file)
     config = devices.resolve(preset or "laptop", settings).config
     if ENGINES[asked := config.run.engine].needs_cluster:
-        raise UsageError(f"run.engine is {asked}: use --engine {asked}, which measures a cluster")
+        raise UsageError(
+            f"run.engine is {asked}: leave it out, --engine {asked} measures a cluster"
+        )
     for name, seconds, results in measure(config, {name: known[name] for name in parts or known}):
         print_table(_table(name, results[name], seconds))
         if json_file is not None:  # after each: what was measured outlives what fails

@@ -334,4 +334,4 @@ def _look(one: Judgement) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f} %"
+    return "-" if share is None else f"{100 * share:z.0f} %"

@@ -9,7 +9,7 @@ from typing import Any
 from relic_rl.commands import arguments
 from relic_rl.console import print_line
 from relic_rl.errors import UsageError
-from relic_rl.records.run_folder import POLICY_SUFFIX
+from relic_rl.records.run_folder import POLICY_SUFFIX, expect_run
 
 
 def add_to(verbs: Any) -> None:
@@ -32,14 +32,13 @@ def run(run_dir: Path, *, out: Path) -> None:
 
     Raises:
       UsageError: another suffix, or the file is of another kind.
-      UserError: no sound checkpoint, or the file cannot be written.
+      UserError: no run, no sound checkpoint, or the file cannot be written.
     """
     from relic_rl.evaluation.trained import load_trained, save_policy
 
     if out.suffix.lower() != POLICY_SUFFIX:
         raise UsageError(f"--out is {str(out)!r}: it must end with {POLICY_SUFFIX}")
-    if not run_dir.is_dir():
-        raise UsageError(f"{run_dir} is no folder: give a run's")
+    expect_run(run_dir)
     trained = load_trained(run_dir)
     size_bytes, evaluation = save_policy(trained, run_dir, out)
     judged = f", mean score {evaluation['mean_score']:.1f}" if evaluation else ", never evaluated"

@@ -7,9 +7,8 @@ from pathlib import Path
 from relic_rl.commands.printing import against_human
 from relic_rl.config import Config
 from relic_rl.console import Console, counted
-from relic_rl.errors import UserError, command
+from relic_rl.errors import UserError, command, is_out_of_memory
 from relic_rl.machine import devices
-from relic_rl.machine.resources import is_out_of_memory
 from relic_rl.records import metadata, run_folder
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError
 from relic_rl.records.folders import write_whole

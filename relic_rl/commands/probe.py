@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
+from envs.interface import EnvSpec
 from envs.ram import CATEGORIES
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import new_table, print_json, print_table, under_rules
@@ -77,13 +78,18 @@ def run(
         found = probe_agent(probed, seed=seed, stop=stop, tell=console.working, steps=steps)
     if found is None:
         raise UserError("stopped before everything was probed")
-    if is_run:
-        append_probing(source, found)
     if as_json:
         print_json(asdict(found))
-        return
-    spec = probed.spec
-    print_line(f"{spec.name} after {probed.env_frames:,} frames{under_rules(spec)}")
+    else:
+        _print_all(found, probed.spec)
+    if is_run:  # after it is shown: a full disk does not cost what took minutes
+        append_probing(source, found)
+        if not as_json:
+            print_line(f"added to {source / PROBES_FILE}")
+
+
+def _print_all(found: Probing, spec: EnvSpec) -> None:
+    print_line(f"{spec.name} after {found.env_frames:,} frames{under_rules(spec)}")
     print_line(
         f"{counted(found.steps, 'step')} of {counted(found.episodes, 'episode')}, "
         f"{found.train_steps:,} to learn from and {found.test_steps:,} to judge by"
@@ -96,8 +102,6 @@ def run(
         )
     _print(_geometry(found), [])
     print_line(f"chance of the contrastive accuracy: {_number(found.chance)}")
-    if is_run:
-        print_line(f"added to {source / PROBES_FILE}")
 
 
 def _print(table: Table, names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from relic_rl.commands import arguments
-from relic_rl.console import Console, print_line
+from relic_rl.console import Console, counted, print_line
 from relic_rl.errors import UsageError
 from relic_rl.records.identity import check_seed
 from relic_rl.records.tracking import FILE_TRACKERS, TrackerName
@@ -111,7 +111,7 @@ def run(
         ending = f"; a .gif ends after {GIF_FRAMES:,} frames unless --max-frames says more"
     print_line(
         f"{loaded.spec.name} after {loaded.env_frames:,} frames of training: filmed "
-        f"{made.frames:,} frames, {played}, in {video}{ending}"
+        f"{counted(made.frames, 'frame')}, {played}, in {video}{ending}"
     )
     if track != "off" and loaded.tracker_id is not None:
         upload_film(run_dir, video, track, loaded.tracker_id)

@@ -22,7 +22,7 @@ from torch import Tensor
 from agents.augmentation import random_shift_and_intensity
 from agents.diagnostics import effective_rank, mean_share
 from agents.policy import Policy
-from agents.representation.contrastive import contrastive_accuracy
+from agents.representation.arm import embedding_metrics
 from agents.representation.relic import relic_loss
 from envs.ram import RamVariable
 from envs.registry import ENVIRONMENTS
@@ -196,12 +196,10 @@ def _views_compared(
     loss = relic_loss(
         first, second, first, second, temperature=TEMPERATURE, alpha=0.0, normalize=True
     )
-    accuracies = [
-        contrastive_accuracy(*views, normalize=True) for views in ((first, second), (second, first))
-    ]
+    measured = embedding_metrics((first, second), (second, first), normalize=True)
     return {
         "invariance": loss.invariance,
-        "contrastive_accuracy": torch.stack(accuracies).mean(),
+        "contrastive_accuracy": measured["contrastive_accuracy"],
     }
 
 

@@ -57,24 +57,28 @@ def one_condition(
     mode: int | None = None,
     difficulty: int | None = None,
     corruption: str | None = None,
-    severity: int = DEFAULT_LEVEL,
+    severity: int | None = None,
 ) -> Condition:
     """What is asked for, and nothing beside it; None is what the agent was trained in.
 
     Raises:
-      UsageError: the game has no such mode or difficulty; an unknown corruption or severity.
+      UsageError: the game has no such mode or difficulty; an unknown corruption or severity; a
+        severity of nothing.
       RomError: its ROM is missing or damaged.
     """
     if corruption is not None and corruption not in CORRUPTIONS:
         raise UsageError(f"corruption is {corruption!r}: use one of {', '.join(CORRUPTIONS)}")
-    if severity not in LEVELS:
-        raise UsageError(f"severity is {severity}: use one of {', '.join(map(str, LEVELS))}")
+    if severity is not None and corruption is None:
+        raise UsageError(f"severity is {severity}: it goes with a corruption")
+    level = DEFAULT_LEVEL if severity is None else severity
+    if level not in LEVELS:
+        raise UsageError(f"severity is {level}: use one of {', '.join(map(str, LEVELS))}")
     asked = conditions(
         game,
         modes=[] if mode is None else [str(mode)],
         difficulties=[] if difficulty is None else [str(difficulty)],
         corruptions=[] if corruption is None else [corruption],
-        severities=[severity],
+        severities=[level],
     )
     return asked[-1]
 

@@ -32,8 +32,6 @@ _CHECKPOINTS_ON_DISK = 3
 """Two are kept while the next is staged."""
 _PROBE_STEP_BYTES = 70_000
 """Of a step that is probed: 328 MiB were measured of 5,000."""
-_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
-"""In torch's, CUDA's and cuBLAS's words."""
 _LARGEST_ENV = EnvShape(18, FRAME_SIDE_PIXELS, FRAME_SIDE_PIXELS)
 _FRAME_PIXELS = FRAME_SIDE_PIXELS**2
 
@@ -79,13 +77,6 @@ def check_resources(config: Config, run_dir: Path) -> None:
             f"{size(free)} are free at {SHARED_MEMORY}: enlarge it (docker run --shm-size), or use "
             "an engine without a cluster"
         )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the machine or a GPU ran out of memory; torch has a class for some cases only."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
 
 
 def memory_bytes(config: Config) -> int:

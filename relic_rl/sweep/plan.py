@@ -190,16 +190,16 @@ def _trial(
             seconds = time.monotonic() - started
             for folder, job in jobs:
                 is_over = job.poll() is not None
+                if is_over and job.poll() != 0:
+                    raise UserError(f"the trial of {folder.name} failed: {job.why()}")
                 rate = _rate(_rows(folder), seconds, is_over=is_over)
                 if rate is not None:
                     found.setdefault(folder, rate)
-                elif is_over and job.poll() == 0:
+                elif is_over:
                     raise UserError(
                         f"the trial of {folder.name} was over before its speed could be measured:"
                         " ask for more --frames or --minutes"
                     )
-                elif is_over:
-                    raise UserError(f"the trial of {folder.name} failed: {job.why()}")
     finally:
         _end([job for _, job in jobs])
     if stop.requested:

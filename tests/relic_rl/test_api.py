@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ def test_training_from_python_is_the_command_lines_bit_for_bit(tmp_path: Path) -
     np.testing.assert_array_equal(one.episodes["score"], two.episodes["score"])
 
 
+def test_training_from_python_takes_a_path_as_preset_and_a_seed_of_numpys(tmp_path: Path) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text('base = "smoke"\n[run]\nframes = 400\n')
+
+    run = api.train("toy_memory", preset=preset, seed=np.int64(3), run_dir=tmp_path / "run")
+
+    assert api.read_run(run).seed == 3
+    assert api.read_run(run).settings["run.frames"] == 400
+
+
 def test_an_agent_that_is_given_frame_by_frame_plays_the_evaluations_episode(run: Path) -> None:
     agent = api.load(run)
     trained = load_trained(run)
@@ -84,6 +95,7 @@ def test_an_agents_own_epsilon_counts_when_it_is_evaluated(run: Path) -> None:
     ("name", "damage"),
     [
         ("metrics.jsonl", b"5\n"),
+        ("metrics.jsonl", b'["rl_loss"]\n'),
         ("metrics.jsonl", b"{\n"),
         ("episodes.csv", b"\xff\n"),
         ("evaluations.csv", b'a,"b\n' * 2),
@@ -99,6 +111,24 @@ def test_a_damaged_table_is_one_error_that_names_it(
 
     with pytest.raises(UserError, match=rf"{name} is damaged"):
         api.read_run(copy)
+
+
+def test_a_number_too_large_for_a_float_is_left_out(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    with (copy / "metrics.jsonl").open("a") as file:
+        file.write('{"rl_loss": 1' + "0" * 400 + "}\n")
+
+    assert np.isnan(api.read_run(copy).metrics["rl_loss"][-1])
+
+
+def test_training_in_another_thread_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(api.train, "toy_memory", preset="smoke", run_dir=run).exception()
+
+    assert isinstance(refused, UsageError)
+    assert not run.exists()
 
 
 def test_training_that_is_stopped_before_it_began_does_not_return(
@@ -216,6 +246,8 @@ def test_a_report_from_python_is_written(run: Path, tmp_path: Path) -> None:
     written = api.report([run], tmp_path / "report", against=["r2d2"])
 
     assert written.page.read_text().lower().startswith("<!doctype html>")
+    of_one = api.report(str(run), tmp_path / "of_one", against="r2d2")
+    assert of_one.page.read_text() == written.page.read_text()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +261,11 @@ def test_a_report_from_python_is_written(run: Path, tmp_path: Path) -> None:
         (lambda run, _: api.load(run, epsilon=1.5), "epsilon is 1.5"),
         (lambda run, _: api.evaluate(run, episodes=0), "episodes is 0"),
         (lambda run, _: api.evaluate(run, corruption="fog"), "corruption is 'fog': use one of"),
-        (lambda run, _: api.evaluate(run, severity=6), "severity is 6: use one of 1, 2"),
+        (lambda run, _: api.evaluate(run, severity=5), "severity is 5: it goes with a corr"),
+        (
+            lambda run, _: api.evaluate(run, corruption="shift", severity=6),
+            "severity is 6: use one of 1, 2",
+        ),
         (lambda run, _: api.evaluate(run, mode=3), "mode is '3': Breakout has 0, 4"),
         (lambda run, _: api.probe(run, steps=10), "steps is 10, must be at least 1000"),
         (lambda run, out: api.report([run], out, against=["rainboww"]), "rainboww"),

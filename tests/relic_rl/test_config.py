@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from relic_rl import config as configuration
@@ -73,6 +75,13 @@ def test_a_wrong_preset_gets_one_line_that_names_the_place(preset, text, complai
         configuration.resolve(preset(text), {})
 
     assert "\n" not in str(caught.value)
+
+
+def test_a_preset_in_a_file_whose_name_is_no_utf_8_has_a_name_that_can_be_written(tmp_path):
+    file = tmp_path / os.fsdecode(b"\xff.toml")
+    file.write_text('base = "smoke"\n')
+
+    assert configuration.resolve(str(file), {}).preset == f"{tmp_path}/?.toml"
 
 
 def test_an_unknown_preset_names_the_nearest():

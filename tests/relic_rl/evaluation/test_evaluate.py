@@ -12,7 +12,7 @@ from agents.interface import EnvShape, PolicyInput, RecurrentState
 from agents.networks import RecurrentQNetwork
 from agents.options import NetworkOptions
 from agents.policy import Policy
-from envs.atari import make_atari
+from envs.atari import AtariLanes
 from envs.interface import EpisodeRecord, Frames, StepResult, VectorEnv
 from envs.toy import MemoryLanes
 from relic_rl import build
@@ -152,7 +152,7 @@ def test_each_lane_plays_the_same_number_of_episodes_however_fast_it_is() -> Non
 
 
 def test_scores_are_sums_of_raw_rewards_over_whole_episodes_of_a_real_game() -> None:
-    witness = Witness(make_atari("UpNDown", 2, 0, "noop", action_set="minimal"))
+    witness = Witness(AtariLanes("UpNDown", 2, 0, "noop", action_set="minimal"))
     scores = witness.play(2, epsilon=1.0)
     largest = max(float(rewards.max()) for rewards in witness.rewards)
 

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.atari import make_atari
+from envs.atari import AtariLanes
 from envs.ram import ram_variables
 from envs.toy import MemoryLanes
 from relic_rl.evaluation.linear_probe import (
@@ -182,7 +182,7 @@ def toy_memory() -> tuple[Tensor, NDArray[np.int64], list[int]]:
 
 
 def pong_memory() -> tuple[Tensor, NDArray[np.int64], list[int]]:
-    env = make_atari("pong", 4, 0, "noop", action_set="minimal", reseed_steps=0)
+    env = AtariLanes("pong", 4, 0, "noop", action_set="minimal", reseed_steps=0)
     env.reset()
     ram = env.ram()
     ram.begin()

@@ -194,6 +194,21 @@ def test_an_earlier_checkpoint_is_probed_by_its_frames(
     assert [one.env_frames for one in read_probings(run)] == [1200, 1600]
 
 
+def test_what_was_found_is_shown_when_it_cannot_be_written(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(toy, tmp_path / "run"))
+    (run / PROBES_FILE).unlink(missing_ok=True)
+    (run / PROBES_FILE).mkdir()
+    capsys.readouterr()
+
+    assert cli.main(["probe", str(run), "--steps", "1000", "--json"]) == 1
+
+    out, err = capsys.readouterr()
+    assert json.loads(out)["steps"] >= 1000
+    assert err.splitlines()[-1].startswith(f"relic-rl: cannot write {run / PROBES_FILE}")
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -11,12 +11,11 @@ import torch
 
 from relic_rl.config import resolve
 from relic_rl.console import Console
-from relic_rl.errors import ResourceError
+from relic_rl.errors import ResourceError, is_out_of_memory
 from relic_rl.machine import resources
 from relic_rl.machine.resources import (
     check_resources,
     disk_bytes,
-    is_out_of_memory,
     memory_bytes,
     replay_bytes,
     shared_memory_bytes,
