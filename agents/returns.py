@@ -91,24 +91,8 @@ def q_lambda_targets(
     observation. So row t mixes bootstraps from 1 to T + n_steps - 1 - t steps ahead; λ = 0 is
     the one-step target. Nothing is cut at exploratory actions ("uncorrected").
 
-    The recursion is a Python loop over L rows of a few operations on [B].
-
-    Args:
-      rewards: float32[L, B], unclipped; L = T + n_steps.
-      terminated: bool[L, B], the row's action ended the episode (or a life) for good.
-      is_step: bool[L, B], the row holds an agent step; in each column one unbroken run.
-      online_q: float32[L, B, A], rescaled; selects the action.
-      target_q: float32[L, B, A], rescaled; values it.
-      discount: γ per agent step, in [0, 1].
-      n_steps: rows after the T trained ones, >= 1.
-      lambda_: λ in [0, 1].
-      epsilon: of the value rescaling.
-
-    Returns:
-      float32[T, B] without gradient, 0 where `is_step` is false.
-
-    Raises:
-      ValueError: on shapes that disagree, L <= n_steps, or a constant out of its range.
+    The recursion is a Python loop over L rows of a few operations on [B]. λ is in [0, 1]; all other
+    arguments, what is returned and what is raised are as there.
 
     Source: Peng and Williams, "Incremental Multi-Step Q-Learning", 1994; Kozuno et al.,
     "Revisiting Peng's Q(λ) for Modern Reinforcement Learning", 2021. Deviation: double-Q values

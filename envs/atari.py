@@ -34,7 +34,7 @@ each lane has a thread of its own that would save no time, and is not done.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from math import ceil
 from typing import Any
@@ -66,90 +66,11 @@ class RomError(OSError):
     """A game's cartridge image is missing or damaged."""
 
 
-def make_atari(
-    game: Game | str,
-    lanes: int,
-    seed: int,
-    protocol: EpisodeProtocol | str,
-    *,
-    action_set: str = "full",
-    threads: int = 1,
-    frame_height: int = FRAME_SIDE_PIXELS,
-    frame_width: int = FRAME_SIDE_PIXELS,
-    reseed_steps: int = RESEED_STEPS,
-) -> "AtariLanes":
-    """Returns `lanes` environments of one game, as an `envs.interface.VectorEnv`.
-
-    Args:
-      game: one of the 57, or any name that `find_game` knows.
-      lanes: N, 1 or more.
-      seed: 0 or more; lane i plays the same episodes whatever N and `threads` are.
-      protocol: how episodes start, stick and end, or the name of one in `PROTOCOLS`.
-      action_set: `full` (see above) or `minimal` (what the game uses, 3 to 18 actions).
-      threads: emulator threads of this environment, 1 or more.
-      frame_height: of the frames returned, in pixels.
-      frame_width: the same.
-      reseed_steps: a lane is seeded afresh at the first episode that ends this many steps or more
-        after the last seeding; 0 for every episode.
-
-    Raises:
-      ValueError: an argument is out of range (`UnknownGameError` for a game).
-      RomError: the cartridge image is missing or damaged.
-    """
-    check_least(1, lanes=lanes, threads=threads, frame_height=frame_height, frame_width=frame_width)
-    check_least(0, seed=seed, reseed_steps=reseed_steps)
-    if action_set not in ACTION_SETS:
-        known = ", ".join(ACTION_SETS)
-        raise ValueError(f"action_set is {action_set!r}; it must be one of {known}")
-    game = find_game(game) if isinstance(game, str) else game
-    protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    md5 = rom_md5(game)
-    make_emulators = partial(
-        AtariVectorEnv,
-        game.rom,
-        num_threads=threads,
-        thread_affinity_offset=-1,
-        # One step more than ours, which is therefore always the first to act.
-        max_num_frames_per_episode=protocol.max_episode_frames + protocol.frame_skip,
-        repeat_action_probability=protocol.sticky_probability,
-        full_action_space=action_set == "full",
-        continuous=False,
-        continuous_action_threshold=0.5,
-        # Its automatic reset happens only where a lane rests, and counts for nothing.
-        autoreset_mode=AutoresetMode.NEXT_STEP,
-        img_height=frame_height,
-        img_width=frame_width,
-        grayscale=True,
-        stack_num=1,
-        frameskip=protocol.frame_skip,
-        maxpool=True,
-        noop_max=protocol.noop_max_frames + 1,
-        episodic_life=False,
-        life_loss_info=False,
-        reward_clipping=False,
-        use_fire_reset=False,
-    )
-    emulators = make_emulators(num_envs=lanes, batch_size=lanes)
-    spec = atari_spec(
-        game,
-        protocol,
-        action_set,
-        emulators.ale.get_action_set(),
-        frame_height=frame_height,
-        frame_width=frame_width,
-        md5=md5,
-    )
-    return AtariLanes(emulators, make_emulators, threads, spec, game, protocol, seed, reseed_steps)
-
-
 def atari_spec(
     game: Game,
     protocol: EpisodeProtocol,
     action_set: str,
     actions: Sequence[Any],
-    *,
-    frame_height: int = FRAME_SIDE_PIXELS,
-    frame_width: int = FRAME_SIDE_PIXELS,
     md5: str,
 ) -> EnvSpec:
     """Returns what lanes of a game are; `actions` are ale-py's, in the emulator's order."""
@@ -157,8 +78,8 @@ def atari_spec(
         name=game.name,
         frames_per_step=protocol.frame_skip,
         action_meanings=tuple(action.name for action in actions),
-        frame_height=frame_height,
-        frame_width=frame_width,
+        frame_height=FRAME_SIDE_PIXELS,
+        frame_width=FRAME_SIDE_PIXELS,
         protocol=protocol,
         action_set=action_set,
         rom_md5=md5,
@@ -185,28 +106,76 @@ def rom_md5(game: Game) -> str:
 
 
 class AtariLanes(GameLanes):
-    """N lanes of one game; made by `make_atari`, used as described in `envs.interface`.
+    """N lanes of one game, used as described in `envs.interface`.
+
+    Args:
+      game: one of the 57, or any name that `find_game` knows.
+      lanes: N, 1 or more.
+      seed: 0 or more; lane i plays the same episodes whatever N and `threads` are.
+      protocol: how episodes start, stick and end, or the name of one in `PROTOCOLS`.
+      action_set: `full` (see above) or `minimal` (what the game uses, 3 to 18 actions).
+      threads: emulator threads of this environment, 1 or more.
+      reseed_steps: a lane is seeded afresh at the first episode that ends this many steps or more
+        after the last seeding; 0 for every episode.
 
     Attributes:
       lanes: N.
       spec: its actions have ale-py's names, `NOOP` first.
       noop_frames: int64[N], the no-op frames that the running episodes started with.
+
+    Raises:
+      ValueError: an argument is out of range (`UnknownGameError` for a game).
+      RomError: the cartridge image is missing or damaged.
     """
 
     def __init__(
         self,
-        emulators: AtariVectorEnv,
-        make_emulators: Callable[..., AtariVectorEnv],
-        threads: int,
-        spec: EnvSpec,
-        game: Game,
-        protocol: EpisodeProtocol,
+        game: Game | str,
+        lanes: int,
         seed: int,
-        reseed_steps: int,
+        protocol: EpisodeProtocol | str,
+        *,
+        action_set: str = "full",
+        threads: int = 1,
+        reseed_steps: int = RESEED_STEPS,
     ) -> None:
-        super().__init__(spec, emulators.num_envs, seed, game, protocol)
+        check_least(1, lanes=lanes, threads=threads)
+        check_least(0, seed=seed, reseed_steps=reseed_steps)
+        if action_set not in ACTION_SETS:
+            known = ", ".join(ACTION_SETS)
+            raise ValueError(f"action_set is {action_set!r}; it must be one of {known}")
+        game = find_game(game) if isinstance(game, str) else game
+        protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
+        md5 = rom_md5(game)
+        self._make_emulators = partial(
+            AtariVectorEnv,
+            game.rom,
+            num_threads=threads,
+            thread_affinity_offset=-1,
+            # One step more than ours, which is therefore always the first to act.
+            max_num_frames_per_episode=protocol.max_episode_frames + protocol.frame_skip,
+            repeat_action_probability=protocol.sticky_probability,
+            full_action_space=action_set == "full",
+            continuous=False,
+            continuous_action_threshold=0.5,
+            # Its automatic reset happens only where a lane rests, and counts for nothing.
+            autoreset_mode=AutoresetMode.NEXT_STEP,
+            img_height=FRAME_SIDE_PIXELS,
+            img_width=FRAME_SIDE_PIXELS,
+            grayscale=True,
+            stack_num=1,
+            frameskip=protocol.frame_skip,
+            maxpool=True,
+            noop_max=protocol.noop_max_frames + 1,
+            episodic_life=False,
+            life_loss_info=False,
+            reward_clipping=False,
+            use_fire_reset=False,
+        )
+        emulators = self._make_emulators(num_envs=lanes, batch_size=lanes)
+        spec = atari_spec(game, protocol, action_set, emulators.ale.get_action_set(), md5)
+        super().__init__(spec, lanes, seed, game, protocol)
         self._emulators: AtariVectorEnv | None = emulators
-        self._make_emulators = make_emulators
         self._threads = threads
         self._emulated = np.arange(self.lanes)  # the lanes that have an emulator, in its order
         self._wasted_steps = 0  # of a thread, on emulators whose lanes rest

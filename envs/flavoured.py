@@ -45,7 +45,7 @@ class FlavouredLanes(GameLanes):
       lanes: N, 1 or more.
       seed: 0 or more; in the default flavour a lane plays the episodes that `AtariLanes` plays.
       protocol: how episodes start, stick and end.
-      action_set: as in `envs.atari.make_atari`; a game has the same in all its modes.
+      action_set: as in `envs.atari.AtariLanes`; a game has the same in all its modes.
 
     Raises:
       RomError: the cartridge image is missing or damaged.
@@ -68,7 +68,7 @@ class FlavouredLanes(GameLanes):
         ale = self._emulators[0].unwrapped.ale
         is_full = action_set == "full"
         self._actions = ale.getLegalActionSet() if is_full else ale.getMinimalActionSet()
-        spec = atari_spec(game, protocol, action_set, self._actions, md5=md5)
+        spec = atari_spec(game, protocol, action_set, self._actions, md5)
         super().__init__(spec, lanes, seed, game, protocol, flavour)
         # The last two gray screens of each lane, the last one first; black is none.
         self._screens = np.zeros((2, lanes, *ale.getScreenDims()), np.uint8)

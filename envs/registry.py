@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from envs import toy
-from envs.atari import RESEED_STEPS, make_atari, rom_md5
+from envs.atari import RESEED_STEPS, AtariLanes, rom_md5
 from envs.flavoured import FlavouredLanes, find_flavours
 from envs.games import ATARI57, Game, find_game
 from envs.interface import FilmedLanes, Flavour, Flavours, VectorEnv
@@ -22,7 +22,7 @@ _RAM_VARIABLES = ram_variables()
 
 
 class Wanted(NamedTuple):
-    """Lanes that are asked for: see `envs.atari.make_atari`."""
+    """Lanes that are asked for: see `envs.atari.AtariLanes`."""
 
     lanes: int
     seed: int
@@ -60,7 +60,7 @@ def find_environment(text: str) -> Environment:
 
 
 def _make_game(game: Game, options: EnvOptions, wanted: Wanted) -> VectorEnv:
-    return make_atari(
+    return AtariLanes(
         game,
         wanted.lanes,
         wanted.seed,

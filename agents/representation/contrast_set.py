@@ -20,40 +20,18 @@ def contrast_set(
     stacks_per_sequence: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Returns M places (row, sequence) of a batch, as `choose_contrast_set` does.
-
-    Args:
-      batch: of sequences.
-      rows_of: makes of bool[L, B], which hold a step, bool[R, B]: the rows to choose from.
-      stacks_per_sequence: k >= 1.
-      generator: the only source of randomness.
-    """
-    on_host = batch.is_step_on_host
-    return choose_contrast_set(
-        rows_of(batch.is_step),
-        None if on_host is None else rows_of(on_host),
-        stacks_per_sequence,
-        generator,
-    )
-
-
-def choose_contrast_set(
-    is_step: Tensor,
-    is_step_on_host: Tensor | None,
-    stacks_per_sequence: int,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Returns M places (row, sequence) that hold a step, k of each sequence.
+    """Returns M places (row, sequence) of a batch that hold a step, k of each sequence.
 
     A sequence of n steps is cut into k equal stretches and one place is taken of each, all at the
     same random offset: every step is chosen with probability min(k / n, 1), and with k >= n all
     of them are. No place is chosen twice, so M is the sum over sequences of min(k, n).
 
-    Where nothing says M on the host it is k for each sequence: one of fewer steps has some twice.
+    Where the batch does not say on the host which rows hold steps, so that M would wait for a GPU,
+    M is k for each sequence: one of fewer steps has some twice.
 
     Args:
-      is_step: bool[R, B], the rows to choose from; in each column one unbroken run.
-      is_step_on_host: the same on the CPU, where M is known without waiting for a GPU; or None.
+      batch: of sequences; in each column `is_step` is one unbroken run.
+      rows_of: makes of bool[L, B], which hold a step, bool[R, B]: the rows to choose from.
       stacks_per_sequence: k >= 1.
       generator: the only source of randomness: B draws, whatever the rest.
 
@@ -65,6 +43,7 @@ def choose_contrast_set(
     """
     if stacks_per_sequence < 1:
         raise ValueError(f"stacks_per_sequence is {stacks_per_sequence}, must be >= 1")
+    is_step = rows_of(batch.is_step)
     R, B = is_step.shape
     k = min(stacks_per_sequence, R)
     steps = is_step.sum(dim=0)
@@ -73,11 +52,11 @@ def choose_contrast_set(
     stretch = torch.arange(k, device=is_step.device)[:, None]
     # Rounding may carry the last place to the end: minimum keeps it inside.
     places = ((stretch + offset) * (steps / k)).long().minimum(steps - 1)
-    if is_step_on_host is None:
+    if batch.is_step_on_host is None:
         sequences = torch.arange(B, device=is_step.device).expand(k, B)
         return (first_row + places.clamp(min=0)).flatten(), sequences.flatten()
     is_new = (steps > 0).expand(k, B).clone()
     is_new[1:] &= places[1:] > places[:-1]
-    M = int(is_step_on_host.sum(dim=0).clamp(max=k).sum())
+    M = int(rows_of(batch.is_step_on_host).sum(dim=0).clamp(max=k).sum())
     stretches, sequences = is_new.nonzero_static(size=M).unbind(dim=1)
     return (first_row + places)[stretches, sequences], sequences

@@ -14,22 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def two_view_log_probabilities(
-    online_1: Tensor,
-    online_2: Tensor,
-    target_1: Tensor,
-    target_2: Tensor,
-    *,
-    temperature: float,
-    normalize: bool,
-) -> tuple[Tensor, Tensor]:
-    """Returns log p of view 1 over 2 and of view 2 over 1, float[M, M] each; targets detached."""
-    check_embeddings(online_1=online_1, online_2=online_2, target_1=target_1, target_2=target_2)
+def log_probabilities(
+    online: Tensor, target: Tensor, *, temperature: float = 1.0, normalize: bool = False
+) -> Tensor:
+    """Returns log p, float[M, M]; the arguments are those of `similarities`.
+
+    Raises:
+      ValueError: the temperature is not above 0.
+    """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, must be > 0")
-    logits_12 = similarities(online_1, target_2.detach(), normalize=normalize)
-    logits_21 = similarities(online_2, target_1.detach(), normalize=normalize)
-    return F.log_softmax(logits_12 / temperature, -1), F.log_softmax(logits_21 / temperature, -1)
+    return F.log_softmax(similarities(online, target, normalize=normalize) / temperature, dim=-1)
 
 
 def similarities(online: Tensor, target: Tensor, *, normalize: bool = False) -> Tensor:
@@ -47,9 +42,9 @@ def similarities(online: Tensor, target: Tensor, *, normalize: bool = False) -> 
         return online @ target.T
 
 
-def instance_cross_entropy(log_probabilities: Tensor) -> Tensor:
+def instance_cross_entropy(log_p: Tensor) -> Tensor:
     """Returns -mean_i log p[i, i], a scalar."""
-    return -log_probabilities.diagonal().mean()
+    return -log_p.diagonal().mean()
 
 
 @torch.no_grad()

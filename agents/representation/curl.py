@@ -28,7 +28,7 @@ from agents.representation.contrastive import (
     check_embeddings,
     full_precision,
     instance_cross_entropy,
-    similarities,
+    log_probabilities,
 )
 from agents.representation.options import RepresentationOptions
 from agents.sequences import SequenceOptions
@@ -55,8 +55,7 @@ def curl_loss(online_1: Tensor, target_2: Tensor, critic_weight: Tensor) -> Tens
     with torch.autocast(online_1.device.type, enabled=False):
         keys = full_precision(target_2.detach())
         embedded_keys = F.linear(keys, critic_weight.to(keys.dtype))
-    logits = similarities(online_1, embedded_keys)
-    return instance_cross_entropy(F.log_softmax(logits, dim=-1))
+    return instance_cross_entropy(log_probabilities(online_1, embedded_keys))
 
 
 class Curl(MomentumArm):

@@ -35,7 +35,7 @@ from agents.representation.contrastive import (
     check_embeddings,
     full_precision,
     instance_cross_entropy,
-    similarities,
+    log_probabilities,
 )
 from agents.sequence_values import Features
 
@@ -71,9 +71,7 @@ def disturbed_relic_loss(
     )
     mean = key_units.mean(dim=0)
     log_view, log_raw = (
-        F.log_softmax(
-            similarities(units - mean, key_units - mean, normalize=True) / temperature, dim=-1
-        )
+        log_probabilities(units - mean, key_units - mean, temperature=temperature, normalize=True)
         for units in (view_units, raw_units)
     )
     contrastive = instance_cross_entropy(log_view)

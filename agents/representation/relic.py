@@ -20,7 +20,11 @@ import torch
 from torch import Tensor
 
 from agents.representation.arm import RepresentationLoss, TwoWayArm, embedding_metrics
-from agents.representation.contrastive import instance_cross_entropy, two_view_log_probabilities
+from agents.representation.contrastive import (
+    check_embeddings,
+    instance_cross_entropy,
+    log_probabilities,
+)
 from agents.representation.options import KlDirection, KlStopGradient
 
 _DIRECTIONS = get_args(KlDirection)
@@ -67,8 +71,10 @@ def relic_loss(
       ValueError: on shapes that disagree, an unknown option, or a constant out of its range.
     """
     _check_options(alpha, kl_direction, kl_stop_gradient)
-    log_p12, log_p21 = two_view_log_probabilities(
-        online_1, online_2, target_1, target_2, temperature=temperature, normalize=normalize
+    check_embeddings(online_1=online_1, online_2=online_2, target_1=target_1, target_2=target_2)
+    log_p12, log_p21 = (
+        log_probabilities(online, target.detach(), temperature=temperature, normalize=normalize)
+        for online, target in ((online_1, target_2), (online_2, target_1))
     )
     contrastive = instance_cross_entropy(log_p12) + instance_cross_entropy(log_p21)
 

@@ -7,7 +7,6 @@ source but the page. The script only sorts tables. The text is in `page.html.jin
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,30 +19,14 @@ from relic_rl.analysis.tables import Table
 _HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True, slots=True)
-class TileLine:
-    """A column's number in a tile."""
-
-    label: str
-    number: str
-    is_own: bool
-    """Whether it is of the reader's own runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One of the numbers that the page opens with, for every column."""
-
-    title: str
-    lines: tuple[TileLine, ...]
-
-
 class PageContent(NamedTuple):
     """What `page.html.jinja` shows, by the names that it has there."""
 
     title: str
     lead: str
-    tiles: Sequence[Tile]
+    tiles: Sequence[tuple[str, Sequence[tuple[str, str, bool]]]]
+    """The numbers that it opens with: a title; each column's label, its number, and whether it is
+    of the reader's own runs."""
     facts: Sequence[tuple[str, str]]
     warnings: Sequence[str]
     sections: Sequence[Table | Picture]

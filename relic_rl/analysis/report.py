@@ -19,7 +19,7 @@ from typing import Any
 
 from relic_rl.analysis import notes
 from relic_rl.analysis.columns import Column, make_columns
-from relic_rl.analysis.page import PageContent, Tile, TileLine, render_page
+from relic_rl.analysis.page import PageContent, render_page
 from relic_rl.analysis.pictures import NO_PICTURES, Drawn, draw_report
 from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.analysis.robustness import KEPT, Robustness, read_robustness
@@ -186,7 +186,7 @@ def _with_something_that_counts(series: Sequence[Series]) -> Sequence[Series]:
     return [replace(one, runs=one.unfinished, unfinished=()) for one in series]
 
 
-def _tile(row: str, columns: Sequence[Column]) -> Tile:
+def _tile(row: str, columns: Sequence[Column]) -> tuple[str, list[tuple[str, str, bool]]]:
     lines = []
     for column in columns:
         if column.aggregate is None:
@@ -194,8 +194,8 @@ def _tile(row: str, columns: Sequence[Column]) -> Tile:
         value = column.aggregate.rows()[row]
         number = f"{value:,.0f}" if row == _COUNT or abs(value) >= 100 else f"{value:,.1f}"
         unit = "" if row == _COUNT else " %"
-        lines.append(TileLine(column.label, number + unit, column.is_own))
-    return Tile(ROW_LABELS[row], tuple(lines))
+        lines.append((column.label, number + unit, column.is_own))
+    return ROW_LABELS[row], lines
 
 
 def _odds(columns: Sequence[Column]) -> _Odds:

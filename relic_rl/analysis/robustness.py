@@ -216,7 +216,7 @@ def _score_in(one: Judged, flavour: Flavour) -> float | None:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:z.0f} %"
 
 
 def _checkpoints(rows: Sequence[Judgement]) -> str:

@@ -48,10 +48,6 @@ class SegmentStore:
         self.bytes = 0
         self.evicted_segments = 0
 
-    def __len__(self) -> int:
-        """Resident segments."""
-        return len(self._order)
-
     def __contains__(self, name: SegmentName) -> bool:
         return name in self._slot_by_name
 
@@ -65,19 +61,21 @@ class SegmentStore:
         """Serial number of the next segment; they count insertions from 0."""
         return self.evicted_segments + len(self._order)
 
-    def put(self, segment: Segment) -> int:
-        """Adds a segment whose name is not present; returns its slot.
+    def put(self, segment: Segment) -> None:
+        """Adds a segment whose name is not present.
 
         Raises:
-          ValueError: the name is present, or the segment alone exceeds max_bytes.
+          ReplayLimitError: the segment alone exceeds max_bytes.
         """
-        self._check(segment)
+        size_bytes = segment.resident_bytes + _INDEX_BYTES
+        if size_bytes > self._max_bytes:
+            raise ReplayLimitError(
+                f"max_bytes is {self._max_bytes}, but one segment takes {size_bytes}: raise it"
+            )
         if not self._free:
             self._free.append(len(self._segments))
             self._reserve(len(self._segments) + 1)
-        slot = self._free.pop()
-        self._place(segment, slot)
-        return slot
+        self._place(segment, self._free.pop())
 
     def evict_oldest(self) -> tuple[int, Segment]:
         """Removes the oldest segment; returns the slot it had, and itself."""
@@ -150,15 +148,6 @@ class SegmentStore:
         self._reserve(len(names) + len(self._free))
         for name, slot in zip(names, state["slots"], strict=True):
             self._place(found[name], int(slot))
-
-    def _check(self, segment: Segment) -> None:
-        if segment.name in self._slot_by_name:
-            raise ValueError(f"segment {segment.name} is already present")
-        if segment.resident_bytes + _INDEX_BYTES > self._max_bytes:
-            raise ReplayLimitError(
-                f"max_bytes is {self._max_bytes}, but one segment takes "
-                f"{segment.resident_bytes + _INDEX_BYTES}: raise it"
-            )
 
     def _reserve(self, slots: int) -> None:
         missing = slots - len(self._segments)

@@ -14,25 +14,11 @@ MAX_PRIORITY = 1e200
 
 
 class SumTree:
-    """Non-negative priorities by index; a priority of 0 means "never drawn". Not thread-safe.
+    """Non-negative priorities by index; a priority of 0 means "never drawn". Not thread-safe."""
 
-    Args:
-      capacity: indices that fit at first, rounded up to a power of two. The tree doubles as needed.
-
-    Raises:
-      ValueError: capacity is below 1.
-    """
-
-    def __init__(self, capacity: int = 1) -> None:
-        if capacity < 1:
-            raise ValueError(f"capacity is {capacity}, must be at least 1")
-        self._capacity = _power_of_two(capacity)
-        self._nodes = np.zeros(2 * self._capacity)
-
-    @property
-    def capacity(self) -> int:
-        """Indices that fit without growing."""
-        return self._capacity
+    def __init__(self) -> None:
+        self._capacity = 1  # doubles as needed
+        self._nodes = np.zeros(2)
 
     @property
     def total(self) -> float:
@@ -63,9 +49,7 @@ class SumTree:
         if not positions.size:
             return
         if positions.max() >= self._capacity:
-            leaves = self.state()
-            self._capacity = _power_of_two(int(positions.max()) + 1)
-            self.load(leaves)
+            self._grow(1 << int(positions.max()).bit_length())
         tree, nodes = self._nodes, self._capacity + positions
         tree[nodes] = values
         if len(nodes) == 1:  # an insertion's case: plain integers are 15 times as fast here
@@ -102,29 +86,15 @@ class SumTree:
             nodes = 2 * nodes + right_is_hit
         return nodes - self._capacity
 
-    def state(self) -> NDArray[np.float64]:
-        """Returns a copy of the priorities, float64[capacity]."""
-        return self._nodes[self._capacity :].copy()
-
-    def load(self, priorities: ArrayLike) -> None:
-        """Replaces everything by these priorities, [at most capacity, or more: the tree grows].
-
-        Raises:
-          ValueError: a priority is not in [0, MAX_PRIORITY].
-        """
-        values = _as_priorities(priorities)
-        self._capacity = max(self._capacity, _power_of_two(len(values)))
-        self._nodes = np.zeros(2 * self._capacity)
-        self._nodes[self._capacity : self._capacity + len(values)] = values
-        first = self._capacity // 2
+    def _grow(self, capacity: int) -> None:
+        leaves = self._nodes[self._capacity :]
+        self._capacity, self._nodes = capacity, np.zeros(2 * capacity)
+        self._nodes[capacity : capacity + len(leaves)] = leaves
+        first = capacity // 2
         while first >= 1:
             children = self._nodes[2 * first : 4 * first]
             self._nodes[first : 2 * first] = children[0::2] + children[1::2]
             first //= 2
-
-
-def _power_of_two(at_least: int) -> int:
-    return 1 << max(0, at_least - 1).bit_length()
 
 
 def _as_indices(indices: ArrayLike) -> NDArray[np.int64]:

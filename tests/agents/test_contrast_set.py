@@ -1,10 +1,12 @@
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
-from agents.representation.contrast_set import choose_contrast_set
+from agents.representation.contrast_set import contrast_set
 
 ROWS = 8
 
@@ -17,9 +19,16 @@ def runs(*bounds: tuple[int, int]) -> Tensor:
     return is_step
 
 
+def chosen(
+    is_step: Tensor, k: int, generator: torch.Generator, *, on_host: bool = True
+) -> tuple[Tensor, Tensor]:
+    batch = SimpleNamespace(is_step=is_step, is_step_on_host=is_step if on_host else None)
+    return contrast_set(cast(Any, batch), lambda rows: rows, k, generator)
+
+
 def choose(is_step: Tensor, k: int, seed: int = 0) -> list[tuple[int, int]]:
     generator = torch.Generator().manual_seed(seed)
-    rows, sequences = choose_contrast_set(is_step, is_step, k, generator)
+    rows, sequences = chosen(is_step, k, generator)
     return list(zip(rows.tolist(), sequences.tolist(), strict=True))
 
 
@@ -39,7 +48,7 @@ def test_every_step_is_chosen_equally_often() -> None:
     counts = torch.zeros(ROWS, 3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(draws):
-        counts[choose_contrast_set(is_step, is_step, k, generator)] += 1
+        counts[chosen(is_step, k, generator)] += 1
 
     expected = is_step * k / is_step.sum(dim=0)
     torch.testing.assert_close(counts / draws, expected, rtol=0.0, atol=0.04)
@@ -75,7 +84,7 @@ def test_draws_do_not_depend_on_how_many_are_chosen() -> None:
     after = []
     for k in (1, 5):
         generator = torch.Generator().manual_seed(3)
-        choose_contrast_set(*[runs((0, 8), (0, 2))] * 2, k, generator)
+        chosen(runs((0, 8), (0, 2)), k, generator)
         after.append(generator.get_state())
 
     assert torch.equal(*after)
@@ -83,18 +92,18 @@ def test_draws_do_not_depend_on_how_many_are_chosen() -> None:
 
 def test_less_than_one_is_refused() -> None:
     with pytest.raises(ValueError, match="stacks_per_sequence is 0, must be >= 1"):
-        choose_contrast_set(*[runs((0, 8))] * 2, 0, torch.Generator())
+        chosen(runs((0, 8)), 0, torch.Generator())
 
 
 def test_without_a_count_every_sequence_has_as_many_places_and_a_short_one_some_twice() -> None:
     is_step = runs((0, 8), (2, 4), (5, 6), (0, 0))
     draws = [torch.Generator().manual_seed(1) for _ in range(2)]
 
-    rows, sequences = choose_contrast_set(is_step, None, 3, draws[0])
-    some = choose_contrast_set(is_step, is_step, 3, draws[1])
+    rows, sequences = chosen(is_step, 3, draws[0], on_host=False)
+    some = chosen(is_step, 3, draws[1])
 
     assert torch.bincount(sequences).tolist() == [3, 3, 3, 3]
     of_steps = is_step.any(dim=0)[sequences]
     assert is_step[rows[of_steps], sequences[of_steps]].all()
-    chosen = {*zip(rows[of_steps].tolist(), sequences[of_steps].tolist(), strict=True)}
-    assert chosen == {*zip(*(part.tolist() for part in some), strict=True)}
+    found = {*zip(rows[of_steps].tolist(), sequences[of_steps].tolist(), strict=True)}
+    assert found == {*zip(*(part.tolist() for part in some), strict=True)}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agents.augmentation import random_disturbance
 from agents.networks import stacks_at, stacks_from_frames
-from agents.representation.contrast_set import choose_contrast_set
+from agents.representation.contrast_set import contrast_set
 from agents.representation.disturbed_relic import disturbed_relic_loss
 
 BURN_IN, UNROLL = 4, 8
@@ -115,8 +115,7 @@ def test_it_compares_disturbed_stacks_with_the_q_networks_features_of_the_same_o
     stacks = stacks_from_frames(encoder.see(batch.frames), 4)
     found = agent.losses(batch, stacks).rep
 
-    is_step = batch.is_step[BURN_IN : BURN_IN + UNROLL]
-    rows, lanes = choose_contrast_set(is_step, is_step.cpu(), 2, same)
+    rows, lanes = contrast_set(batch, lambda held: held[BURN_IN : BURN_IN + UNROLL], 2, same)
     chosen = stacks_at(batch, BURN_IN + rows, lanes)
     view = encoder(encoder.see(random_disturbance(chosen, generator=same)))
     raw, key = encoder(chosen), agent.target.encoder(chosen)

@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from envs.atari import RomError, make_atari, rom_md5
+from envs.atari import AtariLanes, RomError, rom_md5
 from envs.episodes import episode_seed
 from envs.games import ATARI57
 from envs.protocol import PROTOCOLS
@@ -49,7 +49,7 @@ def through_a_file(state):
     ],
 )
 def test_the_minimal_action_set_is_what_the_game_uses(game, meanings):
-    env = make_atari(game, 1, 0, NOOP, action_set="minimal")
+    env = AtariLanes(game, 1, 0, NOOP, action_set="minimal")
 
     assert env.spec.action_meanings == meanings
     assert env.spec.actions == len(meanings)
@@ -57,7 +57,7 @@ def test_the_minimal_action_set_is_what_the_game_uses(game, meanings):
 
 def test_the_cap_truncates_and_does_not_terminate():
     # 40 frames are 10 steps of 4.
-    env = make_atari("seaquest", 2, 0, dataclasses.replace(NOOP, max_episode_frames=40))
+    env = AtariLanes("seaquest", 2, 0, dataclasses.replace(NOOP, max_episode_frames=40))
 
     _, results = play(env, 30)
 
@@ -71,8 +71,8 @@ def test_the_cap_truncates_and_does_not_terminate():
 
 
 def test_the_last_frame_of_a_truncated_episode_is_the_one_that_followed_the_last_action():
-    capped = make_atari("boxing", 1, 0, dataclasses.replace(NOOP, max_episode_frames=400))
-    uncapped = make_atari("boxing", 1, 0, NOOP)
+    capped = AtariLanes("boxing", 1, 0, dataclasses.replace(NOOP, max_episode_frames=400))
+    uncapped = AtariLanes("boxing", 1, 0, NOOP)
 
     last = play(capped, 100)[1][-1]
     expected = play(uncapped, 100)[1][-1]
@@ -83,7 +83,7 @@ def test_the_last_frame_of_a_truncated_episode_is_the_one_that_followed_the_last
 
 
 def test_a_lost_game_terminates_and_the_next_episode_has_begun():
-    env = make_atari("breakout", 2, 0, NOOP, reseed_steps=0)
+    env = AtariLanes("breakout", 2, 0, NOOP, reseed_steps=0)
 
     _, results = play(env, 250)
     ends = [result for result in results if result.episodes]
@@ -100,7 +100,7 @@ def test_a_lost_game_terminates_and_the_next_episode_has_begun():
 
 
 def test_four_of_five_lost_lives_are_told_and_the_fifth_is_the_end_of_the_game():
-    env = make_atari("breakout", 2, 0, NOOP, reseed_steps=0)
+    env = AtariLanes("breakout", 2, 0, NOOP, reseed_steps=0)
 
     _, results = play(env, 250)
     for lane in range(2):
@@ -111,23 +111,23 @@ def test_four_of_five_lost_lives_are_told_and_the_fifth_is_the_end_of_the_game()
 
 
 def test_a_life_that_is_lost_in_the_capped_step_is_told_as_the_cap_alone():
-    results = play(make_atari("breakout", 1, 0, NOOP, reseed_steps=0), 250)[1]
+    results = play(AtariLanes("breakout", 1, 0, NOOP, reseed_steps=0), 250)[1]
     first = next(step for step, result in enumerate(results) if result.life_lost[0])
     cap = dataclasses.replace(NOOP, max_episode_frames=4 * (first + 1))
 
-    last = play(make_atari("breakout", 1, 0, cap, reseed_steps=0), first + 1)[1][-1]
+    last = play(AtariLanes("breakout", 1, 0, cap, reseed_steps=0), first + 1)[1][-1]
 
     assert (last.truncated[0], last.terminated[0], last.life_lost[0]) == (True, False, False)
 
 
 def test_a_game_without_lives_loses_none():
-    env = make_atari("pong", 2, 0, NOOP)
+    env = AtariLanes("pong", 2, 0, NOOP)
 
     assert not any(result.life_lost.any() for result in play(env, 100)[1])
 
 
 def test_scores_are_the_sums_of_unclipped_rewards():
-    env = make_atari("ms_pacman", 2, 0, dataclasses.replace(NOOP, max_episode_frames=1_200))
+    env = AtariLanes("ms_pacman", 2, 0, dataclasses.replace(NOOP, max_episode_frames=1_200))
 
     _, results = play(env, 300)
     rewards = np.stack([result.rewards for result in results])
@@ -139,7 +139,7 @@ def test_scores_are_the_sums_of_unclipped_rewards():
 
 @pytest.mark.parametrize("protocol", [NOOP, MACHADO], ids=lambda protocol: protocol.name)
 def test_same_seed_gives_the_same_play_and_another_seed_another(protocol):
-    plays = [play(make_atari("pong", 2, seed, protocol), 60) for seed in (5, 5, 6)]
+    plays = [play(AtariLanes("pong", 2, seed, protocol), 60) for seed in (5, 5, 6)]
 
     assert_equal_play(plays[0], plays[1])
     assert not is_equal_play(plays[0], plays[2])
@@ -149,15 +149,15 @@ def test_sticky_actions_change_the_play():
     sticky = dataclasses.replace(MACHADO, sticky_probability=0.25)
     free = dataclasses.replace(MACHADO, sticky_probability=0.0)
 
-    plays = [play(make_atari("pong", 1, 0, protocol), 60) for protocol in (sticky, free)]
+    plays = [play(AtariLanes("pong", 1, 0, protocol), 60) for protocol in (sticky, free)]
 
     assert not is_equal_play(*plays)
 
 
 def test_a_lane_depends_neither_on_its_neighbours_nor_on_the_threads():
     capped = dataclasses.replace(MACHADO, max_episode_frames=120)
-    alone = make_atari("assault", 1, 3, capped, reseed_steps=50)
-    among = make_atari("assault", 3, 3, capped, threads=2, reseed_steps=50)
+    alone = AtariLanes("assault", 1, 3, capped, reseed_steps=50)
+    among = AtariLanes("assault", 3, 3, capped, threads=2, reseed_steps=50)
     rng = np.random.default_rng(0)
 
     assert (alone.reset()[0] == among.reset()[0]).all()
@@ -176,7 +176,7 @@ def test_lanes_play_the_same_beside_lanes_that_rest_and_without_their_emulators(
 ):
     monkeypatch.setattr("envs.atari.REMAKE_STEPS", 10)
     resting, busy = (
-        make_atari("breakout", 5, 3, protocol, action_set="minimal", reseed_steps=reseed_steps)
+        AtariLanes("breakout", 5, 3, protocol, action_set="minimal", reseed_steps=reseed_steps)
         for _ in range(2)
     )
     assert (resting.reset() == busy.reset()).all()
@@ -204,7 +204,7 @@ def test_lanes_play_the_same_beside_lanes_that_rest_and_without_their_emulators(
 
 def test_lanes_are_not_moved_where_each_has_a_thread_of_its_own(monkeypatch):
     monkeypatch.setattr("envs.atari.REMAKE_STEPS", 1)
-    env = make_atari("breakout", 2, 3, NOOP, action_set="minimal", threads=2)
+    env = AtariLanes("breakout", 2, 3, NOOP, action_set="minimal", threads=2)
     env.reset()
     env.rest(1)
     for _ in range(60):
@@ -216,7 +216,7 @@ def test_lanes_are_not_moved_where_each_has_a_thread_of_its_own(monkeypatch):
 def test_lanes_are_not_moved_where_that_takes_longer_than_a_step_may(monkeypatch):
     monkeypatch.setattr("envs.atari.REMAKE_STEPS", 10)
     monkeypatch.setattr("envs.atari.MOST_MOVED_STEPS", 40)
-    env = make_atari("breakout", 2, 3, NOOP, action_set="minimal")
+    env = AtariLanes("breakout", 2, 3, NOOP, action_set="minimal")
     play(env, 40)
     env.rest(1)
     for _ in range(100):
@@ -226,7 +226,7 @@ def test_lanes_are_not_moved_where_that_takes_longer_than_a_step_may(monkeypatch
 
 
 def test_a_state_wakes_lanes_that_rest():
-    env = make_atari("breakout", 2, 3, NOOP, action_set="minimal")
+    env = AtariLanes("breakout", 2, 3, NOOP, action_set="minimal")
     play(env, 30)
     state = env.state()
     frames = env.step(np.ones(2, int)).frames
@@ -238,14 +238,14 @@ def test_a_state_wakes_lanes_that_rest():
 
 
 def test_reset_starts_anew():
-    env = make_atari("breakout", 2, 0, NOOP)
+    env = AtariLanes("breakout", 2, 0, NOOP)
 
     assert_equal_play(play(env, 60), play(env, 60))
 
 
 def test_no_ops_are_0_to_the_protocols_number_inclusive():
     def noop_frames(protocol):
-        env = make_atari("pong", 6, 0, protocol)
+        env = AtariLanes("pong", 6, 0, protocol)
         env.reset()
         return set(env.noop_frames.tolist())
 
@@ -262,7 +262,7 @@ def test_seeds_are_new_for_every_episode_or_after_so_many_steps():
     capped = dataclasses.replace(NOOP, max_episode_frames=40)
 
     def seeds(reseed_steps):
-        results = play(make_atari("pong", 1, 9, capped, reseed_steps=reseed_steps), 60)[1]
+        results = play(AtariLanes("pong", 1, 9, capped, reseed_steps=reseed_steps), 60)[1]
         return [episode.seed for result in results for episode in result.episodes]
 
     assert seeds(0) == [episode_seed(9, 0, episode) for episode in range(6)]
@@ -270,7 +270,7 @@ def test_seeds_are_new_for_every_episode_or_after_so_many_steps():
 
 
 def test_bad_actions_are_refused_and_change_nothing():
-    env, twin = make_atari("pong", 2, 0, NOOP), make_atari("pong", 2, 0, NOOP)
+    env, twin = AtariLanes("pong", 2, 0, NOOP), AtariLanes("pong", 2, 0, NOOP)
     env.reset()
 
     for actions, message in (
@@ -287,7 +287,7 @@ def test_bad_actions_are_refused_and_change_nothing():
 
 
 def test_step_needs_a_reset_before_it_and_no_close():
-    env = make_atari("pong", 1, 0, NOOP)
+    env = AtariLanes("pong", 1, 0, NOOP)
 
     with pytest.raises(RuntimeError, match="never reset"):
         env.step(np.array([0]))
@@ -305,7 +305,7 @@ def test_step_needs_a_reset_before_it_and_no_close():
     [("breakout", 250, 0), ("assault", 500, 300), ("pong", 40, 20_000)],
 )
 def test_restore_continues_bit_for_bit(game, steps, reseed_steps, protocol):
-    env, twin = (make_atari(game, 2, 2, protocol, reseed_steps=reseed_steps) for _ in range(2))
+    env, twin = (AtariLanes(game, 2, 2, protocol, reseed_steps=reseed_steps) for _ in range(2))
     results = play(env, steps)[1]
     state = env.state()
 
@@ -318,7 +318,7 @@ def test_restore_continues_bit_for_bit(game, steps, reseed_steps, protocol):
 
 
 def test_restore_handles_lanes_of_different_depths_and_one_at_its_very_start():
-    env, twin = (make_atari("breakout", 3, 0, MACHADO, reseed_steps=0) for _ in range(2))
+    env, twin = (AtariLanes("breakout", 3, 0, MACHADO, reseed_steps=0) for _ in range(2))
     rng = np.random.default_rng(0)
     env.reset()
     while not (result := env.step(rng.integers(18, size=3))).episodes:
@@ -334,7 +334,7 @@ def test_restore_handles_lanes_of_different_depths_and_one_at_its_very_start():
 
 
 def test_a_state_can_be_restored_into_an_environment_in_use():
-    env = make_atari("pong", 2, 0, MACHADO)
+    env = AtariLanes("pong", 2, 0, MACHADO)
     last = play(env, 30)[1][-1].frames
     state = env.state()
     expected = play(env, 30, last)
@@ -343,14 +343,14 @@ def test_a_state_can_be_restored_into_an_environment_in_use():
 
 
 def test_a_state_that_does_not_belong_here_is_refused():
-    env = make_atari("pong", 2, 7, NOOP)
+    env = AtariLanes("pong", 2, 7, NOOP)
     play(env, 20)
     state = env.state()
 
     with pytest.raises(ValueError, match="another seed than 8"):
-        make_atari("pong", 2, 8, NOOP).restore(state)
+        AtariLanes("pong", 2, 8, NOOP).restore(state)
     with pytest.raises(ValueError, match="2 lanes, this environment 1"):
-        make_atari("pong", 1, 7, NOOP).restore(state)
+        AtariLanes("pong", 1, 7, NOOP).restore(state)
     with pytest.raises(ValueError, match=r"39 actions for \[20, 20\] steps"):
         env.restore(state | {"actions": state["actions"][1:]})
     with pytest.raises(ValueError, match="action 200 in lane 0"):
@@ -358,7 +358,7 @@ def test_a_state_that_does_not_belong_here_is_refused():
 
 
 def test_a_replay_that_leads_elsewhere_is_an_error():
-    env = make_atari("pong", 2, 7, NOOP)
+    env = AtariLanes("pong", 2, 7, NOOP)
     play(env, 20)
     state = env.state()
 
@@ -370,7 +370,7 @@ def test_a_missing_cartridge_is_an_error_with_a_remedy(monkeypatch, tmp_path):
     monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path))
 
     with pytest.raises(RomError, match=r"cartridge of Pong: .*unset ALE_ROMS_DIR"):
-        make_atari("pong", 1, 0, NOOP)
+        AtariLanes("pong", 1, 0, NOOP)
 
 
 def test_a_damaged_cartridge_is_an_error(monkeypatch, tmp_path):
@@ -387,7 +387,6 @@ def test_a_damaged_cartridge_is_an_error(monkeypatch, tmp_path):
         ({"lanes": 0}, "lanes is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"threads": 0}, "threads is 0"),
-        ({"frame_height": 0}, "frame_height is 0"),
         ({"action_set": "all"}, "'all'; it must be one of full, minimal"),
         ({"protocol": "saber"}, "unknown protocol 'saber'"),
         ({"game": "pnog"}, "unknown game 'pnog'"),
@@ -397,11 +396,4 @@ def test_an_argument_out_of_range_is_an_error_with_the_value(change, message):
     arguments = {"game": "pong", "lanes": 1, "seed": 0, "protocol": "noop"} | change
 
     with pytest.raises(ValueError, match=message):
-        make_atari(**arguments)
-
-
-def test_frames_have_the_size_asked_for():
-    env = make_atari("pong", 2, 0, NOOP, frame_height=36, frame_width=48)
-
-    assert env.reset().shape == (2, 36, 48)
-    assert (env.spec.frame_height, env.spec.frame_width) == (36, 48)
+        AtariLanes(**arguments)

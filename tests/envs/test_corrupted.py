@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.atari import make_atari
+from envs.atari import AtariLanes
 from envs.corrupted import CorruptedEnv
 from envs.corruptions import CORRUPTIONS
 from envs.interface import StepResult, VectorEnv
@@ -15,7 +15,7 @@ from envs.protocol import PROTOCOLS
 
 
 def make(lanes: int = 3) -> VectorEnv:
-    return make_atari(
+    return AtariLanes(
         "Breakout",
         lanes,
         0,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import AtariPreprocessing, TimeLimit
 
-from envs.atari import make_atari
+from envs.atari import AtariLanes
 from envs.emulator import make_emulator
 from envs.games import find_game
 from envs.protocol import PROTOCOLS
@@ -36,7 +36,7 @@ def make_reference(game, protocol, action_set):
 
 def assert_lanes_equal_reference(game, protocol, episodes, reseed_steps, action_set="full"):
     """Plays whole episodes in one lane and in the reference, and compares everything."""
-    lanes = make_atari(game, 1, 3, protocol, action_set=action_set, reseed_steps=reseed_steps)
+    lanes = AtariLanes(game, 1, 3, protocol, action_set=action_set, reseed_steps=reseed_steps)
     reference = make_reference(find_game(game), protocol, action_set)
     rng = np.random.default_rng(0)
     frame = lanes.reset()[0]
@@ -88,7 +88,7 @@ def test_lanes_equal_the_reference_over_full_episodes(game, protocol):
 
 def test_the_emulator_films_what_a_lane_does():
     protocol, game = PROTOCOLS["machado"], find_game("seaquest")
-    lanes = make_atari(game, 1, 0, protocol, reseed_steps=0)
+    lanes = AtariLanes(game, 1, 0, protocol, reseed_steps=0)
     emulator = make_emulator(game, protocol)
     lanes.reset()
     emulator.reset(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.atari import make_atari
+from envs.atari import AtariLanes
 from envs.flavoured import FlavouredLanes, find_flavours
 from envs.games import ATARI57
 from envs.interface import Flavour
@@ -29,7 +29,7 @@ def assert_equals_vector_path(
     game: str, protocol: EpisodeProtocol, steps: int, lanes: int = 2, action_set: str = "full"
 ) -> list[int]:
     """Plays both alike, and compares all that they say; returns how often what happened."""
-    vector = make_atari(game, lanes, 3, protocol, action_set=action_set, reseed_steps=0)
+    vector = AtariLanes(game, lanes, 3, protocol, action_set=action_set, reseed_steps=0)
     single = make(game, lanes=lanes, protocol=protocol, action_set=action_set)
     assert single.spec == vector.spec
     np.testing.assert_array_equal(single.reset(), vector.reset())

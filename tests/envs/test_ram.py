@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.atari import make_atari
+from envs.atari import AtariLanes
 from envs.emulator import make_emulator
 from envs.games import ATARI57, find_game
 from envs.protocol import PROTOCOLS
@@ -46,7 +46,7 @@ def test_an_environment_says_what_is_known_of_its_memory() -> None:
 @pytest.mark.parametrize("protocol", ["noop", "machado"])
 def test_the_memory_is_that_of_the_lanes_through_the_ends_of_episodes(protocol: str) -> None:
     # A step of the reference is made by hand from the seed, the no-ops and the actions.
-    lanes = make_atari("breakout", 2, 5, protocol, action_set="minimal", reseed_steps=0)
+    lanes = AtariLanes("breakout", 2, 5, protocol, action_set="minimal", reseed_steps=0)
     lanes.reset()
     ram = lanes.ram()
     ram.begin()
@@ -81,7 +81,7 @@ def test_the_memory_is_that_of_the_lanes_through_the_ends_of_episodes(protocol: 
 
 
 def test_the_byte_of_pong_s_paddle_is_where_the_paddle_is_seen() -> None:
-    lanes = make_atari("pong", 1, 0, "noop", action_set="minimal", reseed_steps=0)
+    lanes = AtariLanes("pong", 1, 0, "noop", action_set="minimal", reseed_steps=0)
     lanes.reset()
     ram = lanes.ram()
     ram.begin()
@@ -101,7 +101,7 @@ def test_the_byte_of_pong_s_paddle_is_where_the_paddle_is_seen() -> None:
 
 
 def test_actions_that_lead_elsewhere_are_noticed() -> None:
-    lanes = make_atari("freeway", 1, 0, "noop", action_set="minimal", reseed_steps=0)
+    lanes = AtariLanes("freeway", 1, 0, "noop", action_set="minimal", reseed_steps=0)
     lanes.reset()
     ram = lanes.ram()
     ram.begin()

@@ -91,7 +91,7 @@ def witnessed(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> dict[s
 def test_the_emulators_are_those_that_the_configuration_asks_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = witnessed(monkeypatch, registry, "make_atari")
+    given = witnessed(monkeypatch, registry, "AtariLanes")
     for protocol, action_set in (("noop", "full"), ("machado", "minimal")):
         overrides = {"env.protocol": protocol, "env.action_set": action_set, "env.threads": 1}
         config = resolve("smoke", overrides).config

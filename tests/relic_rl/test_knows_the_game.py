@@ -14,7 +14,7 @@ from torch import Tensor
 from agents.interface import EnvShape
 from agents.networks import ConvEncoder
 from agents.options import NetworkOptions
-from envs.atari import make_atari
+from envs.atari import AtariLanes
 from envs.ram import RamVariable, ram_variables
 from relic_rl.evaluation.linear_probe import (
     classification_f1,
@@ -37,7 +37,7 @@ STEPS, LANES, STACK = 4_000, 16, 4
 
 def played(game: str) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
     """Stacks uint8[N, S, 84, 84], the variables uint8[N, V], and the episodes int64[N]."""
-    lanes = make_atari(game, LANES, 0, "noop", action_set="minimal", reseed_steps=0)
+    lanes = AtariLanes(game, LANES, 0, "noop", action_set="minimal", reseed_steps=0)
     frames = lanes.reset()
     ram = lanes.ram()
     ram.begin()

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from envs.games import ATARI57, Game
@@ -88,8 +88,8 @@ def learning_curve(run: Run) -> Figure:
     if reference is not None:
         for axis in (left, right):
             _reference_lines(axis, reference, scores, labels=axis is right)
-    left.xaxis.set_major_formatter(FuncFormatter(short))
-    left.yaxis.set_major_formatter(FuncFormatter(short))
+    left.xaxis.set_major_formatter(short)
+    left.yaxis.set_major_formatter(short)
     right.xaxis.set_major_locator(MaxNLocator(5))  # long numbers: a run may take seconds
     left.set(xlabel="environment frames", ylabel="score", title=f"{run.game}, seed {run.seed}")
     right.set(xlabel="minutes of training")
@@ -168,8 +168,8 @@ def _draw_game(axis: Axes, game: str, series: Sequence[Series], *, shows_trainin
     _reference_lines(axis, ATARI57[game], np.concatenate(shown), labels=False)
     axis.set_title(game, fontsize=8.5, fontweight="normal", pad=3)
     axis.tick_params(labelsize=7, length=0, pad=2)
-    axis.xaxis.set_major_formatter(FuncFormatter(short))
-    axis.yaxis.set_major_formatter(FuncFormatter(short))
+    axis.xaxis.set_major_formatter(short)
+    axis.yaxis.set_major_formatter(short)
     axis.locator_params(nbins=4)
 
 
@@ -224,8 +224,8 @@ def aggregate_curves(
         axis.set_ylim(1.05 * lowest, top + (0.25 * (top - lowest) if far else 0.0))
         axis.tick_params(length=0)
         axis.locator_params(axis="x", nbins=5)
-        axis.xaxis.set_major_formatter(FuncFormatter(short))
-        axis.yaxis.set_major_formatter(FuncFormatter(short))
+        axis.xaxis.set_major_formatter(short)
+        axis.yaxis.set_major_formatter(short)
     legend(figure, list(handles.values()), "outside lower center", columns=6)
     return figure
 

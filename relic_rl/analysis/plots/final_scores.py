@@ -88,7 +88,10 @@ def score_bars(
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", length=0)
     axis.spines[["left", "bottom"]].set_visible(False)
-    axis.set_xlabel("human-normalized score in percent: 0 random, 100 human, logarithmic beyond")
+    whose = f"; numbers: {labels[0]}" * (len(labels) > len(barred))
+    axis.set_xlabel(
+        "human-normalized score in percent: 0 random, 100 human, logarithmic beyond" + whose
+    )
     legend(figure, handles, "outside upper center", columns=4)
     return figure
 

@@ -7,7 +7,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
 from relic_rl.analysis.plots.style import COLOURS, INK, SOFT, legend_above, short, styled
 from relic_rl.analysis.probe_tables import PROBED, QUANTITIES, ProbeCurve
@@ -66,6 +65,6 @@ def _draw(axis: Axes, curves: Sequence[ProbeCurve], colours: dict[str, str]) -> 
         bottom, top = axis.get_ylim()
         axis.set_ylim(max(bottom, _LOWEST_R2), min(top, 1.0))
     axis.tick_params(labelsize=7, length=0, pad=2)
-    axis.xaxis.set_major_formatter(FuncFormatter(short))
-    axis.yaxis.set_major_formatter(FuncFormatter(short))
+    axis.xaxis.set_major_formatter(short)
+    axis.yaxis.set_major_formatter(short)
     axis.locator_params(nbins=4)

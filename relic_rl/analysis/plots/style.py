@@ -5,10 +5,9 @@ Each is a `matplotlib.figure.Figure`, drawn without a display; the same data giv
 
 import io
 import math
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -69,18 +68,8 @@ _PARAMETERS: Any = {  # all of them, or a user's would show; the backend is name
 # Percent of human: linear to 100, logarithmic beyond, ticks where a reader looks for them.
 _PERCENT_TICKS = (-10_000, -1000, -300, -100, 0, 50, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 _LEGEND_ROW_INCHES = 0.18
-_P = ParamSpec("_P")
-
-
-def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
-    """Draws a figure in the style of all."""
-
-    @wraps(draw)
-    def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
-        with mpl.rc_context(_PARAMETERS):
-            return draw(*args, **kwargs)
-
-    return drawn
+styled = mpl.rc_context(_PARAMETERS)
+"""Draws a figure in the style of all: a decorator."""
 
 
 def short(value: float, _: object = None) -> str:

@@ -19,7 +19,7 @@ from agents.networks import RecurrentQNetwork
 from agents.options import LearnerOptions, NetworkOptions
 from agents.policy import Policy
 from agents.sequences import SequenceOptions
-from envs.atari import make_atari
+from envs.atari import AtariLanes
 from envs.games import ATARI57
 from envs.interface import Frames, StepResult, VectorEnv
 from envs.protocol import PROTOCOLS
@@ -265,7 +265,7 @@ def numbered(**options: Any) -> VectorEnv:
 
 
 def atari(game: str) -> VectorEnv:
-    return make_atari(ATARI57[game].name, 2, 3, PROTOCOLS["noop"], action_set="minimal", threads=1)
+    return AtariLanes(ATARI57[game].name, 2, 3, PROTOCOLS["noop"], action_set="minimal", threads=1)
 
 
 def played(env: VectorEnv, steps: int, **options: Any) -> Scene:
@@ -552,7 +552,7 @@ UNLIKE_THE_OTHERS = {
     ],
 )
 def test_every_game_produces_segments(game: str) -> None:
-    env = make_atari(game, 1, 0, PROTOCOLS["noop"], action_set="full", threads=1)
+    env = AtariLanes(game, 1, 0, PROTOCOLS["noop"], action_set="full", threads=1)
     scene = played(env, SEGMENT_STEPS + N_STEPS)
     episode = scene.told()[(0, 0)]
     segment = scene.segments[0]
