@@ -17,7 +17,7 @@ from torch import Tensor
 def log_probabilities(
     online: Tensor, target: Tensor, *, temperature: float = 1.0, normalize: bool = False
 ) -> Tensor:
-    """Returns log p, float[M, M]; the arguments are those of `similarities`.
+    """Returns log p, float[M, M], with τ the temperature; the rest is as in `similarities`.
 
     Raises:
       ValueError: the temperature is not above 0.

@@ -116,8 +116,11 @@ def read_run(folder: Path) -> Run:
     """
     config = _parsed(folder / CONFIG_FILE, tomllib.loads)
     metadata = _parsed(folder / METADATA_FILE, json.loads)
-    evaluations = read_table(folder / EVALUATIONS_FILE, Evaluation, *_OF_EVALUATIONS)
-    episodes = read_table(folder / EPISODES_FILE, Episode, "env_frames", "minutes", "score")
+    try:
+        evaluations = read_table(folder / EVALUATIONS_FILE, Evaluation, *_OF_EVALUATIONS)
+        episodes = read_table(folder / EPISODES_FILE, Episode, "env_frames", "minutes", "score")
+    except OSError as error:
+        raise ValueError(f"a table cannot be read: {_in_words(error)}") from error
     if not evaluations["env_frames"]:
         raise ValueError(f"no evaluation yet, {why_unfinished(folder)}")
     last = {name: values[-1] for name, values in evaluations.items()}

@@ -9,7 +9,7 @@ from typing import Any
 from relic_rl.commands import arguments
 from relic_rl.console import print_line
 from relic_rl.errors import UsageError
-from relic_rl.records.run_folder import POLICY_SUFFIX, expect_run
+from relic_rl.records.run_folder import POLICY_SUFFIX
 
 
 def add_to(verbs: Any) -> None:
@@ -38,7 +38,8 @@ def run(run_dir: Path, *, out: Path) -> None:
 
     if out.suffix.lower() != POLICY_SUFFIX:
         raise UsageError(f"--out is {str(out)!r}: it must end with {POLICY_SUFFIX}")
-    expect_run(run_dir)
+    if run_dir.is_file():
+        raise UsageError(f"{run_dir} is a file: give a run's folder")
     trained = load_trained(run_dir)
     size_bytes, evaluation = save_policy(trained, run_dir, out)
     judged = f", mean score {evaluation['mean_score']:.1f}" if evaluation else ", never evaluated"

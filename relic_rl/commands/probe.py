@@ -78,14 +78,20 @@ def run(
         found = probe_agent(probed, seed=seed, stop=stop, tell=console.working, steps=steps)
     if found is None:
         raise UserError("stopped before everything was probed")
+    unsaved: UserError | None = None
+    try:
+        if is_run:
+            append_probing(source, found)
+    except UserError as error:  # a full disk: what took minutes is shown all the same
+        unsaved = error
     if as_json:
         print_json(asdict(found))
     else:
         _print_all(found, probed.spec)
-    if is_run:  # after it is shown: a full disk does not cost what took minutes
-        append_probing(source, found)
-        if not as_json:
+        if is_run and unsaved is None:
             print_line(f"added to {source / PROBES_FILE}")
+    if unsaved is not None:
+        raise unsaved
 
 
 def _print_all(found: Probing, spec: EnvSpec) -> None:

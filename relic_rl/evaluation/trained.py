@@ -156,6 +156,6 @@ def _own_evaluations(run_dir: Path) -> list[dict[str, Any]]:
     """What the run wrote; nothing where that is missing or damaged."""
     try:
         columns = read_table(run_dir / EVALUATIONS_FILE, Evaluation, *_KEPT_OF_AN_EVALUATION)
-    except ValueError:
+    except (OSError, ValueError):
         return []
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,6 +1,6 @@
 """What linear probes found of a run's representation: `probes.jsonl`, a line for each probing.
 
-`relic-rl probe` appends to it, and a run with `run.probe_every_frames`; a report reads it. Of a
+`relic-rl probe` adds to it, and a run with `run.probe_every_frames`; a report reads it. Of a
 moment that was probed again the last line counts.
 """
 

@@ -2,7 +2,7 @@
 
 A row is one checkpoint under one condition: a mode and a difficulty of its game, and a corruption
 of what it sees. A row of the same key replaces the one before, so that a command that is given
-again changes nothing. The file is written as a whole, and under a lock of its own: a run may be
+again changes nothing. The file is written as a whole, and not under the run's lock: a run may be
 training in the folder, and several commands may save there.
 """
 
@@ -79,10 +79,13 @@ def read_judgements(run_dir: Path) -> list[Judgement]:
     """What was saved of a run, in the order in which it came; none if nothing was.
 
     Raises:
-      UserError: the file is damaged.
+      UserError: the file is damaged, or cannot be read.
     """
+    path = run_dir / ROBUSTNESS_FILE
     try:
-        columns = read_table(run_dir / ROBUSTNESS_FILE, Judgement)
+        columns = read_table(path, Judgement, appended=False)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{run_dir}: {error}; move the file away") from None
     return list(map(Judgement, *columns.values()))

@@ -27,25 +27,30 @@ def _cells(row: Iterable[object]) -> list[object]:
     return [";".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in row]
 
 
-def read_table(path: Path, row: type, *names: str) -> dict[str, list[Any]]:
+def read_table(path: Path, row: type, *names: str, appended: bool = True) -> dict[str, list[Any]]:
     """Column → a value per line of a file, none without a file.
-
-    A line at the end that a crash cut short is left out.
 
     Args:
       path: of the table.
       row: a dataclass, whose fields are the columns.
       names: of those that are wanted; all without any.
+      appended: a crash may have cut the last line short: it is left out then. A table that was
+        written whole has no such line.
 
     Raises:
-      ValueError: it cannot be read, or is damaged; the message names file and line.
+      ValueError: it is damaged; the message names file and line.
+      OSError: it cannot be read.
     """
     try:
-        whole = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
+        content = path.read_bytes()
     except FileNotFoundError:
-        whole = ""
-    except OSError as error:
-        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
+        content = b""
+    if appended:
+        content = content.rpartition(b"\n")[0]
+    try:
+        whole = content.decode(errors="replace" if appended else "strict")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from error
     kinds = get_type_hints(row)
     table: dict[str, list[Any]] = {name: [] for name in names or kinds}
     reader = csv.DictReader(whole.split("\n"), strict=True)

@@ -283,7 +283,7 @@ def test_parameters_of_another_network_are_refused(policy_file: Path) -> None:
         ("export nothere --out a.safetensors", 1, "nothere does not exist"),
         ("export RUN --out a.pt", 2, "must end with .safetensors"),
         ("export RUN --out nothere/a.safetensors", 1, "nothere/a.safetensors"),
-        ("export FILE --out a.safetensors", 1, "no run folder"),
+        ("export FILE --out a.safetensors", 2, "is a file"),
         ("export RUN", 2, "--out"),
         ("resume FILE", 1, "FILE"),
         ("evaluate pongg --trained", 2, "nearest is 'Pong'"),

@@ -1,7 +1,10 @@
 """Probing a run: what is found, kept and refused; that it repeats; that it changes nothing."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,6 +210,17 @@ def test_what_was_found_is_shown_when_it_cannot_be_written(
     out, err = capsys.readouterr()
     assert json.loads(out)["steps"] >= 1000
     assert err.splitlines()[-1].startswith(f"relic-rl: cannot write {run / PROBES_FILE}")
+
+
+def test_what_was_found_is_kept_when_nobody_reads_what_is_shown(toy: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(toy, tmp_path / "run"))
+    command = [sys.executable, "-m", "relic_rl.cli", "probe", str(run), "--steps", "1000"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        subprocess.run([*command, "--seed", "5"], stdout=closed, stderr=subprocess.DEVNULL)
+
+    assert read_probings(run)[-1].seed == 5
 
 
 @pytest.mark.parametrize(

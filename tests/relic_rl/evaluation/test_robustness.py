@@ -20,6 +20,7 @@ from relic_rl import cli
 from relic_rl import console as progress
 from relic_rl.commands import evaluate
 from relic_rl.commands.printing import leave_out
+from relic_rl.errors import UserError
 from relic_rl.evaluation.robustness import conditions, kept_share
 from relic_rl.evaluation.trained import load_trained
 from relic_rl.records.folders import FolderLock
@@ -284,6 +285,19 @@ def test_a_damaged_file_of_saved_scores_is_told_before_anything_is_played(
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert f"{copy}: {ROBUSTNESS_FILE}, line 2 is damaged" in err
+
+
+def test_a_last_row_without_an_end_and_bytes_that_are_no_text_are_not_passed_over(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluated(copy, capsys, "--save", "--corruption", "frozen")
+    file, rows = copy / ROBUSTNESS_FILE, read_judgements(copy)
+    file.write_bytes(file.read_bytes().rstrip(b"\n"))
+    assert read_judgements(copy) == rows
+
+    file.write_bytes(file.read_bytes().replace(b"frozen", b"fro\xffen"))
+    with pytest.raises(UserError, match=f"{ROBUSTNESS_FILE} is damaged"):
+        read_judgements(copy)
 
 
 @pytest.mark.parametrize("command", [("evaluate", "--save"), ("probe",), ("resume",)])
