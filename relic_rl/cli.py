@@ -1,12 +1,11 @@
 """The command line: which verb runs, and one clear line for everything that goes wrong."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import shtab
 
@@ -87,6 +86,7 @@ def _writable(stream: TextIO | None) -> TextIO:
 def _run(arguments: Sequence[str]) -> None:
     given, strange = _parser().parse_known_args(spelled(arguments or ["--help"]))
     named = vars(given)
+    del named["print_completion"]  # which has ended the process
     run, parser = named.pop("run"), named.pop("parser")
     if strange:
         parser.refuse(strange)
@@ -96,24 +96,11 @@ def _run(arguments: Sequence[str]) -> None:
 def _parser() -> Parser:
     parser = Parser(prog="relic-rl", usage="relic-rl COMMAND ...", description=relic_rl.__doc__)
     parser.add_argument("--version", action="version", version=f"relic-rl {relic_rl.__version__}")
-    parser.add_argument(
-        "--print-completion",
-        choices=shtab.SUPPORTED_SHELLS,
-        action=_PrintCompletion,
-        help="Print a shell's completion script and exit.",
-    )
+    shtab.add_argument_to(parser, help="Print a shell's completion script and exit.")
     verbs = parser.add_subparsers(prog="relic-rl", metavar="COMMAND", required=True)
     for verb in VERBS:
         verb.add_to(verbs)
     return parser
-
-
-class _PrintCompletion(argparse.Action):
-    def __call__(
-        self, parser: argparse.ArgumentParser, _: object, shell: Any, __: object = None
-    ) -> None:
-        print(shtab.complete(parser, shell))
-        parser.exit()
 
 
 def _in_words(error: OSError) -> str:

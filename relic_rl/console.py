@@ -10,7 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, redirect_stdout, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 import rich.console
 from rich.live import Live
@@ -61,11 +61,12 @@ class Console:
         """Shows how the run stands; called often, it writes rarely, as do those below.
 
         Args:
-          row: any of the keys of `_FIELDS`, and `env_frames`, `minutes`; what is absent or None
-            is not shown.
+          row: `env_frames`, `minutes`, and any of the keys of `_FIELDS`: of these what is absent
+            or None is not shown.
         """
         if self._is_due("status"):
-            self._show(self._head(row), _parts(row), self._fraction(row))
+            head, fraction = self._progress(row)
+            self._show(head, _parts(row), fraction)
 
     def playing(self, what: str, finished: int, episodes: int, steps: int) -> None:
         """Shows how far an evaluation or a film is, in the place of the status.
@@ -109,37 +110,19 @@ class Console:
             columns = self._out.width
             self._live.update(_panel(head, parts, fraction, columns), refresh=True)
 
-    def _head(self, row: Mapping[str, object]) -> list[str]:
-        """The counters; the one that the bar shows stands beside its limit."""
-        frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
-        of_frames = of_minutes = ""
-        if self._budget is not None:
-            if self._budget.is_led_by_minutes(frames or 0.0, minutes or 0.0):
-                of_minutes = f" of {duration(60 * self._budget.minutes)}"
-            else:
-                of_frames = f" of {count(self._budget.frames)}"
-        parts = []
-        if frames is not None:
-            parts.append(f"{count(frames)}{of_frames} frames")
-        if minutes is not None:
-            parts.append(f"{duration(60 * minutes)}{of_minutes}")
-        left = self._seconds_left(row)
-        if left is not None:
-            parts.append(f"{duration(left)} left")
-        return parts
-
-    def _seconds_left(self, row: Mapping[str, object]) -> float | None:
-        frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
-        if self._budget is None or frames is None or minutes is None:
-            return None
-        per_second = _number(row, "frames_per_second") or 0.0
-        return self._budget.seconds_left(frames, minutes, per_second)
-
-    def _fraction(self, row: Mapping[str, object]) -> float | None:
-        frames, minutes = _number(row, "env_frames"), _number(row, "minutes")
-        if self._budget is None or frames is None or minutes is None:
-            return None
-        return self._budget.fraction(frames, minutes)
+    def _progress(self, row: Mapping[str, Any]) -> tuple[list[str], float | None]:
+        """The counters, the one that the bar shows beside its limit; and how far that is."""
+        frames, minutes, budget = row["env_frames"], row["minutes"], self._budget
+        by_frames, by_minutes = f"{count(frames)} frames", duration(60 * minutes)
+        if budget is None:
+            return [by_frames, by_minutes], None
+        if budget.is_led_by_minutes(frames, minutes):
+            by_minutes += f" of {duration(60 * budget.minutes)}"
+        else:
+            by_frames = f"{count(frames)} of {count(budget.frames)} frames"
+        left = budget.seconds_left(frames, minutes, _number(row, "frames_per_second") or 0.0)
+        estimate = [] if left is None else [f"{duration(left)} left"]
+        return [by_frames, by_minutes, *estimate], budget.fraction(frames, minutes)
 
 
 @contextmanager

@@ -56,9 +56,10 @@ def test_a_pipe_gets_plain_lines_without_escape_codes():
 def test_the_status_says_how_busy_and_how_full_a_gpu_is():
     stream = io.StringIO()
 
-    Console(stream=stream).status({"gpu_busy_fraction": 0.37, "gpu_bytes": 3 * 2**30})
+    row = {"env_frames": 400, "minutes": 1.0, "gpu_busy_fraction": 0.37, "gpu_bytes": 3 * 2**30}
+    Console(stream=stream).status(row)
 
-    assert stream.getvalue() == "GPU 37% busy  GPU memory 3.00 GiB\n"
+    assert stream.getvalue() == "400 frames  1m  GPU 37% busy  GPU memory 3.00 GiB\n"
 
 
 def test_a_pipe_gets_one_status_line_per_interval():
