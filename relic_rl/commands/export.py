@@ -31,7 +31,7 @@ def run(run_dir: Path, *, out: Path) -> None:
     """Writes the policy of a run's last sound checkpoint, with what is known of how it was made.
 
     Raises:
-      UsageError: another suffix, or the file is of another kind.
+      UsageError: another suffix, or a file in place of a run's folder.
       UserError: no run, no sound checkpoint, or the file cannot be written.
     """
     from relic_rl.evaluation.trained import load_trained, save_policy

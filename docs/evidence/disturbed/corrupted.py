@@ -72,14 +72,12 @@ def probes(representation: str, score: str) -> Figures:
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
-def of_game(figures: Figures, game: str) -> Figures:
-    """Those of one game."""
-    return {key: value for key, value in figures.items() if key[0] == game}
-
-
 def by_game(figures: Figures) -> dict[str, Figures]:
     """A line for each game."""
-    return {game: of_game(figures, game) for game in sorted({game for game, _, _ in figures})}
+    found: dict[str, Figures] = {}
+    for key in sorted(figures):
+        found.setdefault(key[0], {})[key] = figures[key]
+    return found
 
 
 def print_table(title: str, of: dict[str, Figures]) -> None:
