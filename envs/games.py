@@ -14,8 +14,10 @@ that we compare with used.
 import csv
 import difflib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 REFERENCE_SOURCE = (
     "ReLIC paper, table 10 (no-op starts; for random play of VideoPinball it has 0.0, others have"
@@ -75,12 +77,37 @@ ATARI57: dict[str, Game] = {
 }
 """By CamelCase name, in alphabetical order."""
 
-ATARI100K = tuple(row["game"] for row in _ROWS if row["atari100k"] == "yes")
-"""The games of the Atari 100k benchmark (Kaiser et al., "Model-Based Reinforcement Learning for
-Atari", ICLR 2020). Its papers normalize them with the human and random scores above."""
 
-GAME_SETS: dict[str, tuple[str, ...]] = {"all": tuple(ATARI57), "atari100k": ATARI100K}
-"""What stands for several games where a user names some."""
+class GameSet(NamedTuple):
+    """Games that a benchmark takes together."""
+
+    title: str
+    """After "over": "the 26 games of Atari 100k"."""
+    games: tuple[str, ...]
+    """In alphabetical order."""
+
+
+def _set(name: str, title: str) -> GameSet:
+    return GameSet(title, tuple(row["game"] for row in _ROWS if name in row["sets"].split()))
+
+
+GAME_SETS: dict[str, GameSet] = {
+    "all": GameSet("all 57 games", tuple(ATARI57)),
+    "atari100k": _set("atari100k", "the 26 games of Atari 100k"),
+    "atari5": _set("atari5", "the five games of Atari-5"),
+}
+"""What stands for several games where a user names some.
+
+Sources: Kaiser et al., "Model-Based Reinforcement Learning for Atari", ICLR 2020, whose followers
+normalize with the human and random scores above; Aitchison et al., "Atari-5: Distilling the Arcade
+Learning Environment down to Five Games", ICML 2023, chosen to predict the median of the 57.
+"""
+
+
+def title_of(games: Collection[str]) -> str | None:
+    """The title of the set that is exactly these games; None if there is none."""
+    titles = (one.title for one in GAME_SETS.values() if set(one.games) == set(games))
+    return next(titles, None)
 
 
 def find_game(text: str) -> Game:

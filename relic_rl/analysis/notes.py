@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from envs.games import ATARI57, ATARI100K, REFERENCE_SOURCE
+from envs.games import ATARI57, REFERENCE_SOURCE, title_of
 from relic_rl.analysis.columns import Column
 from relic_rl.analysis.published import ATARI100K_FRAMES
 from relic_rl.analysis.runs import Run
@@ -230,8 +230,8 @@ def _warnings_of(one: Series, common: Iterable[str]) -> list[str]:
     lines = []
     games = {run.game for run in one.runs}
     missing = [game for game in ATARI57 if game not in games]
-    if games == set(ATARI100K):
-        lines.append(f"{one.label}: the 26 games of Atari 100k, not all 57.")
+    if missing and (title := title_of(games)):
+        lines.append(f"{one.label}: {title}, not all 57.")
     elif missing:
         named = f"missing: {', '.join(missing)}"
         if len(games) < len(missing):

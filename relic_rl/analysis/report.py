@@ -266,7 +266,7 @@ def _summary(
             one.label: {
                 "aggregate": _fractions(aggregate(one.scores())) if one.runs else None,
                 "scores": one.scores(),
-                "unfinished": {run.name: run.unfinished for run in one.unfinished},
+                "unfinished": {shown(run.folder): run.unfinished for run in one.unfinished},
                 "failed": list(one.failed),
             }
             for one in series

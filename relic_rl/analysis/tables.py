@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from envs.games import ATARI57, ATARI100K
+from envs.games import ATARI57, title_of
 from relic_rl.analysis.columns import Column
 from relic_rl.analysis.notes import span
 from relic_rl.analysis.scores import MIN_SEEDS, ROW_LABELS, human_normalized
@@ -55,9 +55,8 @@ def aggregate_table(columns: Sequence[Column]) -> Table:
             cells.append(Cell(f"{value:,.{digits}f}", small, key=value))
         best = min if name == "optimality_gap" else max
         rows.append((Cell(label), *with_best(cells, best)))
-    games = f"the same {len(columns[0].shared)} of 57 games"
-    if columns[0].shared.keys() == set(ATARI100K):
-        games = "the 26 games of Atari 100k"
+    shared = columns[0].shared
+    games = title_of(shared) or f"the same {len(shared)} of 57 games"
     seeds = " ".join(_seeds(column) for column in columns if column.is_own)
     caption = f"Percent of the human score, over {games}. {seeds}"
     return Table("Aggregates", caption, ("", *(column.label for column in columns)), tuple(rows))

@@ -27,7 +27,8 @@ def add_to(verbs: Any) -> None:
         metavar="GAME",
         nargs="+",
         choices=arguments.Suggestions([*GAME_SETS, *(game.slug for game in ATARI57.values())]),
-        help="`all`, `atari100k` (that benchmark's 26), or any of the 57; by default all",
+        help="Any of the 57, or a set: `all` (by default), `atari100k` (that benchmark's 26), "
+        "`atari5` (five that were chosen to stand for the 57)",
     )
     arguments.add_number(
         parser, "--seeds", nargs="+", least=0, help="Seeds for each game; by default 0"

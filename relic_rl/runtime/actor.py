@@ -112,9 +112,9 @@ class Actor:
         """Takes over what `state` gave; the emulators are rebuilt to the exact moment.
 
         Raises:
-          UserError: it was written before a player's state was told apart from a recorder's.
+          UserError: it was written when a recorder kept its steps in another form.
         """
-        if "player" not in state:
+        if not isinstance(state.get("recorder", {}).get("current"), np.ndarray):
             raise UserError(
                 "the checkpoint is of an earlier version, which kept its actor in another form: "
                 "resume it with that version, or start a new run"

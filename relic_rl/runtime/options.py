@@ -82,9 +82,12 @@ class RunOptions:
     the policy, which still plays. [ours]"""
 
     def __post_init__(self) -> None:
-        """Raises ValueError: no tracker and one are both named."""
+        """Raises ValueError: two trackers are named that exclude each other."""
+        named = f"track is {','.join(self.track)}"
         if "off" in self.track and len(self.track) > 1:
-            raise ValueError(f"track is {','.join(self.track)}: give off, or the others without it")
+            raise ValueError(f"{named}: give off, or the others without it")
+        if {"offline", "online"} <= set(self.track):  # both are wandb's, and a run has one id there
+            raise ValueError(f"{named}: give offline or online")
 
     @property
     def budget(self) -> Budget:

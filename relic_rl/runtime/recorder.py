@@ -19,7 +19,7 @@ from agents.options import LearnerOptions, NetworkOptions
 from agents.returns import n_step_double_q_targets
 from envs.interface import Frames, StepResult
 from relic_rl.replay.segment import Segment
-from relic_rl.runtime.lane_runs import LaneRuns
+from relic_rl.runtime import lane_runs
 
 
 class Recorder:
@@ -54,8 +54,8 @@ class Recorder:
             "frame_shape": tuple(frame_shape),
             "state_size": network.lstm,
         }
-        self._current = LaneRuns.empty(lanes, **runs)
-        self._waiting = LaneRuns.empty(lanes, **runs)
+        self._current = lane_runs.empty(lanes, **runs)
+        self._waiting = lane_runs.empty(lanes, **runs)
         self._current.frames[:, self._history] = frames
 
     def acted(self, seen: PolicyInput, q: NDArray[np.float32], actions: NDArray[np.int64]) -> None:
@@ -86,7 +86,7 @@ class Recorder:
         """
         runs, lanes = self._current, self._lanes
         runs.rewards[lanes, runs.steps] = result.rewards
-        runs.steps += 1
+        runs.steps[:] += 1
         ended = result.terminated | result.truncated
         returned = result.life_lost if self._learner.life_loss_ends_return else np.zeros_like(ended)
         runs.terminated[:], runs.truncated[:] = result.terminated | returned, result.truncated
@@ -104,9 +104,9 @@ class Recorder:
     def _close(self, env_steps: int) -> list[Segment]:
         """Moves full and ended runs to the waiting side; returns segments that are complete."""
         current, waiting, lanes = self._current, self._waiting, self._lanes
-        ended = current.ended
+        ended = lane_runs.ended(current)
         closing = (current.steps == self._learner.segment_steps) | ended
-        followed = (current.steps >= self._learner.n_steps) | ended | waiting.ended
+        followed = (current.steps >= self._learner.n_steps) | ended | lane_runs.ended(waiting)
         complete = (waiting.steps > 0) & followed
         # Encoded together, for hardly more than the time of one: half of the lanes at once, or
         # all that are complete when one has to make room.
@@ -114,7 +114,7 @@ class Recorder:
         segments = self._encode(lanes[complete], env_steps) if needed else []
         if closing.any():
             closed = lanes[closing]
-            waiting.take(current, closed)
+            waiting[closed] = current[closed]
             # A run's last stack is the next one's first, unless a new episode's takes its place.
             stack = current.steps[closed, None] + self._window
             current.frames[closed[:, None], self._window] = current.frames[closed[:, None], stack]
@@ -128,7 +128,8 @@ class Recorder:
         """Segments of the waiting runs of those lanes, which are then free again."""
         errors = self._td_errors(ready)
         segments = [
-            self._waiting.segment(
+            lane_runs.make_segment(
+                self._waiting,
                 lane,
                 **self._name,
                 history_frames=self._history,
@@ -150,7 +151,7 @@ class Recorder:
         K, n = self._learner.segment_steps, self._learner.n_steps
         rows = np.arange(K + n)[:, None]
         steps = waiting.steps[ready]
-        ended = waiting.ended[ready]
+        ended = lane_runs.ended(waiting)[ready]
         following = np.where(ended, 0, np.minimum(current.steps[ready], n))
         is_step = rows < steps + following
         rewards, greedy_q = np.zeros((2, K + n, len(ready)), np.float32)
@@ -181,7 +182,7 @@ class Recorder:
 
     def state(self) -> dict[str, Any]:
         """Copies of the steps that are in no segment yet, by name."""
-        return {"current": self._current.state(), "waiting": self._waiting.state()}
+        return {"current": np.array(self._current), "waiting": np.array(self._waiting)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes over what `state` gave.
@@ -189,5 +190,8 @@ class Recorder:
         Raises:
           ValueError: it is of other shapes.
         """
-        self._current.load_state(state["current"])
-        self._waiting.load_state(state["waiting"])
+        for mine, name in ((self._current, "current"), (self._waiting, "waiting")):
+            found = np.asarray(state[name])
+            if (found.dtype, found.shape) != (mine.dtype, mine.shape):
+                raise ValueError(f"the {name} steps of actor state are of another shape or kind")
+            mine[...] = found

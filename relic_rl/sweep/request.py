@@ -244,6 +244,6 @@ def _number_or_text(value: str) -> float | str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        sets = [name for name, games in GAME_SETS.items() if games == value]
+        sets = [name for name, found in GAME_SETS.items() if found.games == value]
         return " ".join(sets or map(str, value))
     return "as in the preset" if value is None else str(value)

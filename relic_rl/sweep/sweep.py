@@ -162,7 +162,8 @@ def _request(
 
 def _named(game: str) -> tuple[str, ...]:
     """The games of a set, or the one that is called so."""
-    return GAME_SETS.get(game.lower()) or (environment_of(game).name,)
+    found = GAME_SETS.get(game.lower())
+    return found.games if found else (environment_of(game).name,)
 
 
 def _values(name: str, text: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 import pytest
 
-from envs.games import ATARI57, ATARI100K, GAME_SETS, Game, UnknownGameError, find_game
+from envs.games import ATARI57, GAME_SETS, Game, UnknownGameError, find_game, title_of
 
 
 def test_there_are_57_games_in_alphabetical_order():
@@ -30,9 +30,23 @@ def test_a_human_beats_a_random_player_in_every_game():
 
 
 def test_the_sets_are_of_known_games_in_order():
-    assert {name: len(games) for name, games in GAME_SETS.items()} == {"all": 57, "atari100k": 26}
-    assert all(list(games) == [g for g in ATARI57 if g in games] for games in GAME_SETS.values())
-    assert {"Alien", "Pong", "UpNDown"} < set(ATARI100K)
+    sets = {name: found.games for name, found in GAME_SETS.items()}
+
+    assert {name: len(games) for name, games in sets.items()} == {
+        "all": 57,
+        "atari100k": 26,
+        "atari5": 5,
+    }
+    assert all(list(games) == [g for g in ATARI57 if g in games] for games in sets.values())
+    assert {"Alien", "Pong", "UpNDown"} < set(sets["atari100k"])
+    assert sets["atari5"] == ("BattleZone", "DoubleDunk", "NameThisGame", "Phoenix", "Qbert")
+
+
+def test_games_have_the_title_of_the_set_that_they_are_and_of_no_other():
+    five = GAME_SETS["atari5"].games
+
+    assert title_of(five[::-1]) == title_of(dict.fromkeys(five)) == "the five games of Atari-5"
+    assert title_of([*five, "Pong"]) is title_of(five[1:]) is title_of([]) is None
 
 
 def test_names_of_a_game_follow_from_its_camel_case_name():

@@ -101,6 +101,7 @@ def test_an_unknown_preset_names_the_nearest():
         ({"actor.actors": "3"}, "actors is 3: use a divisor of lanes"),
         ({"actor.actors": "2"}, "actors is 2: use at most 1 with the inline engine"),
         ({"run.track": "off,offline"}, "track is off,offline: give off, or the others"),
+        ({"run.track": "offline,online"}, "track is offline,online: give offline or online"),
         ({"replay.min_steps": "4000000"}, "capacity_steps is 4000000: use 4000040 or more"),
         ({"replay.capacity_steps": "120", "replay.min_steps": "10"}, "use 160 or more"),
         (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.games import ATARI57, ATARI100K
+from envs.games import ATARI57, GAME_SETS
 from relic_rl.analysis.published import METHODS, find_methods, published_scores
 from relic_rl.analysis.report import read_report
 from relic_rl.analysis.scores import aggregate
@@ -29,6 +29,7 @@ TABLE_4 = {
 }
 
 
+ATARI100K = GAME_SETS["atari100k"].games
 # Median, mean and IQM as printed, in fractions; no IQM where the package has per-game means alone.
 ATARI100K_PRINTED = {
     # SPR's Table 1 (Schwarzer et al., ICLR 2021).

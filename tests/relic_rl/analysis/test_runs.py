@@ -79,8 +79,9 @@ def test_an_unfinished_run_is_named_and_drawn_and_counts_nowhere(
 ) -> None:
     for seed in (1, 2):
         write_run(tmp_path / f"runs/pong-{seed}", seed=seed)
-    write_run(tmp_path / "runs/pong-3", seed=3, scores=(-20.0, -21.0), **STOPPED)
-    write_run(tmp_path / "runs/hero-1", "Hero", scores=(0.0, 9.0), **STOPPED)
+    pong, hero = tmp_path / "runs/pong-3", tmp_path / "runs/hero-1"
+    write_run(pong, seed=3, scores=(-20.0, -21.0), **STOPPED)
+    write_run(hero, "Hero", scores=(0.0, 9.0), **STOPPED)
     out = tmp_path / "out"
 
     page = write_report([tmp_path / "runs"], out, []).page.read_text()
@@ -93,7 +94,7 @@ def test_an_unfinished_run_is_named_and_drawn_and_counts_nowhere(
     mean = aggregate({"Pong": [15.0, 15.0]}).mean
     assert summary["columns"]["runs"]["mean"] == pytest.approx(mean / 100)
     assert summary["series"]["runs"]["scores"] == {"Pong": [15.0, 15.0]}
-    assert summary["series"]["runs"]["unfinished"] == {"hero-1": "stopped", "pong-3": "stopped"}
+    assert summary["series"]["runs"]["unfinished"] == {str(hero): "stopped", str(pong): "stopped"}
     assert not summary["provisional"]
     assert "Provisional" not in page
     with (out / "scores.csv").open(newline="") as file:

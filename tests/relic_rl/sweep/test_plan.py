@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from envs.games import ATARI100K, slug_of
+from envs.games import GAME_SETS, slug_of
 from relic_rl import cli
 from relic_rl import config as configuration
 from relic_rl.config import Config
@@ -192,7 +192,7 @@ def test_a_set_of_games_is_a_run_of_each(
     assert cli.main(["sweep", str(tmp_path / "sweep"), *asked]) == 0
 
     games = [shlex.split(line)[2] for line in capsys.readouterr().out.splitlines()]
-    assert games == [slug_of(game) for game in sorted([*ATARI100K, "Pitfall"])]
+    assert games == [slug_of(game) for game in sorted([*GAME_SETS["atari100k"].games, "Pitfall"])]
 
 
 def test_a_sweep_whose_runs_together_fill_the_disk_is_refused_before_any_starts(

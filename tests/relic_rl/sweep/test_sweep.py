@@ -136,7 +136,7 @@ def test_a_request_comes_back_from_its_file_and_names_what_differs(tmp_path: Pat
     )
     other_seeds = SweepRequest(first.games, (0,), first.preset, first.settings)
     assert first.difference(other_seeds) == "seeds 0 7 there, 0 here"
-    sets = [SweepRequest(games, (0,), first.preset, {}) for games in GAME_SETS.values()]
+    sets = [SweepRequest(one.games, (0,), first.preset, {}) for one in GAME_SETS.values()]
     assert sets[0].difference(sets[1]) == "games all there, atari100k here"
 
 
