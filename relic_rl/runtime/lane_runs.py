@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from relic_rl.replay.segment import Segment, SegmentName, encode_segment
 
-LaneRuns = np.recarray[Any, np.dtype[np.void]]
-"""[N]: each lane's steps of the segment at hand. The fields are `empty`'s, and its attributes."""
+LaneRuns = NDArray[np.void]
+"""[N]: each lane's steps of the segment at hand; the fields are `empty`'s."""
 
 
 def empty(
@@ -40,12 +40,12 @@ def empty(
         ("terminated", np.bool_),
         ("truncated", np.bool_),
     ]
-    return np.zeros(lanes, np.dtype(fields, align=True)).view(np.recarray)
+    return np.zeros(lanes, np.dtype(fields, align=True))
 
 
 def ended(runs: LaneRuns) -> NDArray[np.bool_]:
     """bool[N]: the run's last step ended its episode, or a life that ends returns."""
-    return np.asarray(runs.terminated | runs.truncated)
+    return np.asarray(runs["terminated"] | runs["truncated"])
 
 
 def make_segment(
@@ -60,19 +60,19 @@ def make_segment(
 ) -> Segment:
     """A lane's steps as a segment; `td_errors` float32[steps] are absolute."""
     run = runs[lane]
-    steps = int(run.steps)
-    is_over = bool(run.terminated or run.truncated)
+    steps = int(run["steps"])
+    is_over = bool(run["terminated"] or run["truncated"])
     return encode_segment(
-        name=SegmentName(actor, incarnation, lane, int(run.episode), int(run.index)),
-        frames=run.frames[: history_frames + steps + is_over],
+        name=SegmentName(actor, incarnation, lane, int(run["episode"]), int(run["index"])),
+        frames=run["frames"][: history_frames + steps + is_over],
         history_frames=history_frames,
-        actions=run.actions[:steps],
-        rewards=run.rewards[:steps],
-        terminated=bool(run.terminated),
-        truncated=bool(run.truncated),
-        previous_action=int(run.previous_action),
-        previous_reward=float(run.previous_reward),
-        recurrent_state=run.recurrent_state,
+        actions=run["actions"][:steps],
+        rewards=run["rewards"][:steps],
+        terminated=bool(run["terminated"]),
+        truncated=bool(run["truncated"]),
+        previous_action=int(run["previous_action"]),
+        previous_reward=float(run["previous_reward"]),
+        recurrent_state=run["recurrent_state"],
         td_max=float(td_errors.max()),
         td_sum=float(td_errors.sum()),
         created_env_steps=created_env_steps,

@@ -56,7 +56,7 @@ class Recorder:
         }
         self._current = lane_runs.empty(lanes, **runs)
         self._waiting = lane_runs.empty(lanes, **runs)
-        self._current.frames[:, self._history] = frames
+        self._current["frames"][:, self._history] = frames
 
     def acted(self, seen: PolicyInput, q: NDArray[np.float32], actions: NDArray[np.int64]) -> None:
         """Takes in what is known before the environment answers.
@@ -66,16 +66,16 @@ class Recorder:
           q: float32[N, A]
           actions: int64[N]
         """
-        runs, lanes, at = self._current, self._lanes, self._current.steps
+        runs, lanes, at = self._current, self._lanes, self._current["steps"]
         starting = lanes[at == 0]
         if len(starting):
             state = torch.stack([*seen.state], dim=1).numpy()
-            runs.recurrent_state[starting] = state[starting]
-            runs.previous_action[starting] = seen.previous_actions.numpy()[starting]
-            runs.previous_reward[starting] = seen.previous_rewards.numpy()[starting]
-        runs.actions[lanes, at] = actions
-        runs.chosen_q[lanes, at] = q[lanes, actions]
-        runs.greedy_q[lanes, at] = q.max(axis=1)
+            runs["recurrent_state"][starting] = state[starting]
+            runs["previous_action"][starting] = seen.previous_actions.numpy()[starting]
+            runs["previous_reward"][starting] = seen.previous_rewards.numpy()[starting]
+        runs["actions"][lanes, at] = actions
+        runs["chosen_q"][lanes, at] = q[lanes, actions]
+        runs["greedy_q"][lanes, at] = q.max(axis=1)
 
     def observed(self, result: StepResult, env_steps: int) -> list[Segment]:
         """Takes in rewards, ends and frames; returns the segments that are complete now.
@@ -85,29 +85,29 @@ class Recorder:
           env_steps: the run's counter, which stamps segments.
         """
         runs, lanes = self._current, self._lanes
-        runs.rewards[lanes, runs.steps] = result.rewards
-        runs.steps[:] += 1
+        runs["rewards"][lanes, runs["steps"]] = result.rewards
+        runs["steps"] += 1
         ended = result.terminated | result.truncated
         returned = result.life_lost if self._learner.life_loss_ends_return else np.zeros_like(ended)
-        runs.terminated[:], runs.truncated[:] = result.terminated | returned, result.truncated
+        runs["terminated"][:], runs["truncated"][:] = result.terminated | returned, result.truncated
         over = lanes[ended]
-        newest = self._history + runs.steps
-        runs.frames[lanes, newest] = result.frames
-        runs.frames[over, newest[over]] = result.final_frames[over]
+        newest = self._history + runs["steps"]
+        runs["frames"][lanes, newest] = result.frames
+        runs["frames"][over, newest[over]] = result.final_frames[over]
 
         segments = self._close(env_steps)
         if len(over):
-            runs.frames[over, : self._history] = 0
-            runs.frames[over, self._history] = result.frames[over]
+            runs["frames"][over, : self._history] = 0
+            runs["frames"][over, self._history] = result.frames[over]
         return segments
 
     def _close(self, env_steps: int) -> list[Segment]:
         """Moves full and ended runs to the waiting side; returns segments that are complete."""
         current, waiting, lanes = self._current, self._waiting, self._lanes
         ended = lane_runs.ended(current)
-        closing = (current.steps == self._learner.segment_steps) | ended
-        followed = (current.steps >= self._learner.n_steps) | ended | lane_runs.ended(waiting)
-        complete = (waiting.steps > 0) & followed
+        closing = (current["steps"] == self._learner.segment_steps) | ended
+        followed = (current["steps"] >= self._learner.n_steps) | ended | lane_runs.ended(waiting)
+        complete = (waiting["steps"] > 0) & followed
         # Encoded together, for hardly more than the time of one: half of the lanes at once, or
         # all that are complete when one has to make room.
         needed = (complete & closing).any() or 2 * np.count_nonzero(complete) >= len(lanes)
@@ -116,12 +116,14 @@ class Recorder:
             closed = lanes[closing]
             waiting[closed] = current[closed]
             # A run's last stack is the next one's first, unless a new episode's takes its place.
-            stack = current.steps[closed, None] + self._window
-            current.frames[closed[:, None], self._window] = current.frames[closed[:, None], stack]
-            current.steps[closed] = 0
-            current.index[closed] += 1
-            current.episode[ended] += 1
-            current.index[ended] = 0
+            stack = current["steps"][closed, None] + self._window
+            current["frames"][closed[:, None], self._window] = current["frames"][
+                closed[:, None], stack
+            ]
+            current["steps"][closed] = 0
+            current["index"][closed] += 1
+            current["episode"][ended] += 1
+            current["index"][ended] = 0
         return segments
 
     def _encode(self, ready: NDArray[np.int64], env_steps: int) -> list[Segment]:
@@ -133,12 +135,12 @@ class Recorder:
                 lane,
                 **self._name,
                 history_frames=self._history,
-                td_errors=errors[: self._waiting.steps[lane], column],
+                td_errors=errors[: self._waiting["steps"][lane], column],
                 created_env_steps=env_steps,
             )
             for column, lane in enumerate(ready.tolist())
         ]
-        self._waiting.steps[ready] = 0
+        self._waiting["steps"][ready] = 0
         return segments
 
     def _td_errors(self, ready: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -150,21 +152,24 @@ class Recorder:
         waiting, current = self._waiting, self._current
         K, n = self._learner.segment_steps, self._learner.n_steps
         rows = np.arange(K + n)[:, None]
-        steps = waiting.steps[ready]
+        steps = waiting["steps"][ready]
         ended = lane_runs.ended(waiting)[ready]
-        following = np.where(ended, 0, np.minimum(current.steps[ready], n))
+        following = np.where(ended, 0, np.minimum(current["steps"][ready], n))
         is_step = rows < steps + following
         rewards, greedy_q = np.zeros((2, K + n, len(ready)), np.float32)
-        rewards[:K], greedy_q[:K] = waiting.rewards[ready].T, waiting.greedy_q[ready].T
-        rewards[K:], greedy_q[K:] = current.rewards[ready, :n].T, current.greedy_q[ready, :n].T
+        rewards[:K], greedy_q[:K] = waiting["rewards"][ready].T, waiting["greedy_q"][ready].T
+        rewards[K:], greedy_q[K:] = (
+            current["rewards"][ready, :n].T,
+            current["greedy_q"][ready, :n].T,
+        )
         total = steps + following
         last = np.maximum(total - 1, 0)
         columns = np.arange(len(ready))
         beyond = total < K + n
         greedy_q[total[beyond], columns[beyond]] = greedy_q[last[beyond], columns[beyond]]
         terminated = np.zeros((K + n, len(ready)), np.bool_)
-        ends_after = current.terminated[ready] & (current.steps[ready] <= n)
-        is_over = np.where(ended, waiting.terminated[ready], ends_after)
+        ends_after = current["terminated"][ready] & (current["steps"][ready] <= n)
+        is_over = np.where(ended, waiting["terminated"][ready], ends_after)
         terminated[last, columns] = is_over & (total > 0)
         values = torch.from_numpy(greedy_q).unsqueeze(-1)
         targets = n_step_double_q_targets(
@@ -177,12 +182,12 @@ class Recorder:
             n_steps=n,
             epsilon=self._learner.rescaling_epsilon,
         ).numpy()
-        errors = np.abs(targets - waiting.chosen_q[ready].T)
+        errors = np.abs(targets - waiting["chosen_q"][ready].T)
         return np.where(is_step[:K], errors, 0.0).astype(np.float32)
 
     def state(self) -> dict[str, Any]:
         """Copies of the steps that are in no segment yet, by name."""
-        return {"current": np.array(self._current), "waiting": np.array(self._waiting)}
+        return {"current": self._current.copy(), "waiting": self._waiting.copy()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes over what `state` gave.
