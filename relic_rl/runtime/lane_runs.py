@@ -40,7 +40,7 @@ def empty(
         ("terminated", np.bool_),
         ("truncated", np.bool_),
     ]
-    return np.zeros(lanes, np.dtype(fields, align=True))
+    return np.zeros(lanes, np.dtype(fields))
 
 
 def ended(runs: LaneRuns) -> NDArray[np.bool_]:
