@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from pairs import Figures, in_units, read, report
+from pairs import Figures, in_units, read, report, without_road_runner
 
 from envs.corruptions import CORRUPTIONS
 from envs.games import find_game
@@ -121,6 +121,8 @@ def main() -> None:
         print_table(title, by_game(figures))
         for arms in PAIRS:
             report(title, figures, figures, arms)
+            fewer = without_road_runner(figures)
+            report(f"{title}, without Road Runner", fewer, fewer, arms)
     shares = kept(mean_over(names, of), clean)
     print_table("kept of an arm's own score", {"all games": shares, **by_game(shares)})
     print_table("Freeway, points", modes())
