@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from envs.games import ATARI57, find_game
 from envs.interface import Flavour
-from relic_rl.analysis.runs import Run
+from relic_rl.analysis.runs import Run, shown
 from relic_rl.analysis.scores import mean_over_games
 from relic_rl.analysis.series import Series, first_few
 from relic_rl.analysis.tables import Cell, with_best
@@ -77,11 +77,11 @@ def read_judged(series: Sequence[Series]) -> tuple[list[Judged], list[str]]:
             try:
                 judgements = read_judgements(run.folder)
             except UserError as error:
-                failures.append(f"{one.label} {run.name}: {error}")
+                failures.append(f"{one.label} {run.name}: {shown(str(error))}")
             try:
                 probings = read_probings(run.folder)
             except UserError as error:
-                failures.append(f"{one.label} {run.name}: {error}")
+                failures.append(f"{one.label} {run.name}: {shown(str(error))}")
             newest = [
                 j for j in judgements if j.env_frames == max(j.env_frames for j in judgements)
             ]
@@ -158,27 +158,16 @@ def line(
       write: a number as text.
       is_ranked: whether more is better.
     """
-    found = {
-        label: {game: list(map(measure, by_label.get(label, ()))) for game, by_label in games}
-        for label in labels
-    }
-    known = {
-        label: {game: [n for n in numbers if n is not None] for game, numbers in of_games.items()}
-        for label, of_games in found.items()
-    }
-    means = {
-        label: mean_over_games(of_games)
-        for label, of_games in known.items()
-        if all(of_games.values())
-    }
     cells = []
     for label in labels:
-        counted, runs = (sum(map(len, of[label].values())) for of in (known, found))
+        found = {game: list(map(measure, by_label.get(label, ()))) for game, by_label in games}
+        known = {game: [n for n in numbers if n is not None] for game, numbers in found.items()}
+        counted, runs = (sum(map(len, of.values())) for of in (known, found))
         small = [f"{counted} of {runs} runs"] * (counted < runs)
-        if label not in means:
+        if not all(known.values()):
             cells.append(Cell("-" if runs else "", "".join(small)))
             continue
-        mean = means[label]
+        mean = mean_over_games(known)
         if mean.low is not None and mean.high is not None:
             small.insert(0, f"{write(float(mean.low))} to {write(float(mean.high))}")
         cells.append(Cell(write(float(mean.value)), ", ".join(small), key=float(mean.value)))

@@ -8,7 +8,7 @@ from envs.games import ATARI57, REFERENCE_SOURCE, title_of
 from relic_rl.analysis.columns import Column
 from relic_rl.analysis.published import ATARI100K_FRAMES
 from relic_rl.analysis.runs import Run
-from relic_rl.analysis.series import Series, compared_settings, first_few
+from relic_rl.analysis.series import Series, compared_settings, first_few, span
 from relic_rl.console import counted
 
 _VERSIONS = {
@@ -169,8 +169,9 @@ def _unlike_references(runs: Sequence[Run], columns: Sequence[Column]) -> list[s
     lines = []
     references = [column.reference for column in columns if column.reference]
     benchmarks = {reference.method.benchmark for reference in references if reference.method}
-    if benchmarks and any(run.protocol != "noop" for run in runs):
-        lines.append("The published scores use the no-op protocol, these runs do not.")
+    protocols = {run.protocol for run in runs}
+    if benchmarks and protocols != {"noop"}:
+        lines.append(f"The published scores use the no-op protocol, {_these(protocols, ['noop'])}.")
     if "100k" in benchmarks and any(
         run.env_frames > _MUCH_LONGER * ATARI100K_FRAMES for run in runs
     ):
@@ -189,12 +190,18 @@ def _unlike_references(runs: Sequence[Run], columns: Sequence[Column]) -> list[s
                 "The published agents are not told about lives; in these runs, returns end when a"
                 " life is lost (learner.life_loss_ends_return)."
             )
-    protocols = {run.protocol for run in runs}
     for reference in references:
-        if not protocols.issuperset(reference.protocols):
+        if reference.protocols and protocols != {*reference.protocols}:
             named = ", ".join(reference.protocols)
-            lines.append(f"{reference.label} has protocol {named}, these runs do not.")
+            lines.append(
+                f"{reference.label} has protocol {named}, {_these(protocols, reference.protocols)}."
+            )
     return lines
+
+
+def _these(protocols: set[str], theirs: Iterable[str]) -> str:
+    """How many of the runs have none of these protocols, in words."""
+    return "these runs do not" if protocols.isdisjoint(theirs) else "not all of these runs do"
 
 
 def _unequal_training(series: Sequence[Series]) -> list[str]:
@@ -270,12 +277,6 @@ def footnotes(columns: Sequence[Column]) -> list[str]:
     if any("VideoPinball" in column.scores for column in columns):
         notes.append(_VIDEO_PINBALL)
     return [*notes, _WRAP]
-
-
-def span(values: Sequence[int]) -> str:
-    """Least and greatest, in words; one number if they are equal."""
-    low, high = min(values), max(values)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def by_reason(lines: Iterable[str]) -> list[str]:

@@ -132,8 +132,9 @@ def _plans_of_robustness(robustness: Robustness, labels: Sequence[str]) -> list[
                 "probes",
                 "Robustness: probes over training",
                 "F1 and R² of linear probes for the game's state, and what is known of a"
-                " representation without them, of runs that were probed more than once; mean over"
-                " seeds, as far as all were probed. Bands are 95 % intervals, where there are"
+                " representation without them, of runs that were probed more than once; over the"
+                " variables that all of a game's probings have. Mean over seeds, as far as all were"
+                " probed. Bands are 95 % intervals, where there are"
                 f" {MIN_SEEDS} seeds or more. The controls are the mean over all runs of a game. An"
                 " R² far below 0 is off the picture.",
                 partial(probe_curves, curves, labels),

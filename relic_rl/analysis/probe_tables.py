@@ -1,6 +1,6 @@
 """What a report says of probes: a table at the newest checkpoints, and curves over training."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relic_rl.analysis.judged import BEST, Judged, by_game, labels_of, line, points
-from relic_rl.analysis.notes import span
 from relic_rl.analysis.runs import common_frames
 from relic_rl.analysis.scores import Estimate, mean_over_seeds
+from relic_rl.analysis.series import span
 from relic_rl.analysis.tables import Table
-from relic_rl.records.probes import averages
+from relic_rl.records.probes import Probing, averages
 
 PROBED: dict[str, str] = {
     "encoder": "encoder",
@@ -22,6 +22,8 @@ PROBED: dict[str, str] = {
 }
 """What was probed, in words."""
 CONTROLS = ("random_encoder", "pixels")
+AVERAGED = ("f1", "r2")
+"""Over variables: runs are compared over those that all of them were asked for."""
 QUANTITIES: dict[str, str] = {
     "f1": "F1",
     "r2": "R²",
@@ -59,11 +61,12 @@ def probe_curves(judged: Sequence[Judged]) -> list[ProbeCurve]:
     found = []
     for game, by_label in by_game(probed).items():
         everyone = [one for runs in by_label.values() for one in runs]
+        variables = _shared_variables(probing for one in everyone for probing in one.probings)
         for quantity in QUANTITIES:
             for name in PROBED:
                 groups = {"": everyone} if name in CONTROLS else by_label
                 curves = [
-                    _probe_curve(game, quantity, name, label, runs)
+                    _probe_curve(game, quantity, name, label, runs, variables)
                     for label, runs in groups.items()
                 ]
                 found += [curve for curve in curves if curve is not None]
@@ -71,15 +74,19 @@ def probe_curves(judged: Sequence[Judged]) -> list[ProbeCurve]:
 
 
 def _probe_curve(
-    game: str, quantity: str, name: str, label: str, runs: Sequence[Judged]
+    game: str,
+    quantity: str,
+    name: str,
+    label: str,
+    runs: Sequence[Judged],
+    variables: Collection[str],
 ) -> ProbeCurve | None:
     """None if no run has two points of it, or no frame was passed by all."""
     curves = []
     for one in runs:
         found = [
-            (probing.env_frames, getattr(probing.representations[name], quantity))
+            (probing.env_frames, _measured(probing, name, quantity, variables))
             for probing in one.probings
-            if name in probing.representations
         ]
         known = [(frames, value) for frames, value in found if value is not None]
         if len(known) > 1:
@@ -97,60 +104,55 @@ def probes_table(judged: Sequence[Judged]) -> Table | None:
     if not judged:
         return None
     labels, lines = labels_of(judged), []
-    for name, by_label in by_game(judged).items():
-        variables = set.intersection(
-            *(_variables(one) for runs in by_label.values() for one in runs)
-        )
+    for game in by_game(judged).items():
+        variables = _shared_variables(one.probings[-1] for runs in game[1].values() for one in runs)
+        newest = partial(_newest, variables=variables)
         for probed, words in PROBED.items():
-            for place, quantity in enumerate(("f1", "r2")):
-                measure = partial(_readout, name=probed, variables=variables, place=place)
+            for quantity in AVERAGED:
+                measure = partial(newest, name=probed, quantity=quantity)
                 what = f"{words}, {QUANTITIES[quantity]}"
                 is_ranked = probed not in CONTROLS
-                lines.append(
-                    line(what, [(name, by_label)], labels, measure, _two, is_ranked=is_ranked)
-                )
-        lines.append(
-            line(
-                "encoder, effective rank",
-                [(name, by_label)],
-                labels,
-                _rank,
-                points,
-                is_ranked=False,
-            )
-        )
-    newest = [one.probings[-1] for one in judged]
+                lines.append(line(what, [game], labels, measure, _two, is_ranked=is_ranked))
+        rank = partial(newest, name="encoder", quantity="effective_rank")
+        lines.append(line("encoder, effective rank", [game], labels, rank, points, is_ranked=False))
+    last = [one.probings[-1] for one in judged]
     caption = (
         "Linear probes for the variables of the game's memory, mean over their categories (Anand et"
         " al., 2019): of what was learned, and of two controls; of the variables that changed in"
-        f" the play of all runs of a game. {BEST} {span([one.steps for one in newest])} steps of"
-        f" checkpoints of {span([one.env_frames for one in newest])} frames."
+        f" the play of all runs of a game. {BEST} {span([one.steps for one in last])} steps of"
+        f" checkpoints of {span([one.env_frames for one in last])} frames."
     )
     known = tuple(line for line in lines if any(cell.key is not None for cell in line))
     return Table("Robustness: probes and controls", caption, ("Game", *labels), known)
 
 
-def _variables(one: Judged) -> set[str]:
-    """Those that its newest checkpoint was asked for."""
-    return {
-        variable
-        for representation in one.probings[-1].representations.values()
-        for variable in representation.variables
-    }
-
-
-def _readout(one: Judged, name: str, variables: set[str], place: int) -> float | None:
-    """F1 (place 0) or R² (place 1) over the variables, of the newest checkpoint that was probed."""
-    found = one.probings[-1].representations.get(name)
-    asked = (
-        {key: value for key, value in found.variables.items() if key in variables} if found else {}
+def _shared_variables(probings: Iterable[Probing]) -> set[str]:
+    """Those that all of them were asked for."""
+    return set.intersection(
+        *(
+            {variable for found in one.representations.values() for variable in found.variables}
+            for one in probings
+        )
     )
-    return averages(asked)[place] if asked else None
 
 
-def _rank(one: Judged) -> float | None:
-    found = one.probings[-1].representations.get("encoder")
-    return found.effective_rank if found else None
+def _newest(one: Judged, name: str, quantity: str, variables: Collection[str]) -> float | None:
+    """`_measured` of the newest checkpoint that was probed."""
+    return _measured(one.probings[-1], name, quantity, variables)
+
+
+def _measured(
+    probing: Probing, name: str, quantity: str, variables: Collection[str]
+) -> float | None:
+    """One of `QUANTITIES` of a representation, if it has it: F1 and R² over these variables."""
+    found = probing.representations.get(name)
+    if found is None:
+        return None
+    if quantity not in AVERAGED:
+        known: float | None = getattr(found, quantity)
+        return known
+    asked = {key: value for key, value in found.variables.items() if key in variables}
+    return averages(asked)[AVERAGED.index(quantity)] if asked else None
 
 
 _two = "{:.2f}".format

@@ -20,9 +20,12 @@ import numpy as np
 from envs.games import find_game
 from relic_rl.analysis.published import METHODS, Method, find_methods, published_scores
 from relic_rl.analysis.runs import Curve, shown
+from relic_rl.analysis.series import names_apart, span
 from relic_rl.records.tables import finite
 
 _REFERENCE_COLUMNS = ("random", "human")
+_LINE_COLUMNS = ("series", "seed", "env_frames", "protocol", "finished")
+"""Of a line per score, beside game and score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,14 @@ def read_references(against: Sequence[str]) -> list[Reference]:
     Raises:
       ValueError: a method is unknown, or a file cannot be read or is damaged.
     """
-    files = {name for name in against if name.endswith(".csv")}
-    names = [name for name in dict.fromkeys(against) if name not in files]
+    files = list(dict.fromkeys(name for name in against if name.endswith(".csv")))
+    labels = dict(zip(files, names_apart([_namesake(Path(file)) for file in files]), strict=True))
+    names = [name for name in dict.fromkeys(against) if name not in labels]
     meant = dict(zip(names, find_methods(names), strict=True))
     references = []
     for name in dict.fromkeys(against):
-        if name in files:
-            references += _read_file(Path(name))
+        if name in labels:
+            references += _read_file(Path(name), labels[name])
         else:
             references.append(_published(meant[name]))
     return references
@@ -66,17 +70,13 @@ def read_references(against: Sequence[str]) -> list[Reference]:
 def _published(name: str) -> Reference:
     scores = published_scores(name)
     method = METHODS[name]
-    counts = sorted({len(runs) for runs in scores.values()})
-    each = (
-        "one score"
-        if counts == [1]
-        else f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} runs"
-    )
+    counts = {len(runs) for runs in scores.values()}
+    each = "one score" if counts == {1} else f"{span(counts)} runs"
     source = (
         f"{method.label}: {method.source}; {each} per game, {method.selection}; each game trained"
         f" for {method.frames}."
     )
-    if counts == [1] and method.benchmark == "100k":
+    if counts == {1} and method.benchmark == "100k":
         source += " Its IQM is over games here; papers have it over runs, which gives less."
     return Reference(method.label, scores, source, method)
 
@@ -96,7 +96,12 @@ class _Line:
     """Whether the run had finished."""
 
 
-def _read_file(path: Path) -> list[Reference]:
+def _namesake(path: Path) -> Path:
+    """What names a file's scores: its name, or the folder of the `scores.csv` of a report."""
+    return path.resolve().parent if path.stem == "scores" else path.with_suffix("")
+
+
+def _read_file(path: Path, label: str) -> list[Reference]:
     try:
         with path.expanduser().open(encoding="utf-8-sig", newline="") as file:
             lines = list(_lines(csv.DictReader(file, strict=True), path))
@@ -109,7 +114,14 @@ def _read_file(path: Path) -> list[Reference]:
     if not lines:
         raise ValueError(f"{path} has no scores")
     series = dict.fromkeys(line.series for line in lines)
-    return [_reference(path, one, [line for line in lines if line.series == one]) for one in series]
+    return [
+        _reference(
+            path,
+            f"{one} ({label})" if one else label,
+            [line for line in lines if line.series == one],
+        )
+        for one in series
+    ]
 
 
 def _lines(reader: "csv.DictReader[str]", path: Path) -> Iterator[_Line]:
@@ -117,6 +129,10 @@ def _lines(reader: "csv.DictReader[str]", path: Path) -> Iterator[_Line]:
     methods = [name for name in names if name not in ("game", *_REFERENCE_COLUMNS)]
     if "game" not in names or not methods:
         raise ValueError(f"{path} needs a first line such as game,score or game,MY_METHOD")
+    if "score" not in names and (known := [name for name in methods if name in _LINE_COLUMNS]):
+        raise ValueError(
+            f"{path} has a column {known[0]}, which is no method: call the column of scores score"
+        )
     for row in reader:
         where = f"{path}, line {reader.line_num}"
         try:
@@ -143,10 +159,7 @@ def _lines(reader: "csv.DictReader[str]", path: Path) -> Iterator[_Line]:
             raise ValueError(f"{where}: {error}") from error
 
 
-def _reference(path: Path, series: str, lines: Sequence[_Line]) -> Reference:
-    folder = path.resolve().parent.name
-    file = shown(folder if path.stem == "scores" and folder else path.stem)
-    label = f"{series} ({file})" if series else file
+def _reference(path: Path, label: str, lines: Sequence[_Line]) -> Reference:
     runs: dict[str, dict[str, list[_Line]]] = {}
     for line in lines:
         runs.setdefault(line.game, {}).setdefault(line.seed, []).append(line)

@@ -149,7 +149,8 @@ def write_report(
 
     Args:
       folders: run folders, sweeps and folders of runs; `series.find_series` makes columns of them.
-      out_dir: made if it is missing, and no run folder; files of an older report are replaced.
+      out_dir: made if it is missing, and no run folder; files of an older report are replaced,
+        and those that this one has no use for stay.
       against: methods of `published.METHODS`, and .csv files as `references` describes them.
       labelled: label and folder: all runs of the folder are the column of that name.
       allow_mixed: compare other protocols and emulator versions, and pool other settings, all the

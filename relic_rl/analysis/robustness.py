@@ -25,8 +25,7 @@ from relic_rl.analysis.judged import (
     points,
     read_judged,
 )
-from relic_rl.analysis.notes import span
-from relic_rl.analysis.series import Series
+from relic_rl.analysis.series import Series, span
 from relic_rl.analysis.tables import Table
 from relic_rl.records.robustness import NO_CORRUPTION, Judgement
 from relic_rl.records.tables import csv_table
@@ -36,9 +35,9 @@ LEAST_EARNED = 0.05
 
 KEPT = (
     "Kept: (score - random) / (clean score - random), the mean over a game's seeds above and below"
-    f" the line. An arm whose clean score is less than {LEAST_EARNED:.0%} of the human's has no"
-    " share. Corruptions and levels are ImageNet-C's (Hendrycks & Dietterich, 2019), where they are"
-    " not named as ours in envs/corruptions.py."
+    f" the line. An arm whose clean score is less than {LEAST_EARNED:.0%} of the way from random"
+    " play to the human has no share. Corruptions and levels are ImageNet-C's (Hendrycks &"
+    " Dietterich, 2019), where they are not named as ours in envs/corruptions.py."
 )
 
 
@@ -59,15 +58,13 @@ class Robustness:
     def heat(self) -> "Heat | None":
         """The shares that are kept, for a picture; None without any."""
         judged = self.corrupted
-        earned = _earned(judged)
         corruptions = _ordered((name for one in judged for name, _ in one.looks), CORRUPTIONS)
         corruptions = [name for name in corruptions if name != NO_CORRUPTION]
         rows, shares = [], []
         for game, by_label in by_game(judged).items():
             for label, runs in by_label.items():
                 rows.append((game, label))
-                known = [_mean_share(runs, name, earned.get((game, label))) for name in corruptions]
-                shares.append(known)
+                shares.append([_mean_share(runs, name) for name in corruptions])
         if not any(share is not None for row in shares for share in row):
             return None
         return Heat(rows, corruptions, shares)
@@ -113,26 +110,21 @@ def read_robustness(series: Sequence[Series]) -> Robustness:
     return Robustness(tuple(judged), tuple(failures))
 
 
-def _earned(judged: Sequence[Judged]) -> dict[tuple[str, str], float]:
-    """By game and label, the mean clean score above random play, where it is worth a share."""
-    found = {}
-    for game, by_label in by_game(judged).items():
-        for label, runs in by_label.items():
-            earned = fmean(one.above_random(CLEAN) for one in runs)
-            if ATARI57[game].human_normalized(earned + ATARI57[game].random) >= LEAST_EARNED:
-                found[game, label] = earned
-    return found
+def _earned(runs: Sequence[Judged]) -> float | None:
+    """Of runs of one game, the mean clean score above random play, where it is worth a share."""
+    game = ATARI57[runs[0].run.game]
+    earned = fmean(one.above_random(CLEAN) for one in runs)
+    return earned if game.human_normalized(earned + game.random) >= LEAST_EARNED else None
 
 
-def _mean_share(runs: Sequence[Judged], corruption: str, earned: float | None) -> float | None:
-    """Over severities, and then over the runs that played any."""
+def _mean_share(runs: Sequence[Judged], corruption: str) -> float | None:
+    """Over severities, and then over the runs that played any; their clean scores alone count."""
     looks = [[look for look in one.looks if look[0] == corruption] for one in runs]
-    scores = [
-        fmean(map(one.above_random, of_one))
-        for one, of_one in zip(runs, looks, strict=True)
-        if of_one
-    ]
-    return fmean(scores) / earned if scores and earned is not None else None
+    played = [(one, its) for one, its in zip(runs, looks, strict=True) if its]
+    earned = _earned([one for one, _ in played]) if played else None
+    if earned is None:
+        return None
+    return fmean(fmean(map(one.above_random, its)) for one, its in played) / earned
 
 
 def _corrupted_table(robustness: Robustness) -> Table | None:
@@ -142,16 +134,20 @@ def _corrupted_table(robustness: Robustness) -> Table | None:
     common -= {CLEAN}
     if not common:
         return None
-    earned = _earned(judged)
+    games, labels = by_game(judged), labels_of(judged)
+    earned = {
+        (game, label): _earned(runs)
+        for game, by_label in games.items()
+        for label, runs in by_label.items()
+    }
 
     def kept(one: Judged) -> float | None:
-        whole = earned.get((one.run.game, one.label))
+        whole = earned[one.run.game, one.label]
         return None if whole is None else fmean(map(one.above_random, common)) / whole
 
     def corrupted(one: Judged) -> float:
         return fmean(one.looks[look].mean_score for look in common)
 
-    games, labels = by_game(judged), labels_of(judged)
     lines = []
     for game in games.items():
         lines += [
@@ -162,7 +158,7 @@ def _corrupted_table(robustness: Robustness) -> Table | None:
     shared = [
         (game, by_label)
         for game, by_label in games.items()
-        if all((game, label) in earned for label in labels)
+        if all(earned.get((game, label)) is not None for label in labels)
     ]
     if len(shared) > 1:
         named = f": {', '.join(game for game, _ in shared)}" * (len(shared) < len(games))

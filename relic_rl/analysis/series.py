@@ -7,7 +7,7 @@ folders whose runs are one series, whatever they differ in.
 """
 
 import os.path
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from envs.registry import ENVIRONMENTS
 from relic_rl.analysis.runs import Run, read_run, shown
 from relic_rl.records.run_folder import CONFIG_FILE
 from relic_rl.records.sweep_folder import NO_GRID, SWEEP_FILE
-from relic_rl.sweep.manifest import read_states
+from relic_rl.sweep.manifest import read_states, why_unfinished
 from relic_rl.sweep.request import short_names
 
 _DEPTH = 3
@@ -92,7 +92,7 @@ def find_series(folders: Sequence[Path], labelled: Sequence[tuple[str, Path]] = 
     is_alone = len(folders) + len(named) == 1
     single: list[Path] = []
     series: list[Series] = []
-    for folder, label in zip(folders, _labels(folders), strict=True):
+    for folder, label in zip(folders, names_apart(folders), strict=True):
         found = search.runs_in(folder)
         if found == [folder]:
             single += found
@@ -120,13 +120,22 @@ def find_series(folders: Sequence[Path], labelled: Sequence[tuple[str, Path]] = 
 def expect_distinct(labels: Sequence[str]) -> None:
     """Raises ValueError if two columns have one label."""
     if repeated := [label for label in labels if labels.count(label) > 1]:
-        raise ValueError(f"two columns are named {repeated[0]}: give other names by --label")
+        raise ValueError(
+            f"two columns are named {repeated[0]}: give runs another name by --label, or rename a"
+            " file of --against"
+        )
 
 
 def first_few(words: Sequence[str], *, most: int = 3, between: str = ", ") -> str:
     """The first of some words, and how many more there are."""
     more = len(words) - most
     return between.join([*words[:most], *[f"and {more} more"] * (more > 0)])
+
+
+def span(values: Collection[int]) -> str:
+    """Least and greatest, in words; one number if they are equal."""
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 class _Search:
@@ -182,9 +191,9 @@ def _holds(folder: Path, name: str) -> bool:
         return False
 
 
-def _labels(folders: Sequence[Path]) -> list[str]:
+def names_apart(paths: Sequence[Path]) -> list[str]:
     """Their names, with as much of the way there as tells them apart."""
-    parts = [folder.resolve().parts for folder in folders]
+    parts = [path.resolve().parts for path in paths]
     labels = []
     for own in parts:
         others = {other for other in parts if other != own}
@@ -224,11 +233,12 @@ def _of_sweep(folder: Path, found: Sequence[Path], label: str) -> list[Series]:
     """A series for each folder of a sweep's grid; runs that never began are among the failed."""
     groups: dict[str, list[Path]] = {}
     absent: dict[str, list[str]] = {}
-    for name, (state, why) in read_states(folder).items():  # in the order that was asked for
+    for name, (state, _) in read_states(folder).items():  # in the order that was asked for
         combination, _, run_name = name.partition("/")
         groups.setdefault(combination, [])
         if not _holds(folder / name, CONFIG_FILE):
-            reason = f"{state}, {why}" if why else state
+            gone = "done, but its folder is missing"
+            reason = gone if state == "done" else why_unfinished(folder / name)
             absent.setdefault(combination, []).append(f"{run_name}: {reason}")
     for run in found:
         groups.setdefault(run.relative_to(folder).parts[0], []).append(run)

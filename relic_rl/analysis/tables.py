@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from envs.games import ATARI57, title_of
 from relic_rl.analysis.columns import Column
-from relic_rl.analysis.notes import span
 from relic_rl.analysis.scores import MIN_SEEDS, ROW_LABELS, human_normalized
+from relic_rl.analysis.series import span
 
 
 @dataclass(frozen=True, slots=True)

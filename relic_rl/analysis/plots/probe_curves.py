@@ -12,7 +12,7 @@ from relic_rl.analysis.plots.style import COLOURS, INK, SOFT, legend_above, shor
 from relic_rl.analysis.probe_tables import PROBED, QUANTITIES, ProbeCurve
 
 _LOWEST_R2 = -0.25
-"""What is below is off the panel: on few episodes pixels can go to -100."""
+"""What is below is off the panel, unless all is: on few episodes pixels can go to -100."""
 _LOOKS: dict[str, dict[str, Any]] = {
     "encoder": {"lw": 1.8},
     "lstm": {"lw": 1.4, "ls": (0, (3, 1.2))},
@@ -63,7 +63,8 @@ def _draw(axis: Axes, curves: Sequence[ProbeCurve], colours: dict[str, str]) -> 
             )
     if any(one.quantity == "r2" for one in curves):
         bottom, top = axis.get_ylim()
-        axis.set_ylim(max(bottom, _LOWEST_R2), min(top, 1.0))
+        lowest = bottom if top <= _LOWEST_R2 else max(bottom, _LOWEST_R2)
+        axis.set_ylim(lowest, min(top, 1.0))
     axis.tick_params(labelsize=7, length=0, pad=2)
     axis.xaxis.set_major_formatter(short)
     axis.yaxis.set_major_formatter(short)

@@ -44,6 +44,17 @@ def test_the_scores_of_another_report_are_columns_with_their_seeds(
     assert note in texts["report.html"]
 
 
+def test_reports_in_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "report").mkdir(parents=True)
+        table(tmp_path / name / "report/scores.csv", "series,game,score\nruns,Pong,1\n")
+    files = [str(tmp_path / name / "report/scores.csv") for name in ("one", "two")]
+
+    labels = [reference.label for reference in read_references(files)]
+
+    assert labels == ["runs (one/report)", "runs (two/report)"]
+
+
 def test_a_table_of_a_column_per_method_is_one_reference_for_each(tmp_path: Path) -> None:
     file = table(tmp_path / "paper.csv", "game,random,human,A,B\nPong,-21,15,1,2\nHero,0,1,,4\n")
 
@@ -75,6 +86,18 @@ def test_lines_at_several_frames_are_a_curve_and_its_end_counts(
     assert "dqn" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def test_a_protocol_that_only_some_of_the_runs_have_is_pointed_out(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for protocol in ("noop", "machado"):
+        write_run(tmp_path / f"runs/{protocol}", protocol=protocol)
+    file = table(tmp_path / "theirs.csv", "game,score,protocol\nPong,3,noop\n")
+
+    report = read_report([tmp_path / "runs"], [file], allow_mixed=True)
+
+    assert "theirs has protocol noop, not all of these runs do." in report.warnings
+
+
 def test_another_protocol_in_a_file_is_pointed_out(tmp_path: Path, write_run: WriteRun) -> None:
     write_run(tmp_path / "runs/pong-1")
     file = table(tmp_path / "theirs.csv", "game,score,protocol\nPong,3,machado\n")
@@ -90,6 +113,7 @@ def test_another_protocol_in_a_file_is_pointed_out(tmp_path: Path, write_run: Wr
         ("", ["needs a first line such as game,score"]),
         ("name,score\nPong,1\n", ["needs a first line"]),
         ("game,score\n", ["has no scores"]),
+        ("game,seed,Mine\nPong,0,3\n", ["has a column seed, which is no method"]),
         ("game,score\nPong,1\nPing,2\n", ["line 3", "Ping"]),
         ("game,score\nPong,high\n", ["line 2", "high"]),
         ("game,score\nPong,nan\n", ["line 2", "not finite"]),

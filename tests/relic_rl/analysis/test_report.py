@@ -209,7 +209,7 @@ def test_a_table_carries_the_warnings_and_sources_that_its_page_has(tmp_path, wr
     said = capsys.readouterr().out
     markdown, latex = (out / "table.md").read_text(), (out / "table.tex").read_text()
     printed = re.sub("^ *%.*", "", latex, flags=re.MULTILINE)
-    for words in ("Mixed: protocols differ", "use the no-op protocol, these runs do not"):
+    for words in ("Mixed: protocols differ", "use the no-op protocol, not all of these runs do"):
         assert words in said
         assert words in markdown
         assert words in printed
@@ -514,11 +514,14 @@ def test_a_damaged_line_is_named_and_never_passed_over(
 
 
 def test_half_a_sweep_names_every_run_without_a_score_by_its_reason(tmp_path, write_run):
-    request = SweepRequest(("Alien", "Hero", "Pong", "Qbert", "Zaxxon"), (0,), "smoke", {})
+    games = ("Alien", "Hero", "Pong", "Qbert", "Zaxxon", "Boxing", "Krull")
+    request = SweepRequest(games, (0,), "smoke", {})
     request.write(tmp_path, Placement())
     manifest = Manifest(tmp_path, request.runs())
     for entry, state in zip(
-        manifest.entries, ("done", "running", "queued", "failed", "queued"), strict=True
+        manifest.entries,
+        ("done", "running", "queued", "failed", "queued", "running", "done"),
+        strict=True,
     ):
         entry.state, entry.why = state, "out of memory" if state == "failed" else ""
     manifest.write()
@@ -526,15 +529,17 @@ def test_half_a_sweep_names_every_run_without_a_score_by_its_reason(tmp_path, wr
     write_run(tmp_path / "runs/hero-s0", "Hero", 0, ())
 
     series = find_series([tmp_path]).series
-    (without, games) = notes.warnings(series, make_columns(series, []))
+    (without, named_games) = notes.warnings(series, make_columns(series, []))
 
     for named in (
         "hero-s0: no evaluation yet",
         "pong-s0, zaxxon-s0: queued",
         "qbert-s0: failed, out of memory",
+        "boxing-s0: stopped",  # the sweep was killed
+        "krull-s0: done, but its folder is missing",
     ):
         assert named in without
-    assert "1 of 57 games; all but Alien are missing" in games
+    assert "1 of 57 games; all but Alien are missing" in named_games
 
 
 def test_runs_that_were_judged_with_different_epsilons_are_pointed_out(tmp_path, write_run):

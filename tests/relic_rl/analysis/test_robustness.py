@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +135,18 @@ def test_the_heat_map_has_a_row_for_each_arm_of_a_game_and_means_over_seeds(arms
         pytest.approx([0.6, 0.5]),
         pytest.approx([0.35, 0.25]),
     ]
+
+
+def test_what_is_kept_is_of_the_seeds_that_were_played_under_the_corruption(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    foggy, poor = (write_run(tmp_path / f"f-s{seed}", "Freeway", seed) for seed in (0, 1))
+    saved(foggy, replace(CLEAN, mean_score=30.0), corrupted("fog", 1, 0.0, mean_score=27.0))
+    saved(poor, replace(CLEAN, mean_score=2.0), corrupted("shift", 1, 0.0, mean_score=1.0))
+    heat = read(("arm", tmp_path)).heat()
+
+    assert heat is not None
+    assert dict(zip(heat.corruptions, heat.shares[0], strict=True)) == {"fog": 0.9, "shift": 0.5}
 
 
 def test_clean_stands_beside_corrupted_with_the_bootstraps_interval_over_seeds(arms) -> None:
@@ -336,6 +349,24 @@ def test_arms_are_probed_for_the_variables_that_all_runs_of_the_game_have(
     assert "100 steps of checkpoints of 8,000 frames" in table.caption
 
 
+def test_curves_of_probes_are_over_the_variables_that_all_probings_of_the_game_have(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for arm, scores in (("one", (0.1, 0.1)), ("two", (None, 0.3))):
+        run = write_run(tmp_path / arm, "Freeway", 0)
+        for env_frames, score in zip((2000, 4000), scores, strict=True):
+            variables = {"player_y": Readout("agent_localization", 0.9, 0.5)}
+            if score is not None:
+                variables["score"] = Readout("score_clock_lives_display", score, 0.0)
+            known = {"encoder": Representation(0.4, 0.2, variables)}
+            append_probing(run, replace(probing(0.0, env_frames), representations=known))
+    found = read(("one", tmp_path / "one"), ("two", tmp_path / "two")).probe_curves()
+
+    curves = {(one.label, one.quantity): one.mean.value.tolist() for one in found}
+    assert curves["one", "f1"] == curves["two", "f1"] == [0.9, 0.9]
+    assert curves["one", "r2"] == curves["two", "r2"] == [0.5, 0.5]
+
+
 def test_no_control_is_the_best_of_its_row(tmp_path: Path, write_run: WriteRun) -> None:
     for arm, f1 in (("one", 0.5), ("two", 0.8)):
         append_probing(write_run(tmp_path / arm, "Freeway", 0), probing(f1))
@@ -409,6 +440,17 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(
     (line,) = [line for line in report.warnings if "robustness" in line]
     assert line.startswith("Left out of robustness: relic Pong-s0: ")
     assert "line 2 is damaged" in line
+
+
+def test_a_damaged_file_in_a_folder_whose_name_is_no_text_costs_no_report(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    bad = write_run(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff/pong-s0")), "Pong", 0)
+    (bad / ROBUSTNESS_FILE).write_text("no table\n1\n")
+
+    written = write_report([bad.parent], tmp_path / "out", [])
+
+    assert "is damaged" in written.page.read_text()
 
 
 def test_a_run_without_its_clean_score_is_named(tmp_path: Path, write_run: WriteRun) -> None:

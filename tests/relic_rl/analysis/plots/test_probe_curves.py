@@ -50,3 +50,11 @@ def test_an_r2_far_below_zero_does_not_flatten_the_others() -> None:
     bottom, top = probe_curves(shown, ["one"]).axes[1].get_ylim()
 
     assert -0.3 < bottom < 0.5 < top <= 1.0
+
+
+def test_a_panel_of_nothing_but_r2_far_below_zero_shows_it() -> None:
+    bottom, top = (
+        probe_curves([curve("one", quantity="r2", level=-3.0)], ["one"]).axes[1].get_ylim()
+    )
+
+    assert bottom < -3.0 < top
