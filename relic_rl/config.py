@@ -190,7 +190,7 @@ def load(path: Path, sections: Collection[str] = tuple(SECTIONS)) -> tuple[Confi
     Raises:
       UsageError: unreadable; or of another version, which `complete` refuses.
     """
-    document = _read_toml(path, "configuration")
+    document = read_toml(path, "configuration")
     top = {key: value for key, value in document.items() if not isinstance(value, dict)}
     settings = {key: value for key, value in document.items() if isinstance(value, dict)}
     return complete(settings, str(path), sections), top
@@ -267,7 +267,7 @@ def _preset_values(preset: str) -> dict[str, _Given]:
                 f"shipped are {', '.join(shipped)}, or give a .toml file"
             )
         path = shipped[preset]
-    document = _read_toml(path, "preset")
+    document = read_toml(path, "preset")
     if document.keys() >= RUN_KEYS:  # a run's own: what it adds to its settings is another run's
         document = {name: value for name, value in document.items() if name not in RUN_KEYS}
     base = document.pop("base", None)
@@ -281,7 +281,12 @@ def _base_name(base: Any, preset: str) -> str:
     return str(base)
 
 
-def _read_toml(path: Path, what: str) -> dict[str, Any]:
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """A TOML file's document.
+
+    Raises:
+      UsageError: it cannot be read, or is no TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -54,13 +54,16 @@ def load_trained(source: Path, *, env_frames: int | None = None) -> TrainedAgent
     Raises:
       UserError: the folder holds no run, or no sound checkpoint; the file holds no policy.
     """
-    if env_frames is not None:
-        return _from_run(source, env_frames)
     if source.is_file():
         return _from_file(source)
     policy = source / run_folder.POLICY_FILE
-    is_all_there_is = policy.is_file() and CheckpointStore(source).is_empty
-    return _from_file(policy) if is_all_there_is else _from_run(source)
+    if not (policy.is_file() and CheckpointStore(source).is_empty):
+        return _from_run(source, env_frames)
+    if env_frames is not None:
+        raise UsageError(
+            f"{source} has the policy of its end and no checkpoints: it gave them back (run.keep)"
+        )
+    return _from_file(policy)
 
 
 def save_policy(

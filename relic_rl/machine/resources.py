@@ -207,6 +207,10 @@ def _held_bytes(run_dir: Path) -> int:
 
 def free_disk_bytes(path: Path) -> int:
     """Where a path is, or would be."""
+    return shutil.disk_usage(existing_parent(path)).free
+
+
+def existing_parent(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
     path = path.absolute()
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
-    return shutil.disk_usage(there).free
+    return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -42,11 +42,10 @@ class BackgroundTracker(Tracker, ABC):
         self._thread.join(self._close_seconds)
         if self._thread.is_alive():
             _log.warning("%s did not finish within %g s", self._product, self._close_seconds)
+            self.dropped_items += self._calls.qsize()
         if self.dropped_items:
             _log.warning(
-                "%s was too slow: %d rows or files were not mirrored",
-                self._product,
-                self.dropped_items,
+                "%s: %d rows or files were not mirrored", self._product, self.dropped_items
             )
 
     @abstractmethod
@@ -73,8 +72,13 @@ class BackgroundTracker(Tracker, ABC):
                 call = self._calls.get(timeout=0.1)
             except queue.Empty:
                 continue
-            if mirror is not None:
-                self._attempt(call, mirror)
+            if mirror is None:
+                continue
+            try:
+                call(mirror)
+            except Exception as error:
+                self.dropped_items += 1
+                self._warn(error)
         if mirror is not None:
             self._attempt(self._finish, mirror)
 
@@ -82,10 +86,13 @@ class BackgroundTracker(Tracker, ABC):
         try:
             return call(*arguments)
         except Exception as error:
-            if not self._warned:
-                _log.warning("%s: %s; the run continues", self._product, first_line(error))
-            self._warned = True
+            self._warn(error)
             return None
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            _log.warning("%s: %s; the run continues", self._product, first_line(error))
+        self._warned = True
 
 
 def first_line(error: Exception) -> str:

@@ -78,7 +78,7 @@ class Journal:
         self._tables = MetricsLog(folder)
         nothing = dict.fromkeys(self._tables.offsets(), 0)
         self._tables.truncate(state["metrics_offsets"] if state else nothing)
-        drop_later_probings(folder, progress.env_frames)
+        self._mirrored_probes_frames = drop_later_probings(folder, progress.env_frames)
         name, sweep = names_of(folder)
         run = TrackedRun(
             folder,
@@ -175,12 +175,9 @@ class Journal:
         """
         append_probing(self._folder, found)
         scores = {name: one.f1 for name, one in found.representations.items()}
-        self.tracker.log(
-            {
-                "env_frames": found.env_frames,
-                **{f"probe_f1_{name}": f1 for name, f1 in scores.items()},
-            }
-        )
+        if found.env_frames > self._mirrored_probes_frames:
+            of_each = {f"probe_f1_{name}": f1 for name, f1 in scores.items()}
+            self.tracker.log({"env_frames": found.env_frames, **of_each})
         listed = ", ".join(f"{name.replace('_', ' ')} {f1:.2f}" for name, f1 in scores.items())
         self._console.say(f"probes at {found.env_frames:,} frames: F1 of {listed}")
 

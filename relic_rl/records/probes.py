@@ -102,20 +102,24 @@ def append_probing(run_dir: Path, probing: Probing) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def drop_later_probings(run_dir: Path, env_frames: int) -> None:
+def drop_later_probings(run_dir: Path, env_frames: int) -> int:
     """Drops what was found later than that: a resumed run trains it anew.
+
+    Returns:
+      How far the run had trained when the last of it was found; 0 if there was nothing.
 
     Raises:
       OSError: the file cannot be written.
     """
     path = run_dir / PROBES_FILE
     if not path.exists():
-        return
+        return 0
     with alone(run_dir):
-        lines = _whole_lines(path)
-        kept = [line for line in lines if not _is_later(line, env_frames)]
-        if len(kept) < len(lines):
+        found = [(_frames_of(line), line) for line in _whole_lines(path)]
+        kept = [line for frames, line in found if frames <= env_frames]
+        if len(kept) < len(found):
             write_whole(path, b"".join(kept))
+    return max((frames for frames, _ in found if frames > env_frames), default=0)
 
 
 def _whole_lines(path: Path) -> list[bytes]:
@@ -124,12 +128,12 @@ def _whole_lines(path: Path) -> list[bytes]:
     return [line for line in lines if line.endswith(b"\n")]
 
 
-def _is_later(line: bytes, env_frames: int) -> bool:
-    """Of a damaged line no: whoever reads the file says so."""
+def _frames_of(line: bytes) -> int:
+    """Of a damaged line 0, so that it stays: whoever reads the file says so."""
     try:
-        return bool(json.loads(line)["env_frames"] > env_frames)
-    except (ValueError, TypeError, LookupError):
-        return False
+        return int(json.loads(line)["env_frames"])
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return 0
 
 
 def read_probings(run_dir: Path) -> list[Probing]:

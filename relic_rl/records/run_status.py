@@ -148,11 +148,14 @@ def _whole_lines(path: Path) -> list[str]:
         with path.open("rb") as file:
             head = file.readline()
             size = file.seek(0, 2)
-            file.seek(max(0, size - _TAIL_BYTES))
-            tail = file.read()
+            tail, tail_bytes = b"", _TAIL_BYTES
+            while tail.count(b"\n") < 2 and len(tail) < size:  # a line may be longer
+                file.seek(max(0, size - tail_bytes))
+                tail = file.read()
+                tail_bytes *= 2
     except OSError:
         return []
     whole = tail.rpartition(b"\n")[0].decode(errors="replace").split("\n")
-    if size <= _TAIL_BYTES:
+    if len(tail) >= size:
         return whole
     return [head.decode(errors="replace").rstrip("\n"), *whole[1:]]

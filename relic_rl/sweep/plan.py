@@ -9,7 +9,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -19,7 +19,13 @@ from relic_rl.config import Config
 from relic_rl.console import counted, duration, size
 from relic_rl.errors import UserError
 from relic_rl.machine.capacity import available_bytes
-from relic_rl.machine.resources import disk_bytes, free_disk_bytes, left_bytes, memory_bytes
+from relic_rl.machine.resources import (
+    disk_bytes,
+    existing_parent,
+    free_disk_bytes,
+    left_bytes,
+    memory_bytes,
+)
 from relic_rl.records.metrics import METRICS_FILE
 from relic_rl.records.run_status import RunStatus
 from relic_rl.stop import StopRequest
@@ -30,6 +36,7 @@ TRIAL_SECONDS = 20.0
 """Of learning, in each trial."""
 TRIAL_SETTINGS = {
     "run.metrics_every_updates": "10",
+    "run.probe_every_frames": "0",
     "run.track": "off",
     "evaluation.every_minutes": "0",
     "evaluation.every_frames": "0",
@@ -62,17 +69,17 @@ class Rate(NamedTuple):
         budget, options = config.run.budget, config.evaluation
         frames = max(0, budget.frames - done.env_frames)
         training = self.begun_seconds + max(0, frames - self.begun_frames) / self.frames_per_second
-        if budget.minutes:
-            training = min(training, max(0.0, 60.0 * (budget.minutes - done.minutes)))
         interim = 0
         if options.every_minutes:
             interim += int(training / (60.0 * options.every_minutes))
         if options.every_frames:  # one at the end is the last
-            end = done.env_frames + int(training * self.frames_per_second)
-            last = min(budget.frames - 1, end) // options.every_frames
+            last = (budget.frames - 1) // options.every_frames
             interim += max(0, last - done.env_frames // options.every_frames)
-        episodes = options.episodes + interim * options.interim_episodes
-        return training + episodes * _EPISODE_STEPS * self.acting_seconds_per_step
+        episode_seconds = _EPISODE_STEPS * self.acting_seconds_per_step
+        seconds = training + interim * options.interim_episodes * episode_seconds
+        if budget.minutes:  # the clock runs in evaluations on the way, too
+            seconds = min(seconds, max(0.0, 60.0 * (budget.minutes - done.minutes)))
+        return seconds + options.episodes * episode_seconds
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,10 @@ def plan(
     """
     if not works:
         return [f"all runs in {path} are done"]
-    rates = measure(works, make_backend, stop, say)
+    rates: dict[Config, Rate] = {}
+    for config in dict.fromkeys(work.config for work in works):
+        runs = [work.run for work in works if work.config == config]
+        rates[config] = _measured(path, runs, make_backend, stop, say)
     with closing(make_backend(path)) as backend:
         at_once, where = backend.slots(), backend.describe()
     configs = [work.config for work in works]
@@ -134,40 +144,31 @@ def plan(
     seconds = expected_seconds(works, rates, at_once)
     memory = at_once * max(map(memory_bytes, configs))
     disk = needed_disk_bytes(configs, at_once)
+    has_probes = any(config.run.probe_every_frames for config in configs)
     return [
         f"{counted(len(works), 'run')} to do in {path}, {where}",
         f"speed   {speed} frames a second and run",
-        f"time    {duration(seconds)}; the length of the evaluations' episodes is a guess",
+        f"time    {duration(seconds)}; the length of the evaluations' episodes is a guess"
+        + ", and probes on the way are not counted" * has_probes,
         f"memory  {size(memory)}, {size(available_bytes())} are free",
         f"disk    {size(disk)}, {size(free_disk_bytes(path))} are free",
     ]
 
 
-def measure(
-    works: Sequence[Work],
+def _measured(
+    path: Path,
+    runs: Sequence[PlannedRun],
     make_backend: Callable[[Path], Backend],
     stop: StopRequest,
     say: Callable[[str], None],
-) -> dict[Config, Rate]:
-    """Tries each combination of settings for a while; returns how fast its runs go.
-
-    Args:
-      works: not empty.
-      make_backend: for the folder of a trial's runs.
-      stop: ends the trials.
-      say: what happens.
-
-    Raises:
-      UserError: a trial failed, or was stopped.
-    """
-    rates = {}
-    for config in dict.fromkeys(work.config for work in works):
-        runs = [work.run for work in works if work.config == config]
-        with ExitStack() as stack:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relic-rl-trial-")))
-            backend = stack.enter_context(closing(make_backend(path)))
-            rates[config] = _trial(path, backend, runs, stop, say)
-    return rates
+) -> Rate:
+    """How fast runs of one combination of settings go."""
+    beside = existing_parent(path)  # on the disk that the sweep will be on
+    with (
+        tempfile.TemporaryDirectory(prefix=".relic-rl-trial-", dir=beside) as folder,
+        closing(make_backend(Path(folder))) as backend,
+    ):
+        return _trial(Path(folder), backend, runs, stop, say)
 
 
 def _trial(

@@ -11,7 +11,6 @@ The order of the runs, and their folders, follow from sweep.toml alone.
 
 import itertools
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -73,16 +72,6 @@ class Placement:
             raise UsageError("--ray-address goes with --backend ray")
         return placement
 
-    @classmethod
-    def read(cls, path: Path) -> "Placement":
-        """That of a sweep's sweep.toml; the default where it says nothing."""
-        try:
-            return pydantic.TypeAdapter(cls).validate_python(
-                _read_sweep_file(path).get("placement", {})
-            )
-        except pydantic.ValidationError as error:
-            raise _unreadable(path, error, "placement") from None
-
 
 @dataclass(frozen=True)
 class SweepRequest:
@@ -95,6 +84,8 @@ class SweepRequest:
     """A shipped one's name, or a file: the user's until `write` has copied it, then the copy."""
     settings: dict[str, tuple[str, ...]]
     """`section.field` to the values that it takes."""
+    placement: Placement = Placement()
+    """As `read` found it; `write` is told."""
 
     def runs(self) -> list[PlannedRun]:
         """The runs in their order: all games with one seed, then with the next.
@@ -154,11 +145,17 @@ class SweepRequest:
         Raises:
           UserError: there is none, or it is not as `write` left it.
         """
-        try:
-            found = pydantic.TypeAdapter(cls).validate_python(_read_sweep_file(path))
-        except pydantic.ValidationError as error:
-            raise _unreadable(path, error) from None
         file = path / SWEEP_FILE
+        if not file.exists():
+            raise UserError(f"{path} is no sweep: it has no {SWEEP_FILE}")
+        try:
+            found = pydantic.TypeAdapter(cls).validate_python(
+                configuration.read_toml(file, "sweep")
+            )
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise UserError(f"cannot read {file}: {where}: {problem['msg'].lower()}") from None
         if not (found.games and found.seeds):
             raise UserError(f"cannot read {file}: it has no games or no seeds")
         for seed in found.seeds:
@@ -197,25 +194,6 @@ def short_names(settings: Sequence[str]) -> list[str]:
         name if short.count(field) > 1 else field
         for name, field in zip(settings, short, strict=True)
     ]
-
-
-def _read_sweep_file(path: Path) -> dict[str, Any]:
-    file = path / SWEEP_FILE
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is no sweep: it has no {SWEEP_FILE}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"cannot read {file}: {error}") from error
-
-
-def _unreadable(path: Path, error: pydantic.ValidationError, *place: str) -> UserError:
-    """The first of pydantic's complaints about a sweep.toml, as a line."""
-    problem = error.errors()[0]
-    where = ".".join(map(str, (*place, *problem["loc"])))
-    return UserError(f"cannot read {path / SWEEP_FILE}: {where}: {problem['msg'].lower()}")
 
 
 def _is_file(preset: str) -> bool:

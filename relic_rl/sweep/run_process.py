@@ -48,12 +48,8 @@ class RunProcess:
         folder = path / run.folder
         self.log = path / LOGS / f"{run.folder}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        # Also with what never came to a checkpoint: `resume` decides, as the folder's owner.
-        self.resumes = run_folder.holds_run(folder)
-        if self.resumes:
-            arguments = ["resume", str(folder)]
-        else:
-            arguments = _train_arguments(run, preset, folder, settings or {})
+        arguments = _arguments(run, preset, folder, settings or {})
+        self.resumes = arguments[0] == "resume"
         with self.log.open("ab") as output:
             self._log_bytes = output.tell()
             self._process = subprocess.Popen(
@@ -94,13 +90,16 @@ class RunProcess:
 
 
 def command_line(run: PlannedRun, preset: str, folder: Path) -> str:
-    """`relic-rl train GAME --run-dir FOLDER` and the rest, as a shell takes it."""
-    return f"relic-rl {shlex.join(_train_arguments(run, preset, folder, {}))}"
+    """`relic-rl train GAME --run-dir FOLDER` and the rest, or `resume`, as a shell takes it."""
+    return f"relic-rl {shlex.join(_arguments(run, preset, folder, {}))}"
 
 
-def _train_arguments(
+def _arguments(
     run: PlannedRun, preset: str, folder: Path, settings: Mapping[str, str]
 ) -> list[str]:
+    # Also with what never came to a checkpoint: `resume` decides, as the folder's owner.
+    if run_folder.holds_run(folder):
+        return ["resume", str(folder)]
     flags = [f"--{name}={value}" for name, value in {**settings, **run.settings}.items()]
     options = ["--run-dir", str(folder), "--preset", preset, "--seed", str(run.seed)]
     return ["train", slug_of(run.game), *options, *flags]

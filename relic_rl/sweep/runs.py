@@ -143,12 +143,8 @@ class SweepRuns:
         return bool(self._waiting) and self._failed_in_a_row < _MOST_FAILED_IN_A_ROW
 
     def _start_waiting(self) -> None:
-        if not self._may_start():
-            return
-        free = self._backend.slots() - len(self._jobs) - len(self._elsewhere)
-        while free > 0 and self._may_start():
+        while self._may_start() and self._backend.slots() > len(self._jobs) + len(self._elsewhere):
             self._start(self._waiting.pop(0))
-            free -= 1
 
     def _start(self, entry: Entry) -> None:
         folder = self._path / entry.run.folder
@@ -170,10 +166,11 @@ class SweepRuns:
         progress = read_status(self._path / entry.run.folder)
         if progress.finished:
             self._failed_in_a_row = 0
-            self._set(entry, "done", "")
+            self._set(entry, "done", job.why() if status else "")
+            but = f"; it could not tidy up: {entry.why}" if entry.why else ""
             self._console.say(
                 f"{entry.run.folder} is done after {duration(60 * progress.minutes)}: "
-                f"score {progress.score:,.1f}"
+                f"score {progress.score:,.1f}{but}"
             )
         # Ended by our signal itself, it was still being imported: it had nothing to lose.
         elif stopping and status not in (0, -signal.SIGTERM):
@@ -239,6 +236,12 @@ class SweepRuns:
             raise SweepError(
                 f"{len(failed)} of {total} runs failed, first {failed[0].run.folder}: "
                 f"{failed[0].why}{waiting}; --retry-failed tries them again"
+            )
+        elif untidy := [entry for entry in self.manifest.entries if entry.why]:
+            raise SweepError(
+                f"{len(untidy)} of {total} runs ended with an error after their last evaluation, "
+                f"and may have left more on the disk than run.keep says, first "
+                f"{untidy[0].run.folder}: {untidy[0].why}"
             )
         elif done < total:
             left = next(entry for entry in self.manifest.entries if entry.state != "done")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from envs.games import GAME_SETS
 from relic_rl import config as configuration
-from relic_rl.config import Config
 from relic_rl.console import Console, end_in_words, print_line
 from relic_rl.errors import UsageError, UserError, command
 from relic_rl.machine import devices
@@ -70,9 +69,8 @@ def sweep(
         raise UsageError("sweep: give --dry-run or --commands")
     request = _request(path, games, seeds, preset, settings)
     runs = request.runs()
-    config_of = _configs(request.preset, runs)
-    _expect_mine(path, request, runs)
-    begun = Placement.read(path) if (path / SWEEP_FILE).exists() else Placement()
+    config_of = {run.folder: devices.resolve(request.preset, run.settings).config for run in runs}
+    begun = _begun(path, request, runs)
     placement = begun.changed(backend=backend, ray_address=ray_address, max_parallel=max_parallel)
     kind, configs = BACKENDS[placement.backend], list(dict.fromkeys(config_of.values()))
     if not (kind.joins_cluster or commands):
@@ -127,18 +125,6 @@ def _record(path: Path, request: SweepRequest, placement: Placement) -> None:
         request.write(path, placement)
 
 
-def _configs(preset: str, runs: Sequence[PlannedRun]) -> dict[str, Config]:
-    """Of each run, by its folder; equal settings are resolved once."""
-    resolved: dict[tuple[tuple[str, str], ...], Config] = {}
-    found = {}
-    for run in runs:
-        key = tuple(run.settings.items())
-        if key not in resolved:
-            resolved[key] = devices.resolve(preset, run.settings).config
-        found[run.folder] = resolved[key]
-    return found
-
-
 def _request(
     path: Path,
     games: Sequence[str],
@@ -174,16 +160,23 @@ def _values(name: str, text: str) -> tuple[str, ...]:
     return values
 
 
-def _expect_mine(path: Path, request: SweepRequest, runs: Sequence[PlannedRun]) -> None:
-    """Refuses a folder that is another sweep, a run, or holds runs of another origin."""
+def _begun(path: Path, request: SweepRequest, runs: Sequence[PlannedRun]) -> Placement:
+    """Where the folder's sweep began to run; of none, the default.
+
+    Raises:
+      UsageError: the folder is another sweep.
+      UserError: it is a run, or holds runs of another origin.
+    """
     if (path / SWEEP_FILE).exists():
-        difference = SweepRequest.read(path).difference(request)
+        kept = SweepRequest.read(path)
+        difference = kept.difference(request)
         if difference:
             raise UsageError(
                 f"{path} is another sweep: {difference}; {command('sweep', path)} continues it, or "
                 "give another folder"
             )
-        return
+        return kept.placement
     for folder in (path, *(path / run.folder for run in runs)):
         if holds_run(folder):
             raise UserError(f"{folder} holds a run of another origin: give another sweep folder")
+    return Placement()

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from relic_rl import api, cli
+from relic_rl.errors import UsageError
 from relic_rl.evaluation.trained import SHIPPED, load_trained, shipped_agent
 from relic_rl.records.policy_file import read_policy
+from relic_rl.records.run_folder import POLICY_FILE
 
 FILES = sorted(SHIPPED.iterdir())
 EPISODES = 30
@@ -68,3 +70,10 @@ def test_python_plays_an_agent_that_ships() -> None:
     (score,) = api.evaluate(api.load(shipped_agent("boxing")), episodes=1)
 
     assert score > 30  # random play: 0.1
+
+
+def test_of_a_run_that_kept_its_policy_alone_no_checkpoint_can_be_asked_for(tmp_path: Path) -> None:
+    (tmp_path / POLICY_FILE).touch()
+
+    with pytest.raises(UsageError, match="has the policy of its end and no checkpoints"):
+        load_trained(tmp_path, env_frames=1000)

@@ -18,6 +18,7 @@ from relic_rl.console import Console
 from relic_rl.counters import Progress
 from relic_rl.records.journal import RECENT_EPISODES, Journal
 from relic_rl.records.metrics import EVALUATIONS_FILE, METRICS_FILE
+from relic_rl.records.probes import Probing, Representation
 from relic_rl.records.tracking import Tracker
 
 PONG = EnvSpec(
@@ -136,17 +137,41 @@ def test_what_a_killed_session_mirrored_is_not_mirrored_again_when_it_is_trained
     checkpoint = killed.state()
     advance(killed, progress, 4)
     killed.write_evaluation([1.0])
+    killed.write_probing(probing(progress.env_frames))
     progress = Progress()
     resumed = begin(progress, state=checkpoint)
     mirror = Mirror()
     resumed.tracker = mirror
     advance(resumed, progress, 4)
     resumed.write_evaluation([1.0])
+    resumed.write_probing(probing(progress.env_frames))
     advance(resumed, progress, 2)
     resumed.write_evaluation([2.0])
+    resumed.write_probing(probing(progress.env_frames))
 
-    assert [row.get("updates", row.get("evaluation_score")) for row in mirror.rows] == [5, 6, 2.0]
+    evaluations = [row.get("updates", row.get("evaluation_score")) for row in mirror.rows]
+    assert evaluations == [5, 6, 2.0, None]
+    assert mirror.rows[-1] == {"env_frames": 2400, "probe_f1_encoder": 0.5}
     assert [row["updates"] for row in rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def probing(env_frames: int) -> Probing:
+    return Probing(
+        game="Pong",
+        env_frames=env_frames,
+        updates=1,
+        seed=0,
+        steps=100,
+        episodes=2,
+        train_steps=50,
+        test_steps=50,
+        repeated_steps=0,
+        epsilon=0.001,
+        protocol="noop",
+        dropped=(),
+        chance=0.1,
+        representations={"encoder": Representation(0.5, None, {})},
+    )
 
 
 class Mirror(Tracker):

@@ -102,10 +102,11 @@ def test_a_line_that_the_disk_has_no_room_for_leaves_the_file_as_it_was(tmp_path
 
 
 def test_what_is_later_is_dropped_and_a_damaged_line_is_left_to_its_reader(tmp_path: Path) -> None:
-    drop_later_probings(tmp_path, 0)  # there is none
+    assert drop_later_probings(tmp_path, 0) == 0  # there is none
     for env_frames in (4000, 8000, 12000):
         append_probing(tmp_path, probing(env_frames=env_frames))
-    drop_later_probings(tmp_path, 8000)
+    assert drop_later_probings(tmp_path, 8000) == 12000
+    assert drop_later_probings(tmp_path, 8000) == 0
     assert [one.env_frames for one in read_probings(tmp_path)] == [4000, 8000]
 
     with (tmp_path / PROBES_FILE).open("ab") as file:

@@ -50,6 +50,15 @@ def test_a_long_runs_tables_are_read_from_their_end_and_half_a_line_is_no_line(
     assert (found.score, found.is_evaluated) == (4.0, True)
 
 
+def test_a_run_whose_last_evaluation_has_thousands_of_episodes_is_finished(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    head, row = (run / "evaluations.csv").read_text().splitlines()
+    rows = [f"{frames},{row.partition(',')[2]},{'1.0;' * 20_000}" for frames in (500, 1000)]
+    (run / "evaluations.csv").write_text("\n".join([f"{head},scores", *rows, ""]))
+
+    assert read_status(run).finished
+
+
 def a_run(folder: Path, *checkpoints: str) -> Path:
     """A run of 1,000 frames with the evaluation at its end."""
     config = resolve("smoke", {"run.frames": 1000}).config

@@ -280,6 +280,17 @@ def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path, monkeypatch, ca
     assert f"{tracker.dropped_items} rows or files were not mirrored" in caplog.text
 
 
+def test_a_file_that_is_not_taken_is_counted_and_not_called_given(tmp_path, capsys, caplog):
+    page = tmp_path / "report.html"
+    page.write_text("a report")
+
+    with caplog.at_level(logging.WARNING):
+        upload_report([tmp_path], [page, tmp_path / "gone.png"], "offline")
+
+    assert "given to the tracker, offline: 1 files" in capsys.readouterr().out
+    assert "1 rows or files were not mirrored" in caplog.text
+
+
 def test_online_without_a_key_falls_back_to_offline_with_one_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         tracker = make_tracker(["online"], TrackedRun(tmp_path, "x"))

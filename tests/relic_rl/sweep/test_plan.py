@@ -48,7 +48,12 @@ def work(config: Config, done: RunStatus | None = None) -> Work:
         (
             {"run__frames": 10**9, "run__minutes": 2, "evaluation__every_minutes": 0.9},
             RunStatus(),
-            120 + 2 * 4 + 8,
+            120 + 8,  # its minutes go on while it evaluates on the way
+        ),
+        (
+            {"run__frames": 120_000, "run__minutes": 0, "evaluation__every_minutes": 0.9},
+            RunStatus(),
+            30 + 100 + 2 * 4 + 8,
         ),
         # At 50,000 and 100,000 frames, and at the end; where it ends at 100,000, once there.
         (
@@ -69,7 +74,7 @@ def work(config: Config, done: RunStatus | None = None) -> Work:
         (
             {"run__frames": 10**9, "run__minutes": 2, "evaluation__every_frames": 50_000},
             RunStatus(),
-            120 + 2 * 4 + 8,
+            120 + 8,
         ),
     ],
 )
@@ -121,6 +126,11 @@ def test_a_dry_run_says_speed_time_memory_and_disk_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.5)
+    places: list[Path] = []
+    begin = plan._trial
+    monkeypatch.setattr(
+        plan, "_trial", lambda path, *rest: (places.append(path), begin(path, *rest))[1]
+    )
     sweep = tmp_path / "sweep"
     asked = ["--games", "pong", "--seeds", "0", "1", "2", "--frames", "40k", *SMALL]
     asked += ["--replay.min_steps", "64", "--replay.replay_ratio", "4"]  # learns soon, and much
@@ -132,7 +142,8 @@ def test_a_dry_run_says_speed_time_memory_and_disk_and_writes_nothing(
     assert lines[0].startswith(f"3 runs to do in {sweep}")
     assert [line.split()[0] for line in lines[1:]] == ["speed", "time", "memory", "disk"]
     assert "trial: runs/" in err
-    assert not sweep.exists()
+    assert [place.parent for place in places] == [tmp_path]  # on the sweep's own disk
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_trial_that_fails_says_why_in_one_line(
@@ -180,8 +191,12 @@ def test_the_printed_commands_are_the_sweeps_runs(
     assert cli.main(first[1:]) == 0
     assert read_status(Path(first[4])).finished
     capsys.readouterr()
+    (begun,) = [shlex.split(line)[4] for line in lines[1:2]]
+    Path(begun).mkdir(parents=True)
+    shutil.copy(Path(first[4]) / "config.toml", begun)
     assert cli.main(["sweep", str(sweep), "--commands"]) == 0
-    assert capsys.readouterr().out.splitlines() == lines[1:]
+    resumed = f"relic-rl resume {shlex.quote(begun)}"
+    assert capsys.readouterr().out.splitlines() == [resumed, *lines[2:]]
 
 
 def test_a_set_of_games_is_a_run_of_each(

@@ -151,7 +151,7 @@ def test_how_a_number_is_written_makes_no_other_sweep() -> None:
 
 def test_a_sweep_goes_on_where_it_was_begun_unless_told_otherwise(tmp_path: Path) -> None:
     request().write(tmp_path, Placement("ray", "10.0.0.1:6379", 7))
-    begun = Placement.read(tmp_path)
+    begun = SweepRequest.read(tmp_path).placement
 
     assert begun == Placement("ray", "10.0.0.1:6379", 7)
     assert begun.changed(max_parallel=3) == Placement("ray", "10.0.0.1:6379", 3)
@@ -167,7 +167,7 @@ def test_a_sweep_file_edited_to_nonsense_is_refused_by_the_line_at_fault(tmp_pat
     file.write_text(file.read_text().replace("max_parallel = 7", "max_parallel = 0"))
 
     with pytest.raises(UserError, match=r"sweep\.toml: placement\.max_parallel: .*greater than"):
-        Placement.read(tmp_path)
+        SweepRequest.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -364,6 +364,22 @@ def test_one_failure_is_named_and_stops_none_of_the_others(failed: tuple[Path, s
     }
     assert evaluated_frames(folder / "runs/breakout-s1") == [800]
     assert "training Breakout, seed 1" in (folder / "logs/runs/breakout-s1.log").read_text()
+
+
+def test_a_run_that_fails_after_its_last_evaluation_is_done_and_its_error_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, name = tmp_path / "sweep", "runs/toy_memory-s0"
+    (folder / name / "policy.safetensors").mkdir(parents=True)  # where a file is to be
+    asked = ("sweep", str(folder), "--games", "toy_memory", "--frames", "800", *TINY)
+
+    status, out, err = run_here(capsys, *asked, "--keep", "policy")
+
+    assert (status, err.count("\n")) == (1, 1)
+    assert f"{name} is done after" in out
+    assert "it could not tidy up: cannot write" in out
+    assert "1 of 1 runs ended with an error after their last evaluation" in err
+    assert states(folder) == {name: "done"}
 
 
 def test_three_that_fail_at_once_in_a_row_leave_the_others_waiting(
