@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from relic_rl.records.folders import write_whole
 from relic_rl.replay.segment import Segment, SegmentError
 
 SCHEMA = 2
@@ -63,18 +64,18 @@ def write(folder: Path, contents: Contents) -> None:
     for name, tensors in (("model.pt", contents.model), ("optimizer.pt", contents.optimizer)):
         content = io.BytesIO()  # torch says RuntimeError, not OSError, where the disk is full
         torch.save(tensors, content)
-        with (folder / name).open("wb") as file:
-            file.write(content.getbuffer())
-            _sync_file(file)
+        write_whole(folder / name, content.getbuffer())
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    text = json.dumps(_split(contents.state, arrays))
-    with (folder / "state.json").open("w", encoding="utf-8") as file:
-        file.write(text)
-        _sync_file(file)
-    with (folder / "arrays.npz").open("wb") as file:
+    write_whole(folder / "state.json", json.dumps(_split(contents.state, arrays)))
+    with (folder / "arrays.npz").open("wb") as file:  # as large as a replay's open segments
         np.savez(file, allow_pickle=False, **arrays)
-        _sync_file(file)
-    _write_manifest(folder, contents.segment_files)
+        file.flush()
+        os.fsync(file.fileno())
+    files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
+    body = {"schema": SCHEMA, "files": files, "segments": contents.segment_files}
+    document = {**body, "sha256": hash_of(body)}
+    write_whole(folder / MANIFEST_FILE, json.dumps(document, indent=1))
+    sync_folder(folder)
 
 
 def read(folder: Path) -> Contents:
@@ -130,7 +131,8 @@ def write_segments(path: Path, segments: Sequence[Segment], first_serial: int) -
             for part in (_SEGMENT_LENGTH.pack(len(segment.data)), segment.data):
                 digest.update(part)
                 file.write(part)
-        _sync_file(file)
+        file.flush()
+        os.fsync(file.fileno())
     sync_folder(path.parent)
     return {
         "name": path.name,
@@ -180,16 +182,6 @@ def _expect_uncompressed(path: Path) -> None:
             raise ValueError(f"{path.name} is compressed, which ours never are")
 
 
-def _write_manifest(folder: Path, segment_files: Sequence[dict[str, Any]]) -> None:
-    files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
-    body = {"schema": SCHEMA, "files": files, "segments": segment_files}
-    document = {**body, "sha256": hash_of(body)}
-    with (folder / MANIFEST_FILE).open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        _sync_file(file)
-    sync_folder(folder)
-
-
 def _load_tensors(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -230,8 +222,3 @@ def _hash(path: Path) -> str:
 def hash_of(document: Any) -> str:
     """Of what JSON can hold, in whatever order its keys come."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def _sync_file(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -143,7 +143,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_whole(file: Path, content: str | bytes) -> None:
+def write_whole(file: Path, content: str | bytes | memoryview) -> None:
     """Writes a file so that it is whole, old or new, whenever the process dies."""
     staged = file.with_name(f".{file.name}")
     try:

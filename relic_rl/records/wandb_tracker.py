@@ -77,10 +77,25 @@ class WandbTracker(BackgroundTracker):
         return None
 
     def _open(self) -> Any:
-        run, self.mode = _start_run(
-            self._asked, self._arguments, self._close_seconds - _FINISH_SECONDS
-        )
-        return run
+        """A wandb run, online if that is asked for and possible, else offline; else None."""
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        os.environ.setdefault("WANDB_SILENT", "true")
+        problems = []
+        attempts: tuple[Mode, ...] = (self._asked, "offline")
+        for attempt in dict.fromkeys(attempts):
+            try:
+                run = _init_wandb(attempt, self._arguments, self._close_seconds - _FINISH_SECONDS)
+                run.define_metric("env_frames", hidden=True)
+                run.define_metric("*", step_metric="env_frames")
+            except Exception as error:
+                problems.append(f"{attempt}: {first_line(error)}")
+                continue
+            if problems:
+                _log.warning("wandb runs offline (%s)", "; ".join(problems))
+            self.mode = attempt
+            return run
+        _log.warning("wandb is off (%s)", "; ".join(problems))
+        return None
 
     def _finish(self, mirror: Any) -> None:
         mirror.finish()
@@ -90,27 +105,6 @@ def _save(run: Any, path: Path, base: Path) -> None:
     # Not as a pattern: a name may hold brackets.
     if not run.save(str(path), base_path=str(base), policy="now", glob=False):
         raise OSError(f"{path.name} was not taken")
-
-
-def _start_run(mode: Mode, arguments: dict[str, Any], upload_seconds: float) -> tuple[Any, str]:
-    """A wandb run, online if that is asked for and possible, else offline; else None and "off"."""
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_SILENT", "true")
-    problems = []
-    attempts: tuple[Mode, ...] = ("online", "offline") if mode == "online" else ("offline",)
-    for attempt in attempts:
-        try:
-            run = _init_wandb(attempt, arguments, upload_seconds)
-            run.define_metric("env_frames", hidden=True)
-            run.define_metric("*", step_metric="env_frames")
-        except Exception as error:
-            problems.append(f"{attempt}: {first_line(error)}")
-            continue
-        if problems:
-            _log.warning("wandb runs offline (%s)", "; ".join(problems))
-        return run, attempt
-    _log.warning("wandb is off (%s)", "; ".join(problems))
-    return None, "off"
 
 
 def _init_wandb(attempt: Mode, arguments: dict[str, Any], upload_seconds: float) -> Any:
