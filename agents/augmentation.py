@@ -28,8 +28,8 @@ def random_shift_and_intensity(
     out[i, c, y, x] = s_i stacks[i, c, clamp(y + dy_i, 0, H - 1), clamp(x + dx_i, 0, W - 1)],
     dy_i, dx_i uniform in {-pad, ..., pad},  s_i = 1 + intensity_scale · clip(N(0, 1), -2, 2).
 
-    The pixels stay on the input's scale, [0, 255 · 1.2] for bytes: the network's first layer
-    holds the 1/255. Values above 255 are not clipped.
+    The pixels stay on the input's scale, [0, 255 · 1.2] for bytes: the encoder scales them. Values
+    above 255 are not clipped.
 
     Args:
       stacks: uint8 or float32[N, C, H, W], contiguous or channels_last: equal values either way.

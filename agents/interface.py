@@ -5,7 +5,7 @@ Dimension letters, used in every docstring and as local variables:
   B  batch (sequences) or lanes               S  frames in a stack
   A  actions                                  C, H, W  channels, height, width of an image
   D  recurrent width                          F  features an encoder yields
-Sequences are time-major: [L, B, ...]. Frames are uint8 in [0, 255] until the first convolution.
+Sequences are time-major: [L, B, ...]. Frames are uint8 in [0, 255] until a network sees them.
 """
 
 from typing import NamedTuple

@@ -37,7 +37,7 @@ class SequenceValues:
 
     batch: TrainingBatch
     stacks: Tensor
-    """[L, B, S, H, W] in [0, 255], channels-last for each row."""
+    """[L, B, S, H, W] as the encoder sees them, channels-last for each row."""
     given: Tensor | None
     """float32[L, B, G], features of a separate encoder."""
     sequence: SequenceOptions

@@ -100,8 +100,8 @@ def rom_md5(game: Game) -> str:
         return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     except OSError as error:
         raise RomError(
-            f"cannot load the cartridge of {game.name}: {error}. All 57 are part of the ale-py "
-            "package: unset ALE_ROMS_DIR if it is set, or install ale-py again"
+            f"cannot load the cartridge of {game.name}: {' '.join(str(error).split())}; all 57 are "
+            "part of the ale-py package: unset ALE_ROMS_DIR if it is set, or install ale-py again"
         ) from error
 
 

@@ -25,6 +25,6 @@ class EnvOptions:
     protocol: ProtocolName = "noop"
     """`noop`: up to 30 no-ops, no sticky actions. `machado`: sticky 0.25, no no-ops. [R2D2 app.]"""
     action_set: ActionSet = "full"
-    """All 18 actions, or those that the game uses. [R2D2 app.]"""
+    """All 18 actions (Skiing has 9), or those that the game uses. [R2D2 app.]"""
     threads: Annotated[int, Interval(ge=0, le=4096)] = 0
     """Emulator threads of an actor; 0: its share of the cores. [ours]"""

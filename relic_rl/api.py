@@ -15,12 +15,18 @@
 Errors that a user can mend are `relic_rl.errors.UserError`, with one line of text.
 """
 
+# ruff: noqa: E402
+from relic_rl.machine import process
+
+process.prepare()  # before torch is imported; whoever has done that keeps what they have
+
 import csv
 import json
 import operator
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from envs.atari import RomError
 from envs.interface import StepResult
 from relic_rl import build
 from relic_rl.analysis.published import DEFAULT_AGAINST
@@ -40,7 +47,6 @@ from relic_rl.evaluation.evaluate import evaluate_agent, make_player
 from relic_rl.evaluation.probe import probe_agent
 from relic_rl.evaluation.robustness import one_condition
 from relic_rl.evaluation.trained import load_trained
-from relic_rl.machine import process
 from relic_rl.records import run_folder
 from relic_rl.records.identity import check_seed, read_identity
 from relic_rl.records.metrics import EPISODES_FILE, EVALUATIONS_FILE, METRICS_FILE
@@ -50,6 +56,17 @@ from relic_rl.runtime.player import Player
 from relic_rl.stop import StopRequest
 
 PathLike = str | os.PathLike[str]
+_LISTS = ("scores",)
+"""Columns of tables that hold several numbers a row, and of one episode look like one."""
+
+
+@contextmanager
+def _mendable() -> Iterator[None]:
+    """What the command line says of a cartridge in a line, as an error that a user can mend."""
+    try:
+        yield
+    except RomError as error:
+        raise UserError(str(error)) from error
 
 
 class Agent:
@@ -67,18 +84,18 @@ class Agent:
       game: that it was trained on.
       env_frames: that it was trained for.
       actions: how many there are.
-      action_set: "full", all 18 in ale-py's order, or "minimal", those that the game uses.
+      action_set: "full", all of the game's in ale-py's order, or "minimal", those that the game uses.
       frame_shape: height and width of the frames it takes.
 
     Raises:
       UserError: the folder holds no run, or no sound checkpoint.
     """
 
+    @_mendable()
     def __init__(self, run_dir: PathLike, *, epsilon: float | None = None, seed: int = 0) -> None:
-        check_seed(seed)
+        check_seed(seed, name="seed")
         if epsilon is not None and not 0.0 <= epsilon <= 1.0:
             raise UsageError(f"epsilon is {epsilon}: use a number from 0 to 1")
-        process.prepare()
         self._trained = load_trained(Path(run_dir))
         self._epsilon, self._seed = epsilon, seed
         self.game = self._trained.spec.name
@@ -149,6 +166,7 @@ class RunTables:
     """What `relic-rl evaluate --save` wrote, a record for each checkpoint and condition."""
 
 
+@_mendable()
 def train(
     game: str,
     *,
@@ -175,7 +193,6 @@ def train(
     """
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("training answers to signals: call train in the main thread")
-    process.prepare()
     return train_command.run(
         game,
         settings=settings or {},
@@ -190,6 +207,7 @@ def load(run_dir: PathLike, *, epsilon: float | None = None, seed: int = 0) -> A
     return Agent(run_dir, epsilon=epsilon, seed=seed)
 
 
+@_mendable()
 def evaluate(
     agent: Agent | PathLike,
     *,
@@ -219,7 +237,7 @@ def evaluate(
     """
     if episodes < 1:
         raise UsageError(f"episodes is {episodes}: use 1 or more")
-    check_seed(seed)
+    check_seed(seed, name="seed")
     player = _loaded(agent)
     condition = one_condition(
         player.game, mode=mode, difficulty=difficulty, corruption=corruption, severity=severity
@@ -234,6 +252,7 @@ def evaluate(
     )
 
 
+@_mendable()
 def probe(agent: Agent | PathLike, *, steps: int | None = None, seed: int = 0) -> Probing:
     """What an agent's representation knows of the game's state, beside two controls.
 
@@ -247,7 +266,7 @@ def probe(agent: Agent | PathLike, *, steps: int | None = None, seed: int = 0) -
     Raises:
       UserError: as `evaluate`; of a game whose memory nobody has annotated; too few steps.
     """
-    check_seed(seed)
+    check_seed(seed, name="seed")
     found = probe_agent(
         _loaded(agent)._trained,
         seed=seed,
@@ -333,7 +352,7 @@ def _columns(
         listed = list(read(text.rpartition("\n")[0].splitlines()))  # without a line cut short
         if not all(isinstance(row, Mapping) for row in listed):
             raise ValueError("a line is no object")
-        names = dict.fromkeys(name for row in listed for name in row)
+        names = dict.fromkeys(name for row in listed for name in row if name not in _LISTS)
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is damaged: {error}") from None
     columns = {name: [_number(row.get(name)) for row in listed] for name in names}

@@ -30,6 +30,7 @@ from relic_rl.runtime.options import ActorOptions, RunOptions
 DEFAULT = "default"
 """Where a value comes from that neither a preset nor a flag gives."""
 _FLAG = "flag"
+_GIVEN = "among the settings given"
 RUN_KEYS = {"game", "seed", "preset"}
 """What a run's config.toml holds beside its settings."""
 _SEGMENT_FRAMES = MAX_DECODED_BYTES // FRAME_SIDE_PIXELS**2
@@ -236,7 +237,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
     }
 
 
-def expect_fields(names: Iterable[str], where: str = "on the command line") -> None:
+def expect_fields(names: Iterable[str], where: str = _GIVEN) -> None:
     """Raises UsageError, with the nearest name, unless all are `section.field`s."""
     known = field_types()
     for name in names:
@@ -253,7 +254,7 @@ class _Given(NamedTuple):
     @property
     def where(self) -> str:
         """As the end of a complaint."""
-        return "on the command line" if self.origin == _FLAG else f"in {self.origin}"
+        return _GIVEN if self.origin == _FLAG else f"in {self.origin}"
 
 
 def _preset_values(preset: str) -> dict[str, _Given]:

@@ -166,9 +166,10 @@ def end_in_words(budget: Budget) -> str:
 
 def duration(seconds: float) -> str:
     """Returns 45s, 12m, 3h 05m or 2d 04h."""
-    minutes = int(seconds // 60)
+    whole = round(seconds)
+    minutes = whole // 60
     if minutes < 1:
-        return f"{seconds:.0f}s"
+        return f"{whole}s"
     if minutes < 60:
         return f"{minutes}m"
     hours = minutes // 60

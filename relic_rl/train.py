@@ -166,7 +166,7 @@ class Training:
         self.progress.env_steps += collected.steps
         if learning:
             self.limiter.acted(collected.steps)
-        elif self.replay.oldest_serial and not (self._holds_enough or self.progress.updates):
+        elif self.replay.oldest_serial and not self._holds_enough:
             raise ResourceError(
                 f"{self.replay.steps:,} steps fill the replay, too few to learn from: raise "
                 "--replay.capacity_steps and --replay.max_bytes, or lower --replay.min_steps"
@@ -281,8 +281,8 @@ class Training:
     def _save_if_due(self) -> None:
         every = self.config.run.checkpoint_every_minutes
         if self.progress.minutes - self._saved_minutes >= every:
-            self._saved_minutes = self.progress.minutes
             self._save_or_warn()
+            self._saved_minutes = self.clock.minutes()  # or a slow one would be due again at once
 
     def _save_or_warn(self) -> None:
         """Saves; a full disk is warned about once, and the run continues."""

@@ -13,7 +13,7 @@ encoder learns to see past it, which centred input alone makes harder.
 
 Source: Mitrovic et al. (ReLIC), 2021, eq. 3, with the identity as one of the two augmentations.
 Deviations, ours: one order of the pair, since the other has no gradient here; h is the target
-network's encoder, copied every `target_period_updates`, not a mean; embeddings are centred, because
+network's encoder, copied now and then where the paper has a mean; embeddings are centred, because
 what all frames have in common tells none apart; an optimizer of its own
 (`agents.joins.SharedEncoderStepwise`) where the paper adds the losses or has an encoder of its own.
 """

@@ -8,7 +8,7 @@ eq. 3 with the augmentation pairs (1, 2) and (2, 1); sec. 5 and app. E.6 for Ata
 encoder's last layer is the embedding, target momentum 0.99, τ = 1 (table 8).
 
 The paper leaves open, and options here decide:
-  alpha             its value is not stated anywhere; no default.
+  alpha             its value is not stated anywhere; 1 by default.
   normalize         table 8 says "Scaling of Embeddings: False", table 5 (ImageNet) "norml.".
   kl_direction      written KL(p_lk, p_qt), the choice of the pairs not said.
   kl_stop_gradient  not mentioned. The defaults are the equation as it is written.

@@ -4,10 +4,11 @@ import json
 import statistics
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from relic_rl import build
+from relic_rl import config as configuration
 from relic_rl.bench.acting import steps_per_second
 from relic_rl.bench.ceilings import GAME, Results
 from relic_rl.bench.experience import random_actor, random_learner
@@ -22,7 +23,16 @@ from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
 _ROUNDS = 3
-_MINUTES = 0.2
+_SHORT_RUN: dict[str, Any] = {
+    "replay.min_steps": 1_000,
+    "run.frames": 10**9,
+    "run.minutes": 0.2,
+    "run.metrics_every_updates": 25,
+    "run.probe_every_frames": 0,
+    "run.track": ("off",),
+    "evaluation.every_minutes": 0.0,
+    "evaluation.every_frames": 0,
+}
 
 Row = dict[str, float]
 
@@ -59,18 +69,7 @@ def end_to_end(config: Config) -> Results:
 
 
 def _rows_of_a_run(config: Config) -> list[Row]:
-    config = replace(
-        config,
-        replay=replace(config.replay, min_steps=1_000),
-        run=replace(
-            config.run,
-            minutes=_MINUTES,
-            metrics_every_updates=25,
-            probe_every_frames=0,
-            track=("off",),
-        ),
-        evaluation=replace(config.evaluation, every_minutes=0.0, every_frames=0),
-    )
+    config = configuration.changed(config, _SHORT_RUN)
     with tempfile.TemporaryDirectory() as folder, Path("/dev/null").open("w") as nowhere:
         training = Training(Path(folder), config, GAME, 0, Console(stream=nowhere))
         training.train(StopRequest())

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from agents.agent import R2D2Agent
 from relic_rl import build
+from relic_rl import config as configuration
 from relic_rl.bench.ceilings import GAME, Results, matmul_flops_per_second, wait
 from relic_rl.bench.experience import paper_config, paper_segments, real_segments
 from relic_rl.config import Config
@@ -23,7 +24,7 @@ from relic_rl.runtime.stopwatch import Stopwatch
 
 def learner(config: Config) -> Results:
     """Whole updates (sampling, decoding, priority writes included) against the matrix product."""
-    paper = paper_config()
+    paper = configuration.changed(paper_config(), {"run.device": config.run.device})
     plain = replace(paper, representation=replace(paper.representation, arm="none"))
     relic = replace(paper, representation=replace(paper.representation, encoder="shared"))
     results = {

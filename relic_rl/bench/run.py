@@ -5,6 +5,7 @@ neighbours): those that something is compared with are medians of probes taken a
 """
 
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -45,7 +46,8 @@ def measure(config: Config, parts: Mapping[str, Part]) -> Iterator[tuple[str, fl
         started = time.perf_counter()
         results[name] = part(config)
         _relate(results)
-        results["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        results["peak_memory_bytes"] = peak * (1 if sys.platform == "darwin" else 1024)
         yield name, time.perf_counter() - started, results
 
 

@@ -61,7 +61,8 @@ def run(*, preset: str | None = None, as_json: bool = False) -> None:
         _print(machine, needs)
     if missing:
         raise UnfitMachineError(
-            f"{len(missing)} ROMs are missing, first {missing[0]}: reinstall ale-py"
+            f"{len(missing)} ROMs are missing, first {missing[0]}: unset ALE_ROMS_DIR if it is "
+            "set, or install ale-py again"
         )
 
 

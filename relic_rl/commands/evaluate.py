@@ -250,7 +250,7 @@ def _play_sweep(
         name, _ = names_of(folder)
         try:
             played = _play(folder, asked, console, stop, f"run {number} of {len(runs)}, {name}")
-        except UserError as error:
+        except (UserError, OSError) as error:  # such as a checkpoint that another user owns
             skipped.append(name)
             console.say(f"{name} is skipped: {error}")
             continue

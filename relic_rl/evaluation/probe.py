@@ -207,4 +207,5 @@ def _groups(play: ObservedPlay) -> list[Tensor]:
     """Places among the sampled stacks, int64[`COMPARED_STACKS`] or less, each over all of time."""
     sampled = len(play.sampled)
     groups = max(1, sampled // COMPARED_STACKS)
-    return [torch.arange(group, sampled, groups)[:COMPARED_STACKS] for group in range(groups)]
+    chosen = torch.linspace(0, sampled - 1, min(sampled, groups * COMPARED_STACKS)).round().long()
+    return [chosen[group::groups] for group in range(groups)]

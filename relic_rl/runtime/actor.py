@@ -18,10 +18,10 @@ from relic_rl.runtime.stopwatch import Stopwatch
 
 
 class Collected(NamedTuple):
-    """What one step of all lanes brought."""
+    """What acting brought: a step of all lanes, or several."""
 
     steps: int
-    """Agent steps taken: one a lane."""
+    """Agent steps taken, over all lanes."""
     segments: list[Segment]
     episodes: list[EpisodeRecord]
 

@@ -141,7 +141,7 @@ class RunningMeans:
     """Means of updates' scalars, left on the device until they are asked for.
 
     Each is the mean over the finite updates that reported it: some metrics are not computed every
-    time.
+    time. `sample_age_steps` is over all of them.
     """
 
     def __init__(self) -> None:

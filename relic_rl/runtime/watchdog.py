@@ -1,8 +1,9 @@
-"""Ends the process when a call does not come back: an emulator that hangs cannot be waited out.
+"""Ends a command whose call does not come back: an emulator that hangs cannot be waited out.
 
 The thread that hangs is inside C++ code, where neither an exception nor a signal handler reaches
 it. So a second thread says what hangs, and leaves at once. The last checkpoint is whole at any
-moment, so that nothing more is lost than by a power cut.
+moment, so that nothing more is lost than by a power cut. In a notebook, where a user's variables
+would go with it, nothing is ended.
 
 Time is counted in checks, not by the clock, which also runs while the process is suspended.
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from relic_rl.machine import process
+from relic_rl.stop import may_end_process
 
 STALL_SECONDS = 120.0
 """A step takes milliseconds; minutes mean that it never ends."""
@@ -39,7 +41,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self, what: str) -> Iterator[None]:
-        """Ends the process, with exit status 1, if the block does not end in time."""
+        """Ends a command, with exit status 1, if the block does not end in time."""
         self._watched = (what,)
         try:
             yield
@@ -57,16 +59,19 @@ class Watchdog:
             watched = self._watched
             looks = looks + 1 if watched is not None and watched is last else 0
             last = watched
-            if watched is not None and looks >= _LOOKS:
+            if watched is not None and looks == _LOOKS:
                 self._leave(watched[0])
 
     def _leave(self, what: str) -> None:
+        ends = may_end_process()
         problem = (
-            f"{what} did not answer for {self._seconds:g} s: it hangs, so the run ends; "
-            "`relic-rl resume` continues from its last checkpoint"
+            f"{what} did not answer for {self._seconds:g} s: it hangs, so "
+            f"{'this process ends' if ends else 'end this process'}; `relic-rl resume` continues a "
+            "run from its last checkpoint"
         )
         try:
             _log.critical(problem)
             print(f"relic-rl: {problem}", file=sys.stderr, flush=True)
         finally:  # also where nothing can be said: a full disk, a terminal that is gone
-            process.leave(1)
+            if ends:
+                process.leave(1)

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from relic_rl import api, build, cli
 from relic_rl.errors import UsageError, UserError
 from relic_rl.evaluation.trained import load_trained
+from relic_rl.machine.process import SPIN_COUNT
 
 SETTINGS = {
     "run.frames": 2_400,
@@ -231,6 +234,33 @@ def test_a_runs_tables_are_arrays_of_what_its_files_hold(run: Path) -> None:
     assert "skipped_batch" not in tables.metrics
     (mean,) = tables.evaluations["mean_score"]
     assert mean == np.mean(api.evaluate(run, episodes=1))
+
+
+def test_a_list_of_scores_is_no_column_of_numbers_however_short_it_is(run: Path) -> None:
+    evaluations = api.read_run(run).evaluations
+
+    assert evaluations["episodes"].tolist() == [1.0]
+    assert "scores" not in evaluations
+
+
+def test_the_process_is_prepared_before_torch_is_loaded() -> None:
+    command = [sys.executable, "-c", "from relic_rl import api"]
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "verbose"}
+    environment.pop("GOMP_SPINCOUNT", None)  # what pytest's own process has
+    loaded = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    assert f"GOMP_SPINCOUNT = '{SPIN_COUNT}'" in loaded.stderr  # as OpenMP read it
+
+
+def test_a_missing_or_damaged_cartridge_is_an_error_of_one_line(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "breakout.bin").write_bytes(b"no game")
+    for place, words in ((tmp_path / "none", "doesn't exist"), (tmp_path, "does not match")):
+        monkeypatch.setenv("ALE_ROMS_DIR", str(place))
+        with pytest.raises(UserError, match=words) as caught:
+            api.evaluate(run, episodes=1)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_run_that_has_written_nothing_yet_has_empty_tables(run: Path, tmp_path: Path) -> None:

@@ -95,8 +95,11 @@ def test_an_unknown_preset_names_the_nearest():
         ({"learner.burn_in_steps": "7"}, "burn_in_steps is 7: use 0 or .*40"),
         ({"learner.unroll_steps": "50"}, "unroll_steps is 50: use a multiple of .*40"),
         ({"learner.n_steps": "41"}, "n_steps is 41: use at most .*40"),
-        ({"network.channels": "8,16"}, "channels is '8,16' on the command line: use 3 values"),
-        ({"network.channels": "8,16,16,16"}, "channels is .* on the command line: use 3 values"),
+        ({"network.channels": "8,16"}, "channels is '8,16' among the settings given: use 3 values"),
+        (
+            {"network.channels": "8,16,16,16"},
+            "channels is .* among the settings given: use 3 values",
+        ),
         ({"run.engine": "thread"}, "engine is 'thread' .*, nearest is 'threads'"),
         ({"actor.actors": "3"}, "actors is 3: use a divisor of lanes"),
         ({"actor.actors": "2"}, "actors is 2: use at most 1 with the inline engine"),
@@ -141,10 +144,11 @@ def test_fields_that_do_not_fit_together_are_refused(overrides, complaint):
         ("learner.discount", "nan"),
         ("actor.epsilon_base", "nan"),
         ("run.minutes", "inf"),
+        ("run.minutes", "1e308"),
     ],
 )
 def test_a_number_that_no_part_can_use_is_refused_where_it_is_given(field, value):
-    with pytest.raises(UsageError, match=f"{field} is '{value}' on the command line"):
+    with pytest.raises(UsageError, match=f"{field} is '{value}' among the settings given"):
         configuration.resolve("laptop", {field: value})
 
 

@@ -243,7 +243,7 @@ def test_count_is_short_and_never_a_thousand_of_a_unit(value, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(45, "45s"), (60, "1m"), (3599, "59m"), (11_100, "3h 05m"), (187_200, "2d 04h")],
+    [(45, "45s"), (59.7, "1m"), (60, "1m"), (3599, "59m"), (11_100, "3h 05m"), (187_200, "2d 04h")],
 )
 def test_duration_has_at_most_two_units(seconds, text):
     assert duration(seconds) == text

@@ -593,6 +593,16 @@ def test_a_replay_whose_bytes_run_out_before_learning_can_begin_ends_the_run(
     training.close()
 
 
+def test_a_resumed_run_whose_replay_holds_no_sequence_ends_in_one_line(
+    runner: Callable[..., Runner],
+) -> None:
+    run = runner(game="Pong")  # whose episodes are longer than what the replay will hold
+    run.train(until=lambda t: t.progress.updates >= 1, run__frames=20_000, replay__min_steps=200)
+
+    with pytest.raises(ResourceError, match="fill the replay, too few to learn from"):
+        run.train(resume=True, run__frames=20_000, replay__max_bytes=6_000)
+
+
 def test_a_replay_too_small_for_one_segment_ends_the_run_in_one_line(
     runner: Callable[..., Runner],
 ) -> None:

@@ -321,7 +321,10 @@ def test_doctor_names_the_roms_that_a_folder_of_the_users_lacks(
     status, out, err = run_here("doctor", "--json")
 
     assert (status, json.loads(out)["machine"]["ROMs"]) == (1, "0 of 57")
-    assert err.splitlines()[-1] == ("relic-rl: 57 ROMs are missing, first Alien: reinstall ale-py")
+    assert err.splitlines()[-1] == (
+        "relic-rl: 57 ROMs are missing, first Alien: unset ALE_ROMS_DIR if it is set, or install "
+        "ale-py again"
+    )
 
 
 def test_config_games_and_doctor_print_one_json_object(

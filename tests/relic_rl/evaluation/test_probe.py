@@ -17,7 +17,7 @@ from agents.policy import Policy
 from relic_rl import cli
 from relic_rl.evaluation.linear_probe import Split
 from relic_rl.evaluation.observed_play import LANES, ObservedPlay, observe_play
-from relic_rl.evaluation.probe import probe_agent, without_repeated
+from relic_rl.evaluation.probe import COMPARED_STACKS, _groups, probe_agent, without_repeated
 from relic_rl.evaluation.trained import TrainedAgent, load_trained, shipped_agent
 from relic_rl.records.probes import PROBES_FILE, Readout, averages, read_probings
 from relic_rl.stop import StopRequest
@@ -50,6 +50,21 @@ def observed(
         stop=StopRequest(),
         tell=lambda done: None,
     )
+
+
+@pytest.mark.parametrize("sampled", [3, COMPARED_STACKS, 2 * COMPARED_STACKS - 1, 1250])
+def test_stacks_that_are_compared_are_spread_over_the_whole_play(
+    play: ObservedPlay, sampled: int
+) -> None:
+    groups = _groups(play._replace(sampled=torch.zeros(sampled)))
+
+    for group in groups:
+        places = group.tolist()
+        assert len({*places}) == len(places) == min(sampled, COMPARED_STACKS)
+        assert max(np.diff([0, *places, sampled - 1])) <= 2 * sampled / len(places)
+    everywhere = torch.cat(groups).tolist()
+    assert (min(everywhere), max(everywhere)) == (0, sampled - 1)
+    assert len({*everywhere}) == len(everywhere)
 
 
 def probed(run: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:

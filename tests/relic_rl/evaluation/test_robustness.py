@@ -1,5 +1,6 @@
 """Scores under corrupted frames and in other modes: exact on repeat, saved, and what is refused."""
 
+import errno
 import io
 import json
 import os
@@ -404,6 +405,28 @@ def test_a_sweeps_runs_are_played_and_saved_and_those_without_a_checkpoint_named
     assert f"toy_memory-s1 is skipped: {sweep / 'runs/toy_memory-s1'} does not exist" in err
     assert err.splitlines()[-1] == "relic-rl: not evaluated: toy_memory-s1"
     assert len(read_judgements(sweep / "runs/toy_memory-s0")) == 2
+
+
+def test_a_run_that_cannot_be_read_now_is_named_and_the_others_play(
+    sweep: Path,
+    toy_run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(toy_run, sweep / "runs" / "toy_memory-s1")
+    is_file = Path.open
+
+    def refusing(path: Path, *rest: Any, **named: Any) -> Any:
+        if path.name == "model.pt" and path.is_relative_to(sweep / "runs/toy_memory-s0"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    assert cli.main(["evaluate", str(sweep), "--json", "--episodes", "2"]) == 1
+    out, err = capsys.readouterr()
+
+    assert [run["run"] for run in json.loads(out)["runs"]] == ["toy_memory-s1"]
+    assert err.splitlines()[-1] == "relic-rl: not evaluated: toy_memory-s0"
 
 
 def test_a_sweep_none_of_whose_runs_can_play_has_no_table(

@@ -14,7 +14,9 @@ import threading
 import numpy as np
 from relic_rl import cli
 from relic_rl.runtime import watchdog
+from relic_rl.evaluation import evaluate
 watchdog.Watchdog.__init__.__defaults__ = (5.0,)  # more than a busy machine's first step takes
+evaluate.STALL_SECONDS = 1.0
 from envs import atari
 step, count = atari.AtariLanes.step, 0
 
@@ -65,8 +67,9 @@ def test_a_run_whose_emulator_hangs_ends_and_says_so(
 SPEECHLESS = """
 import sys, time
 from relic_rl.runtime.watchdog import Watchdog
+from relic_rl.stop import whole_process
 sys.stderr = open("/dev/full", "w")
-with Watchdog(0.5).watching("a step"):
+with whole_process(), Watchdog(0.5).watching("a step"):
     time.sleep(60.0)
 """
 
@@ -77,16 +80,41 @@ def test_a_process_that_hangs_ends_also_where_nothing_can_be_said() -> None:
     assert result.returncode == 1
 
 
+IN_A_NOTEBOOK = """
+import time
+from relic_rl.runtime.watchdog import Watchdog
+with Watchdog(0.5).watching("a step"):
+    time.sleep(1.5)
+print("the variables are there")
+"""
+
+
+def test_a_notebook_is_told_what_hangs_and_goes_on() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", IN_A_NOTEBOOK],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert result.stdout == "the variables are there\n"
+    assert result.stderr.count("relic-rl: a step did not answer for 0.5 s") == 1
+    assert "end this process" in result.stderr
+
+
 STEPPING = """
 import sys, threading, time
 from relic_rl.runtime.watchdog import Watchdog
+from relic_rl.stop import whole_process
 watchdog = Watchdog(1.0)
 told_to_end = threading.Thread(target=sys.stdin.read)
 told_to_end.start()
 print("stepping", flush=True)
-while told_to_end.is_alive():
-    with watchdog.watching("a step"):
-        time.sleep(0.05)
+with whole_process():
+    while told_to_end.is_alive():
+        with watchdog.watching("a step"):
+            time.sleep(0.05)
 """
 
 
@@ -113,11 +141,13 @@ def test_a_process_that_was_suspended_is_not_taken_for_one_that_hangs() -> None:
 IN_TIME = """
 import time
 from relic_rl.runtime.watchdog import Watchdog
+from relic_rl.stop import whole_process
 watchdog = Watchdog(1.0)
-for _ in range(15):
-    with watchdog.watching("a nap"):
-        time.sleep(0.1)
-time.sleep(1.4)  # unwatched
+with whole_process():
+    for _ in range(15):
+        with watchdog.watching("a nap"):
+            time.sleep(0.1)
+    time.sleep(1.4)  # unwatched
 watchdog.close()
 """
 
