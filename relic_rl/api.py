@@ -84,7 +84,7 @@ class Agent:
       game: that it was trained on.
       env_frames: that it was trained for.
       actions: how many there are.
-      action_set: "full", all of the game's in ale-py's order, or "minimal", those that the game uses.
+      action_set: "full", all of the game's in ale-py's order, or "minimal", those that it uses.
       frame_shape: height and width of the frames it takes.
 
     Raises:
