@@ -152,8 +152,7 @@ class R2D2Agent:
         return nn.ModuleDict({"online": self.online, **given})
 
     def _policy_of(self, modules: nn.ModuleDict) -> Policy:
-        parts: dict[str, Any] = dict(copied(modules).items())
-        policy = Policy(parts["online"], parts.get("given_encoder"))
+        policy = Policy(copied(modules))
         policy.version_updates = self.updates
         return policy
 
@@ -342,22 +341,16 @@ class R2D2Agent:
 
     def _follow(self) -> None:
         """Moves what follows a network."""
+        o = self.learner
         self.arm.follow(self.join.encoder)
         if self.average is not None:
-            self._update_average(self.average)
-        self._update_target()
-
-    def _update_target(self) -> None:
-        o = self.learner
+            # The first updates count for more, so that the initial parameters are soon forgotten.
+            decay = min(o.average_decay, self.updates / (self.updates + 10))
+            move_towards(self.average.parameters(), self._acting_modules().parameters(), decay)
         if o.target_decay:
             move_towards(self.target.parameters(), self.online.parameters(), o.target_decay)
         elif self.updates % o.target_period_updates == 0:
             self.target.load_state_dict(self.online.state_dict())
-
-    def _update_average(self, average: nn.ModuleDict) -> None:
-        # The first updates count for more, so that the initial parameters are soon forgotten.
-        decay = min(self.learner.average_decay, self.updates / (self.updates + 10))
-        move_towards(average.parameters(), self._acting_modules().parameters(), decay)
 
     # --- state ----------------------------------------------------------------------------------
 
@@ -390,15 +383,9 @@ class R2D2Agent:
             )
         for name, module in self._modules.items():
             load_parameters(name, module, model[name])
-        for name, state in optimizer.items():
-            own = [_without_parameters(group) for group in self.optimizers[name].param_groups]
-            self.optimizers[name].load_state_dict(state)
-            for group, options in zip(self.optimizers[name].param_groups, own, strict=True):
-                group.update(options)
+        for name, own in self.optimizers.items():
+            groups = own.state_dict()["param_groups"]
+            own.load_state_dict(optimizer[name] | {"param_groups": groups})
         self.generator.set_state(generator)
         self.updates = updates
         self._graph = self._new_graph()
-
-
-def _without_parameters(group: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in group.items() if name != "params"}

@@ -31,10 +31,6 @@ class RecurrentState(NamedTuple):
     hidden: Tensor
     cell: Tensor
 
-    def detach(self) -> "RecurrentState":
-        """The same values, cut from the graph."""
-        return RecurrentState(self.hidden.detach(), self.cell.detach())
-
     @staticmethod
     def where(mask: Tensor, chosen: "RecurrentState", other: "RecurrentState") -> "RecurrentState":
         """Lane-wise choice: `chosen` where mask (bool[B]) holds, `other` elsewhere."""
@@ -42,13 +38,6 @@ class RecurrentState(NamedTuple):
         return RecurrentState(
             torch.where(mask, chosen.hidden, other.hidden),
             torch.where(mask, chosen.cell, other.cell),
-        )
-
-    @staticmethod
-    def zeros(lanes: int, width: int, device: torch.device) -> "RecurrentState":
-        """The state at an episode's start."""
-        return RecurrentState(
-            torch.zeros(lanes, width, device=device), torch.zeros(lanes, width, device=device)
         )
 
 

@@ -185,7 +185,8 @@ class RecurrentQNetwork(nn.Module):
 
     def initial_state(self, lanes: int) -> RecurrentState:
         """Zeros: the state at an episode's start."""
-        return RecurrentState.zeros(lanes, self.options.lstm, next(self.parameters()).device)
+        device = next(self.parameters()).device
+        return RecurrentState(*torch.zeros(2, lanes, self.options.lstm, device=device).unbind())
 
     def encode(self, stacks: Tensor, given: Tensor | None = None) -> Tensor:
         """Stacks [N, S, H, W] as an encoder takes them, given features [N, G] -> float32[N, F']."""

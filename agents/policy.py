@@ -10,15 +10,17 @@ from agents.networks import ConvEncoder, RecurrentQNetwork
 
 
 class Policy:
-    """What acting needs: the online network (and the encoder that gives it features), frozen."""
+    """What acting needs, frozen.
 
-    def __init__(self, online: RecurrentQNetwork, given_encoder: ConvEncoder | None) -> None:
-        self._online, self._given_encoder = online, given_encoder
-        self._parts: dict[str, nn.Module] = {"online": online}
-        if given_encoder is not None:
-            self._parts["given_encoder"] = given_encoder
-        for part in self._parts.values():
-            part.requires_grad_(False).eval()
+    Args:
+      modules: `online`, a RecurrentQNetwork; and `given_encoder`, a ConvEncoder, if one gives it
+        features. They are the policy's from here on.
+    """
+
+    def __init__(self, modules: nn.ModuleDict) -> None:
+        self._parts: dict[str, Any] = dict(modules.requires_grad_(False).eval().items())
+        self._online: RecurrentQNetwork = self._parts["online"]
+        self._given_encoder: ConvEncoder | None = self._parts.get("given_encoder")
         self.version_updates = 0
 
     def initial_state(self, lanes: int) -> RecurrentState:
@@ -96,9 +98,9 @@ class Policy:
         return {"version_updates": self.version_updates, "parameters": arrays}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Takes over what `state` gave."""
+        """Takes over what `state` gave; copies, as an actor's memory may be read-only."""
         tensors = {
-            part: {name: torch.from_numpy(array) for name, array in arrays.items()}
+            part: {name: torch.tensor(array) for name, array in arrays.items()}
             for part, arrays in state["parameters"].items()
         }
         self.load(tensors, int(state["version_updates"]))

@@ -49,7 +49,7 @@ class SequenceValues:
             state = self.burned_in(network)
         unrolled = self.unrolled(network, trained, state)
         with torch.no_grad():
-            q_after = self.unrolled(network, after, unrolled.state.detach()).q
+            q_after = self.unrolled(network, after, unrolled.state).q
         return unrolled, torch.cat([unrolled.q.detach(), q_after])
 
     @torch.no_grad()

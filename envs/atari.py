@@ -34,7 +34,6 @@ each lane has a thread of its own that would save no time, and is not done.
 """
 
 import hashlib
-from collections.abc import Sequence
 from functools import partial
 from math import ceil
 from typing import Any
@@ -45,10 +44,10 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from envs.emulator import GameLanes
+from envs.emulator import GameLanes, LaneEmulator
 from envs.episodes import Acted, episode_seed
 from envs.games import Game, find_game
-from envs.interface import EnvSpec, Frames, State
+from envs.interface import Frames, State
 from envs.options import ACTION_SETS, FRAME_SIDE_PIXELS
 from envs.protocol import EpisodeProtocol, check_least, find_protocol
 from envs.ram import EmulatorRam
@@ -64,27 +63,6 @@ MOST_MOVED_STEPS = 20_000
 
 class RomError(OSError):
     """A game's cartridge image is missing or damaged."""
-
-
-def atari_spec(
-    game: Game,
-    protocol: EpisodeProtocol,
-    action_set: str,
-    actions: Sequence[Any],
-    md5: str,
-) -> EnvSpec:
-    """Returns what lanes of a game are; `actions` are ale-py's, in the emulator's order."""
-    return EnvSpec(
-        name=game.name,
-        frames_per_step=protocol.frame_skip,
-        action_meanings=tuple(action.name for action in actions),
-        frame_height=FRAME_SIDE_PIXELS,
-        frame_width=FRAME_SIDE_PIXELS,
-        protocol=protocol,
-        action_set=action_set,
-        rom_md5=md5,
-        reference=game,
-    )
 
 
 def rom_md5(game: Game) -> str:
@@ -173,8 +151,8 @@ class AtariLanes(GameLanes):
             use_fire_reset=False,
         )
         emulators = self._make_emulators(num_envs=lanes, batch_size=lanes)
-        spec = atari_spec(game, protocol, action_set, emulators.ale.get_action_set(), md5)
-        super().__init__(spec, lanes, seed, game, protocol)
+        actions = emulators.ale.get_action_set()
+        super().__init__(game, lanes, seed, protocol, action_set, actions, md5)
         self._emulators: AtariVectorEnv | None = emulators
         self._threads = threads
         self._emulated = np.arange(self.lanes)  # the lanes that have an emulator, in its order
@@ -226,7 +204,7 @@ class AtariLanes(GameLanes):
 
     def ram(self) -> EmulatorRam:
         """See `VectorEnv.ram`."""
-        return EmulatorRam([self._beside(lane) for lane in range(self.lanes)])
+        return EmulatorRam([LaneEmulator(self, lane) for lane in range(self.lanes)])
 
     def close(self) -> None:
         """See `VectorEnv.close`."""

@@ -13,7 +13,7 @@ How both are made equal, where their authors chose otherwise:
 - Seeds. Gymnasium hashes a seed before it reaches the emulator; here it is given as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from envs.episodes import EpisodicLanes
 from envs.games import Game
 from envs.interface import EnvSpec, Flavour, Picture
+from envs.options import FRAME_SIDE_PIXELS
 from envs.protocol import EpisodeProtocol
 
 NativeEnv = gymnasium.Env[NDArray[np.uint8], Any]
@@ -88,27 +89,23 @@ class LaneEmulator:
     """An emulator beside a lane, as an `envs.interface.Screen`: it goes through the same states.
 
     Args:
-      emulator: made by `make_emulator`.
-      frames_per_step: that an action is held for.
-      start: tells the seed and the number of no-op frames of the episode that the lane is in.
+      lanes: beside which it is.
+      lane: whose episodes it plays.
     """
 
-    def __init__(
-        self, emulator: NativeEnv, frames_per_step: int, start: Callable[[], tuple[int, int]]
-    ) -> None:
-        self._emulator: Any = emulator
-        self._frames_per_step = frames_per_step
-        self._start = start
+    def __init__(self, lanes: "GameLanes", lane: int) -> None:
+        self._lanes, self._lane = lanes, lane
+        self._emulator: Any = lanes.make_emulator()
 
     def begin(self) -> None:
         """See `Screen.begin`; the episode must be seeded, as with `reseed_steps=0` all are."""
-        seed, noop_frames = self._start()
+        seed, noop_frames = self._lanes.start(self._lane)
         self._emulator.reset(seed=seed, options={"noop_frames": noop_frames})
 
     def step(self, action: int) -> tuple[list[Picture], float]:
         """See `Screen.step`."""
         pictures, score = [], 0.0
-        for _ in range(self._frames_per_step):
+        for _ in range(self._lanes.spec.frames_per_step):
             picture, points, terminated, _, _ = self._emulator.step(action)
             score += points
             pictures.append(picture)
@@ -130,40 +127,51 @@ class GameLanes(EpisodicLanes):
     """Lanes of a game, beside which emulators can go through the same states.
 
     Args:
-      spec: what each lane is.
+      game: one of the 57.
       lanes: N, 1 or more.
       seed: see `EpisodicLanes`.
-      game: one of the 57.
       protocol: how episodes start, stick and end.
+      action_set: as in `envs.atari.AtariLanes`.
+      actions: ale-py's, in the emulator's order.
+      rom_md5: of the cartridge image.
       flavour: one of the game's; None: its default.
 
     Attributes:
       noop_frames: int64[N], the no-op frames that the running episodes started with.
+      make_emulator: makes one that can play what a lane plays.
     """
 
     def __init__(
         self,
-        spec: EnvSpec,
+        game: Game,
         lanes: int,
         seed: int,
-        game: Game,
         protocol: EpisodeProtocol,
+        action_set: str,
+        actions: Sequence[Any],
+        rom_md5: str,
         flavour: Flavour | None = None,
     ) -> None:
+        spec = EnvSpec(
+            name=game.name,
+            frames_per_step=protocol.frame_skip,
+            action_meanings=tuple(action.name for action in actions),
+            frame_height=FRAME_SIDE_PIXELS,
+            frame_width=FRAME_SIDE_PIXELS,
+            protocol=protocol,
+            action_set=action_set,
+            rom_md5=rom_md5,
+            reference=game,
+        )
         super().__init__(spec, lanes, seed, protocol.max_episode_steps)
         self.noop_frames = np.zeros(lanes, np.int64)
         self._protocol = protocol
-        self._make_emulator = partial(
-            make_emulator, game, protocol, spec.action_set or "full", flavour
-        )
+        self.make_emulator = partial(make_emulator, game, protocol, action_set, flavour)
 
     def screen(self) -> LaneEmulator:
         """See `FilmedLanes.screen`."""
-        return self._beside(0)
+        return LaneEmulator(self, 0)
 
-    def _beside(self, lane: int) -> LaneEmulator:
-        return LaneEmulator(
-            self._make_emulator(),
-            self._protocol.frame_skip,
-            lambda: (int(self._seeds[lane]), int(self.noop_frames[lane])),
-        )
+    def start(self, lane: int) -> tuple[int, int]:
+        """Seed and no-op frames of the episode that a lane is in."""
+        return int(self._seeds[lane]), int(self.noop_frames[lane])

@@ -14,7 +14,7 @@ import numpy as np
 from ale_py import roms
 from numpy.typing import NDArray
 
-from envs.atari import atari_spec, rom_md5
+from envs.atari import rom_md5
 from envs.emulator import GameLanes, make_emulator
 from envs.episodes import Acted
 from envs.games import Game
@@ -68,8 +68,7 @@ class FlavouredLanes(GameLanes):
         ale = self._emulators[0].unwrapped.ale
         is_full = action_set == "full"
         self._actions = ale.getLegalActionSet() if is_full else ale.getMinimalActionSet()
-        spec = atari_spec(game, protocol, action_set, self._actions, md5)
-        super().__init__(spec, lanes, seed, game, protocol, flavour)
+        super().__init__(game, lanes, seed, protocol, action_set, self._actions, md5, flavour)
         # The last two gray screens of each lane, the last one first; black is none.
         self._screens = np.zeros((2, lanes, *ale.getScreenDims()), np.uint8)
 

@@ -6,7 +6,7 @@ float32's rounding decides: hence OpenCV's weights here, and its order of sums. 
 are divided by whole numbers OpenCV sums otherwise; no game's screen is a multiple of 84.)
 """
 
-from functools import cache
+from functools import cache, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,8 @@ def shrunk(frames: Frames, height: int, width: int) -> Frames:
     columns, across = _sources(frames.shape[2], width)
     rows, down = _sources(frames.shape[1], height)
     pixels = frames.astype(np.float32)
-    narrow = pixels[:, :, columns[0]] * across[0]
-    for places, weights in zip(columns[1:], across[1:], strict=True):
-        narrow += pixels[:, :, places] * weights
-    small = narrow[:, rows[0]] * down[0, :, None]
-    for places, weights in zip(rows[1:], down[1:], strict=True):
-        small += narrow[:, places] * weights[:, None]
+    narrow = reduce(np.add, (pixels[:, :, at] * w for at, w in zip(columns, across, strict=True)))
+    small = reduce(np.add, (narrow[:, at] * w[:, None] for at, w in zip(rows, down, strict=True)))
     out: Frames = np.rint(small).astype(np.uint8)
     return out
 

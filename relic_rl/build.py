@@ -1,7 +1,6 @@
 """Builds the parts of a run from its configuration."""
 
 import zlib
-from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 
@@ -142,10 +141,17 @@ def make_engine(
             epsilons,
             agent,
             seed=seed,
-            incarnation=incarnation,
             threads=max(_emulators_cores(agent) // config.actor.actors, 1),
         ),
-        alone=partial(make_lone_actor, config, game, epsilons.tolist(), seed),
+        alone=partial(
+            make_actor,
+            devices.without_gpu_options(config),
+            game,
+            epsilons,
+            None,
+            seed=seed,
+            threads=1,
+        ),
         game=game,
         segment_steps=config.learner.segment_steps,
         incarnation=incarnation,
@@ -160,47 +166,16 @@ def _emulators_cores(agent: R2D2Agent) -> int:
     return cores() - (max(1, cores() // 5) if agent.device.type == "cuda" else 0)
 
 
-def make_lone_actor(
-    config: Config,
-    game: str,
-    epsilons: Sequence[float],
-    seed: int,
-    number: int,
-    incarnation: int,
-) -> Actor:
-    """One actor in a process of its own, on one core of any machine.
-
-    Args:
-      config: the run's.
-      game: a game's or a toy's name.
-      epsilons: of all the run's lanes.
-      seed: the run's.
-      number: of the actor among the run's.
-      incarnation: how often it was started before.
-    """
-    return make_actor(
-        devices.without_gpu_options(config),
-        game,
-        torch.tensor(epsilons),
-        None,
-        number,
-        Stopwatch(),
-        seed=seed,
-        incarnation=incarnation,
-        threads=1,
-    )
-
-
 def make_actor(
     config: Config,
     game: str,
     epsilons: torch.Tensor,
     agent: R2D2Agent | None,
     number: int,
+    incarnation: int,
     stopwatch: Stopwatch,
     *,
     seed: int,
-    incarnation: int,
     threads: int,
 ) -> Actor:
     """One actor with its lanes.
@@ -211,9 +186,9 @@ def make_actor(
       epsilons: float32[lanes], of all the run's.
       agent: whose policy it acts with; None: one of its own on the CPU, for parameters to come.
       number: of the actor among the run's; its lanes begin at so many times their number.
+      incarnation: how often it was started before.
       stopwatch: of its thread.
       seed: the run's; the first actor uses it, until a resume starts new episodes.
-      incarnation: how often it was started before.
       threads: of its emulators, unless the configuration says.
     """
     lanes = config.actor.lanes_per_actor

@@ -71,16 +71,12 @@ def byol_loss(
         projection_target_1=projection_target_1,
         projection_target_2=projection_target_2,
     )
-    total = torch.zeros((), device=prediction_1.device)
-    for prediction, projection in (
-        (prediction_1, projection_target_2),
-        (prediction_2, projection_target_1),
-    ):
-        cosine = F.cosine_similarity(
-            full_precision(prediction), full_precision(projection.detach()), dim=-1
-        )
-        total = total + (2 - 2 * cosine).mean()
-    return total
+    pairs = ((prediction_1, projection_target_2), (prediction_2, projection_target_1))
+    first, second = (
+        F.cosine_similarity(full_precision(one), full_precision(other.detach()), dim=-1)
+        for one, other in pairs
+    )
+    return (2 - 2 * first).mean() + (2 - 2 * second).mean()
 
 
 def _perceptron(inputs: int, hidden_units: int, outputs: int) -> nn.Sequential:

@@ -3,12 +3,12 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
 from agents.interface import PolicyInput
 from envs.options import FRAME_SIDE_PIXELS
+from relic_rl import config as configuration
 from relic_rl.bench.ceilings import Results, environment_steps_per_second, seconds_per_call
 from relic_rl.bench.experience import random_actor, random_engine
 from relic_rl.config import Config
@@ -53,11 +53,7 @@ def _in_threads(config: Config) -> Config:
     lanes = config.actor.lanes
     most = 1 if devices.uses_gpu(config) else cores()
     actors = max(count for count in range(1, most + 1) if lanes % count == 0)
-    return replace(
-        config,
-        actor=replace(config.actor, actors=actors),
-        run=replace(config.run, engine="threads"),
-    )
+    return configuration.changed(config, {"actor.actors": actors, "run.engine": "threads"})
 
 
 def _forward_steps_per_second(config: Config, actor: Actor, device: torch.device) -> float:

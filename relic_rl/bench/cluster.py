@@ -6,12 +6,12 @@ is learned while experience is gathered, so that actors, transport and ingest ar
 
 import statistics
 import time
-from dataclasses import replace
 from typing import Any
 
 import psutil
 
 from relic_rl import build
+from relic_rl import config as configuration
 from relic_rl.bench.ceilings import GAME, Results
 from relic_rl.bench.experience import random_engine, random_learner
 from relic_rl.bench.learner import seconds_of_updates
@@ -31,15 +31,9 @@ def cluster(config: Config) -> Results:
     lanes = max(1, config.actor.lanes // max(ACTORS))
     results: Results = {"lanes_per_actor": lanes}
     for actors in ACTORS:
+        shape = {"env.threads": 1, "actor.actors": actors, "actor.lanes": actors * lanes}
         results[f"actors_{actors}"] = {
-            engine: _gather(
-                replace(
-                    config,
-                    env=replace(config.env, threads=1),
-                    actor=replace(config.actor, actors=actors, lanes=actors * lanes),
-                    run=replace(config.run, engine=engine),
-                )
-            )
+            engine: _gather(configuration.changed(config, shape | {"run.engine": engine}))
             for engine in ("threads", "ray")
         }
     for actors in ACTORS:

@@ -1,7 +1,7 @@
 """Experience of the real game, by an actor of random weights, for the parts to work on."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cache
 
@@ -35,13 +35,9 @@ def random_actor(
     config = replace(config, actor=replace(config.actor, lanes=lanes, actors=1))
     agent = build.make_agent(config, build.env_spec(config, game), seed=0, device=device)
     epsilons = build.make_epsilons(config)
-    actor = build.make_actor(
-        config, game, epsilons, agent, 0, Stopwatch(), seed=0, incarnation=0, threads=0
-    )
-    try:
+    actor = build.make_actor(config, game, epsilons, agent, 0, 0, Stopwatch(), seed=0, threads=0)
+    with closing(actor):
         yield actor
-    finally:
-        actor.close()
 
 
 @contextmanager
@@ -57,10 +53,8 @@ def random_engine(config: Config, device: torch.device) -> Iterator[tuple[Engine
         incarnation=0,
         stopwatch=Stopwatch(),
     )
-    try:
+    with closing(engine):
         yield engine, agent
-    finally:
-        engine.close()
 
 
 def random_learner(config: Config, agent: R2D2Agent) -> Learner:

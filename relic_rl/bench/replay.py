@@ -11,6 +11,7 @@ import torch
 
 from envs.games import ATARI57
 from relic_rl import build
+from relic_rl import config as configuration
 from relic_rl.bench.ceilings import Results, seconds_per_call
 from relic_rl.bench.experience import paper_config, paper_segments, real_segments
 from relic_rl.config import Config
@@ -64,11 +65,8 @@ def bytes_per_game(config: Config) -> Results:
     The segments are the paper's, recurrent state included; the convolutions that play are the
     preset's, which take a fraction of the time.
     """
-    paper = paper_config()
-    network = replace(
-        paper.network, channels=config.network.channels, features=config.network.features
-    )
-    config = replace(paper, network=network)
+    own = {"network.channels": config.network.channels, "network.features": config.network.features}
+    config = configuration.changed(paper_config(), own)
     per_game = {}
     for game in ATARI57:
         segments = real_segments(config, _BYTES_LANES * _BYTES_STEPS, game, _BYTES_LANES)

@@ -135,13 +135,9 @@ def add_settings(parser: Parser, *, short: Iterable[str] = (), several: bool = F
         )
 
 
-def add_path(
-    parser: Parser, name: str, *, metavar: str, help: str, nargs: Any = None, **options: Any
-) -> None:
+def add_path(parser: Parser, name: str, *, metavar: str, **options: Any) -> None:
     """Adds an argument that is a path."""
-    argument = parser.add_argument(
-        name, metavar=metavar, type=path, nargs=nargs, help=help, **options
-    )
+    argument = parser.add_argument(name, metavar=metavar, type=path, **options)
     is_file = "FILE" in metavar
     argument.complete = shtab.FILE if is_file else shtab.DIRECTORY  # type: ignore[attr-defined]
 

@@ -14,6 +14,7 @@ from relic_rl.config import Resolved
 from relic_rl.records.identity import environment_of
 
 _HEADS = ("setting", "value", "from", "meaning", "source of the default")
+_KNOWN = ("value", "from", "meaning", "source")
 _MEANING_COLUMNS = 36
 """The least width for a column of sentences; with less, it is left out."""
 _SOURCE_COLUMNS = 24
@@ -50,11 +51,7 @@ def run(
 
 def _table(game: str, resolved: Resolved, width: int) -> Table:
     """Names and values are never folded, to be copied; columns without room are left out."""
-    docs = configuration.field_docs()
-    rows = [
-        (field, shown(value), resolved.origins[field], *docs[field])
-        for field, value in configuration.values(resolved.config).items()
-    ]
+    rows = [(field, shown(value), *known) for field, value, *known in _settings(resolved)]
     needed = [2 + max(map(len, column)) for column in list(zip(*rows, strict=True))[:3]]
     needed += (_MEANING_COLUMNS, _SOURCE_COLUMNS)
     fitting = sum(total <= width for total in accumulate(needed))
@@ -72,17 +69,19 @@ def _table(game: str, resolved: Resolved, width: int) -> Table:
 
 
 def _document(game: str, resolved: Resolved) -> dict[str, Any]:
-    docs = configuration.field_docs()
     return {
         "game": game,
         "preset": resolved.preset,
         "settings": {
-            field: {
-                "value": value,
-                "from": resolved.origins[field],
-                "meaning": docs[field][0],
-                "source": docs[field][1],
-            }
-            for field, value in configuration.values(resolved.config).items()
+            field: dict(zip(_KNOWN, known, strict=True)) for field, *known in _settings(resolved)
         },
     }
+
+
+def _settings(resolved: Resolved) -> list[tuple[str, Any, str, str, str]]:
+    """Of each its name, and what `_KNOWN` names."""
+    docs = configuration.field_docs()
+    return [
+        (field, value, resolved.origins[field], *docs[field])
+        for field, value in configuration.values(resolved.config).items()
+    ]

@@ -117,20 +117,15 @@ def _machine() -> Iterator[tuple[str, str]]:
 
 
 def _needs(preset: str) -> _Needs:
-    from relic_rl.machine import devices
-    from relic_rl.machine.resources import (
-        disk_bytes,
-        gpu_memory_bytes,
-        memory_bytes,
-        replay_bytes,
-    )
+    from relic_rl.machine import devices, resources
 
     config = devices.resolve(preset, {}).config
-    memory, disk = memory_bytes(config), disk_bytes(config)
+    memory, disk = resources.memory_bytes(config), resources.disk_bytes(config)
     problems = []
     if memory > available_bytes():
         problems.append(f"needs {size(memory)} of memory")
-    if devices.uses_gpu(config) and (gpu := gpu_memory_bytes(config)) > devices.gpu_bytes():
+    gpu = resources.gpu_memory_bytes(config)
+    if devices.uses_gpu(config) and gpu > devices.gpu_bytes():
         problems.append(f"needs {size(gpu)} of the GPU's memory")
     if disk > shutil.disk_usage(".").free:
         problems.append(f"checkpoints need {size(disk)} of disk")
@@ -138,7 +133,8 @@ def _needs(preset: str) -> _Needs:
         devices.learner_device(config)
     except ResourceError:
         problems.append("needs CUDA")
-    return _Needs(preset, config.run.engine, replay_bytes(config), memory, disk, problems)
+    replay = resources.replay_bytes(config)
+    return _Needs(preset, config.run.engine, replay, memory, disk, problems)
 
 
 def _missing_roms() -> list[str]:

@@ -78,20 +78,16 @@ def run(
         found = probe_agent(probed, seed=seed, stop=stop, tell=console.working, steps=steps)
     if found is None:
         raise UserError("stopped before everything was probed")
-    unsaved: UserError | None = None
     try:
         if is_run:
             append_probing(source, found)
-    except UserError as error:  # a full disk: what took minutes is shown all the same
-        unsaved = error
-    if as_json:
-        print_json(asdict(found))
-    else:
-        _print_all(found, probed.spec)
-        if is_run and unsaved is None:
-            print_line(f"added to {source / PROBES_FILE}")
-    if unsaved is not None:
-        raise unsaved
+    finally:  # what took minutes is shown on a full disk, too
+        if as_json:
+            print_json(asdict(found))
+        else:
+            _print_all(found, probed.spec)
+    if is_run and not as_json:
+        print_line(f"added to {source / PROBES_FILE}")
 
 
 def _print_all(found: Probing, spec: EnvSpec) -> None:
@@ -122,14 +118,11 @@ def _readouts(found: Probing) -> Table:
     scores = [f"{score}\n{name}" for score in ("F1", "R²") for name in names]
     table = new_table(["variable", "kind"], scores)
     representations = found.representations.values()
-    categories = {
-        variable: readout.category
-        for variable, readout in found.representations["encoder"].variables.items()
-    }
-    for variable in sorted(categories, key=lambda name: [*KINDS].index(categories[name])):
+    asked = found.representations["encoder"].variables
+    for variable in sorted(asked, key=lambda name: [*KINDS].index(asked[name].category)):
         readouts = [one.variables[variable] for one in representations]
         values = [one.f1 for one in readouts] + [one.r2 for one in readouts]
-        table.add_row(variable, KINDS[categories[variable]], *map(_number, values))
+        table.add_row(variable, KINDS[asked[variable].category], *map(_number, values))
     means = [one.f1 for one in representations] + [one.r2 for one in representations]
     table.add_row("mean over kinds", "", *map(_number, means))
     return table

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +125,7 @@ def _document(status: SweepStatus) -> dict[str, Any]:
         "is_active": status.is_active,
         "seconds_left": status.seconds_left,
         "runs": [
-            {
-                "folder": one.run.folder,
-                "game": one.run.game,
-                "seed": one.run.seed,
-                "settings": one.run.settings,
-                "state": one.state,
-                "why": one.why,
-                **one.status._asdict(),
-            }
+            {**asdict(one.run), "state": one.state, "why": one.why, **one.status._asdict()}
             for one in status.runs
         ],
     }

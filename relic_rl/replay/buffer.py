@@ -15,7 +15,7 @@ Source: Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforc
 import math
 import threading
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,8 @@ from relic_rl.replay.sum_tree import SumTree
 
 MIN_PRIORITY = 1e-6
 """Ours: lower priorities are raised to this, so that every sequence can still be drawn."""
+_LAYOUT = ("frame_height", "frame_width", "state_size")
+"""What all segments of a run must agree in, so that they fit one batch."""
 
 
 class EmptyReplayError(RuntimeError):
@@ -60,7 +62,7 @@ class ReplayBuffer:
         self._lock = threading.RLock()
         self._store = SegmentStore(options.capacity_steps, options.max_bytes)
         self._tree = SumTree()  # by slot; 0: cannot be drawn
-        self._layout: _Layout | None = None
+        self._layout: dict[str, int] | None = None
         self._sequences = 0
         self._stale_priorities = 0
         self._newest_env_steps = 0
@@ -108,7 +110,6 @@ class ReplayBuffer:
                 return False
             self._check_fits(segment)
             self._store.put(segment)
-            self._layout = _Layout.of(segment)
             self._newest_env_steps = max(self._newest_env_steps, segment.created_env_steps)
             self._refresh_sequences(segment.name)
             self._evict_excess()
@@ -265,7 +266,6 @@ class ReplayBuffer:
             self._store.load(state, segments)
             for segment in self._store.since(0):
                 self._check_fits(segment)
-                self._layout = _Layout.of(segment)
             exponent = float(state["priority_exponent"])
             stored = zip(state["slots"].tolist(), state["leaves"].tolist(), strict=True)
             leaves = np.array([self._restored_leaf(slot, leaf, exponent) for slot, leaf in stored])
@@ -346,21 +346,10 @@ class ReplayBuffer:
                 f"segment {segment.name} has {segment.history_frames} history frames; frame_stack "
                 f"{self._frame_stack} needs {self._frame_stack - 1}"
             )
-        layout = _Layout.of(segment)
+        layout = {name: getattr(segment, name) for name in _LAYOUT}
         if self._layout not in (None, layout):
             raise ValueError(f"segment {segment.name} holds {layout}, the replay {self._layout}")
-
-
-class _Layout(NamedTuple):
-    """What all segments of a run must agree in, so that they fit one batch."""
-
-    frame_height: int
-    frame_width: int
-    state_size: int
-
-    @classmethod
-    def of(cls, segment: Segment) -> "_Layout":
-        return cls(segment.frame_height, segment.frame_width, segment.state_size)
+        self._layout = layout
 
 
 def _until_end(segments: Iterable[Segment | None]) -> list[Segment] | None:

@@ -6,7 +6,7 @@ segment's serial number is also its slot's *generation*: it tells the segment fr
 that ever used, or will use, the slot.
 """
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
@@ -39,8 +39,7 @@ class SegmentStore:
     def __init__(self, capacity_steps: int, max_bytes: int) -> None:
         self._capacity_steps = capacity_steps
         self._max_bytes = max_bytes
-        self._slot_by_name: dict[SegmentName, int] = {}
-        self._order: deque[int] = deque()  # slots, oldest first
+        self._slot_by_name: OrderedDict[SegmentName, int] = OrderedDict()  # oldest first
         self._free: list[int] = []
         self._segments: list[Segment | None] = []  # by slot
         self._generations: list[int] = []  # by slot
@@ -59,7 +58,7 @@ class SegmentStore:
     @property
     def next_serial(self) -> int:
         """Serial number of the next segment; they count insertions from 0."""
-        return self.evicted_segments + len(self._order)
+        return self.evicted_segments + len(self._slot_by_name)
 
     def put(self, segment: Segment) -> None:
         """Adds a segment whose name is not present.
@@ -79,9 +78,8 @@ class SegmentStore:
 
     def evict_oldest(self) -> tuple[int, Segment]:
         """Removes the oldest segment; returns the slot it had, and itself."""
-        slot = self._order.popleft()
+        _, slot = self._slot_by_name.popitem(last=False)
         segment = self.at(slot)
-        del self._slot_by_name[segment.name]
         self._segments[slot] = None
         self._generations[slot] = _NO_GENERATION
         self._free.append(slot)
@@ -111,7 +109,7 @@ class SegmentStore:
 
     def since(self, serial: int) -> list[Segment]:
         """Returns the resident segments of that serial number or a later one, oldest first."""
-        slots = islice(self._order, max(0, serial - self.evicted_segments), None)
+        slots = islice(self._slot_by_name.values(), max(0, serial - self.evicted_segments), None)
         return [self.at(slot) for slot in slots]
 
     def state(self) -> dict[str, Any]:
@@ -120,10 +118,10 @@ class SegmentStore:
         `names` int64[M, 5] and `slots` int64[M] are of the M residents, oldest first; `free`
         int64[F] are the unused slots, the next one last.
         """
-        names = (self.at(slot).name for slot in self._order)
+        names = chain.from_iterable(self._slot_by_name)
         return {
-            "names": np.fromiter(chain.from_iterable(names), np.int64).reshape(-1, 5),
-            "slots": np.array(self._order, np.int64),
+            "names": np.fromiter(names, np.int64).reshape(-1, 5),
+            "slots": np.array([*self._slot_by_name.values()], np.int64),
             "free": np.array(self._free, np.int64),
             "evicted_segments": self.evicted_segments,
         }
@@ -158,6 +156,5 @@ class SegmentStore:
         self._segments[slot] = segment
         self._generations[slot] = self.next_serial
         self._slot_by_name[segment.name] = slot
-        self._order.append(slot)
         self.steps += segment.steps
         self.bytes += segment.resident_bytes + _INDEX_BYTES

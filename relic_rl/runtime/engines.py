@@ -19,10 +19,10 @@ class Crew(NamedTuple):
     """What an engine is made of: the run's actors, here or elsewhere."""
 
     actors: "ActorOptions"
-    beside_learner: "Callable[[int, Stopwatch], Actor]"
-    """Makes the actor of a number in this process; it acts on the learner's device."""
-    alone: "Callable[[int, int], Actor]"
-    """Makes the actor of a number and an incarnation in a process of its own; can be pickled."""
+    beside_learner: "Callable[[int, int, Stopwatch], Actor]"
+    """Makes the actor of a number and an incarnation; it acts on the learner's device."""
+    alone: "Callable[[int, int, Stopwatch], Actor]"
+    """The same in a process of its own, on one core of any machine; can be pickled."""
     game: str
     segment_steps: int
     incarnation: int
@@ -51,14 +51,17 @@ class EngineKind:
 def _inline(crew: Crew) -> "Engine":
     from relic_rl.runtime.inline import InlineEngine
 
-    return InlineEngine(crew.beside_learner(0, crew.stopwatch))
+    return InlineEngine(crew.beside_learner(0, crew.incarnation, crew.stopwatch))
 
 
 def _threads(crew: Crew) -> "Engine":
     from relic_rl.runtime.stopwatch import Stopwatch
     from relic_rl.runtime.threads import ThreadsEngine
 
-    actors = [crew.beside_learner(number, Stopwatch()) for number in range(crew.actors.actors)]
+    actors = [
+        crew.beside_learner(number, crew.incarnation, Stopwatch())
+        for number in range(crew.actors.actors)
+    ]
     return ThreadsEngine(actors, crew.stopwatch)
 
 

@@ -12,11 +12,11 @@ import platform
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from envs.interface import EpisodeRecord
 from relic_rl.machine import process
+from relic_rl.runtime.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from relic_rl.runtime.actor import Actor
@@ -59,14 +59,14 @@ class RemoteActor:
 
         return fingerprint(game)
 
-    def begin(self, incarnation: int, make_actor: "Callable[[int], Actor]") -> Place:
+    def begin(self, incarnation: int, make_actor: "Callable[[int, Stopwatch], Actor]") -> Place:
         """Makes an actor of an incarnation, which no process was given before."""
         import torch
 
         torch.set_num_threads(1)
         if self._actor is not None:
             self._actor.close()
-        self._actor, self._incarnation = make_actor(incarnation), incarnation
+        self._actor, self._incarnation = make_actor(incarnation, Stopwatch()), incarnation
         return Place(platform.node(), os.getpid())
 
     def act(
@@ -93,11 +93,8 @@ class RemoteActor:
         if actor is None or incarnation != self._incarnation:
             return None
         if parameters is not None:
-            arrays = {
-                part: {name: np.array(array) for name, array in arrays.items()}
-                for part, arrays in parameters.items()  # copied: Ray's memory is read-only
-            }
-            actor.policy.load_state({"version_updates": version_updates, "parameters": arrays})
+            newest = {"version_updates": version_updates, "parameters": parameters}
+            actor.policy.load_state(newest)
         actor.env_steps = env_steps
         collected = [actor.step() for _ in range(steps)]
         seconds = actor.stopwatch.lap()

@@ -97,7 +97,6 @@ class RayEngine:
             _Seat(number, crew.incarnation, self._remote.remote())
             for number in range(crew.actors.actors)
         ]
-        self._hungry = list(self._seats)
         self._asked: dict[Any, tuple[_Seat, str]] = {}
         self._answered: deque[Any] = deque()
         self._agent: R2D2Agent | None = None
@@ -179,8 +178,7 @@ class RayEngine:
     def _feed(self) -> None:
         """Asks for what is missing to `ROUNDS_AHEAD`, of those that do not rest."""
         now = time.monotonic()
-        for seat in [seat for seat in self._hungry if seat.rests_until <= now]:
-            self._hungry.remove(seat)
+        for seat in [seat for seat in self._seats if seat.rests_until <= now]:
             if not seat.is_called:
                 seat.is_called = True
                 self._ask(seat, "fingerprint", self._game)
@@ -275,7 +273,6 @@ class RayEngine:
         if brought is None:
             self._lose(seat, RuntimeError("its process was restarted"))
             return None
-        self._hungry.append(seat)
         self._env_steps += brought.steps
         self._window.update(
             rounds=1,
@@ -310,7 +307,6 @@ class RayEngine:
         seat.place, seat.heard_at = None, None
         seat.is_called, seat.version_updates = False, None
         seat.rests_until = time.monotonic() + REST_SECONDS
-        self._hungry.append(seat)
 
     def _expect_steps(self) -> None:
         """Counts the time that is waited for a step of any actor at all."""

@@ -1,6 +1,7 @@
 """The recorder: writes down what an actor's lanes do, and closes segments.
 
-Recording is one indexed write for all lanes; only closing a segment is work per lane, once in
+A record a lane holds its steps since its last segment. So recording is one indexed write for all
+lanes, and an exact resume is a copy; only closing a segment is work per lane, once in
 `segment_steps` steps.
 
 A closed segment waits until its lane has seen n more steps (or the episode's end), so that the
@@ -18,8 +19,7 @@ from agents.interface import PolicyInput
 from agents.options import LearnerOptions, NetworkOptions
 from agents.returns import n_step_double_q_targets
 from envs.interface import Frames, StepResult
-from relic_rl.replay.segment import Segment
-from relic_rl.runtime import lane_runs
+from relic_rl.replay.segment import Segment, SegmentName, encode_segment
 
 
 class Recorder:
@@ -42,20 +42,30 @@ class Recorder:
         actor: int,
         incarnation: int,
     ) -> None:
-        self._name = {"actor": actor, "incarnation": incarnation}
+        self._actor = (actor, incarnation)
         self._learner = learner
         self._history = network.frame_stack - 1
         self._window = np.arange(network.frame_stack)
         lanes, *frame_shape = frames.shape
         self._lanes = np.arange(lanes)
-        runs: dict[str, Any] = {
-            "segment_steps": learner.segment_steps,
-            "history_frames": self._history,
-            "frame_shape": tuple(frame_shape),
-            "state_size": network.lstm,
-        }
-        self._current = lane_runs.empty(lanes, **runs)
-        self._waiting = lane_runs.empty(lanes, **runs)
+        K = learner.segment_steps
+        fields: list[tuple[Any, ...]] = [  # of a lane's steps since its last segment
+            ("frames", np.uint8, (self._history + K + 1, *frame_shape)),  # and an episode's last
+            ("actions", np.int64, K),
+            ("rewards", np.float32, K),
+            ("chosen_q", np.float32, K),  # of the action taken, as the actor saw it
+            ("greedy_q", np.float32, K),  # the largest
+            ("recurrent_state", np.float32, (2, network.lstm)),  # before them, as the next two
+            ("previous_action", np.int64),
+            ("previous_reward", np.float32),
+            ("steps", np.int64),  # recorded
+            ("episode", np.int64),
+            ("index", np.int64),  # of the segment in its episode
+            ("terminated", np.bool_),
+            ("truncated", np.bool_),
+        ]
+        self._current = np.zeros(lanes, np.dtype(fields))
+        self._waiting = self._current.copy()
         self._current["frames"][:, self._history] = frames
 
     def acted(self, seen: PolicyInput, q: NDArray[np.float32], actions: NDArray[np.int64]) -> None:
@@ -104,9 +114,9 @@ class Recorder:
     def _close(self, env_steps: int) -> list[Segment]:
         """Moves full and ended runs to the waiting side; returns segments that are complete."""
         current, waiting, lanes = self._current, self._waiting, self._lanes
-        ended = lane_runs.ended(current)
+        ended = _ended(current)
         closing = (current["steps"] == self._learner.segment_steps) | ended
-        followed = (current["steps"] >= self._learner.n_steps) | ended | lane_runs.ended(waiting)
+        followed = (current["steps"] >= self._learner.n_steps) | ended | _ended(waiting)
         complete = (waiting["steps"] > 0) & followed
         # Encoded together, for hardly more than the time of one: half of the lanes at once, or
         # all that are complete when one has to make room.
@@ -129,17 +139,28 @@ class Recorder:
     def _encode(self, ready: NDArray[np.int64], env_steps: int) -> list[Segment]:
         """Segments of the waiting runs of those lanes, which are then free again."""
         errors = self._td_errors(ready)
-        segments = [
-            lane_runs.make_segment(
-                self._waiting,
-                lane,
-                **self._name,
-                history_frames=self._history,
-                td_errors=errors[: self._waiting["steps"][lane], column],
-                created_env_steps=env_steps,
+        segments = []
+        for column, lane in enumerate(ready.tolist()):
+            run = self._waiting[lane]
+            steps = int(run["steps"])
+            is_over = bool(run["terminated"] or run["truncated"])
+            segments.append(
+                encode_segment(
+                    name=SegmentName(*self._actor, lane, int(run["episode"]), int(run["index"])),
+                    frames=run["frames"][: self._history + steps + is_over],
+                    history_frames=self._history,
+                    actions=run["actions"][:steps],
+                    rewards=run["rewards"][:steps],
+                    terminated=bool(run["terminated"]),
+                    truncated=bool(run["truncated"]),
+                    previous_action=int(run["previous_action"]),
+                    previous_reward=float(run["previous_reward"]),
+                    recurrent_state=run["recurrent_state"],
+                    td_max=float(errors[:steps, column].max()),
+                    td_sum=float(errors[:steps, column].sum()),
+                    created_env_steps=env_steps,
+                )
             )
-            for column, lane in enumerate(ready.tolist())
-        ]
         self._waiting["steps"][ready] = 0
         return segments
 
@@ -153,7 +174,7 @@ class Recorder:
         K, n = self._learner.segment_steps, self._learner.n_steps
         rows = np.arange(K + n)[:, None]
         steps = waiting["steps"][ready]
-        ended = lane_runs.ended(waiting)[ready]
+        ended = _ended(waiting)[ready]
         following = np.where(ended, 0, np.minimum(current["steps"][ready], n))
         is_step = rows < steps + following
         rewards, greedy_q = np.zeros((2, K + n, len(ready)), np.float32)
@@ -200,3 +221,8 @@ class Recorder:
             if (found.dtype, found.shape) != (mine.dtype, mine.shape):
                 raise ValueError(f"the {name} steps of actor state are of another shape or kind")
             mine[...] = found
+
+
+def _ended(runs: NDArray[np.void]) -> NDArray[np.bool_]:
+    """bool[N]: the record's last step ended its episode, or a life that ends returns."""
+    return np.asarray(runs["terminated"] | runs["truncated"])

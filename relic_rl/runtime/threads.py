@@ -11,7 +11,6 @@ Source of the layout: Hessel et al., "Podracer architectures for scalable RL", 2
 """
 
 import logging
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -75,7 +74,6 @@ class ThreadsEngine:
         self._actors = list(actors)
         self._stopwatch = stopwatch
         self._steps: Handoff[Collected] = Handoff(WAITING_STEPS * len(self._actors))
-        self._published = threading.Lock()
         self._newest: Published | None = None
         self._timed: dict[str, float] = defaultdict(float)
         self._streams = [stream_beside(actor.device) for actor in self._actors]
@@ -101,9 +99,7 @@ class ThreadsEngine:
 
     def publish(self, agent: R2D2Agent) -> None:
         """Publishes a copy of the parameters; each actor loads it before its next step."""
-        newest = Published(agent)
-        with self._published:
-            self._newest = newest
+        self._newest = Published(agent)
 
     def metrics(self) -> dict[str, float]:
         """Seconds of all actors' threads together, as the inline engine's stopwatch has them."""
@@ -149,7 +145,6 @@ class ThreadsEngine:
             return actor.step()
 
     def _refresh(self, actor: Actor) -> None:
-        with self._published:
-            newest = self._newest
+        newest = self._newest  # read once: the learner's thread replaces it
         if newest is not None and newest.version_updates != actor.policy.version_updates:
             actor.policy.load(newest.on_this_stream(), newest.version_updates)

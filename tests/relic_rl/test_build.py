@@ -46,7 +46,10 @@ def played(number: int, incarnation: int) -> tuple[bytes, bytes]:
     """Frames (on the toy they are the episodes' cues) and actions of an actor's first steps."""
     overrides = {"run.engine": "threads", "actor.actors": 2, "actor.lanes": 8, "run.threads": 1}
     config = resolve("smoke", overrides).config
-    actor = build.make_lone_actor(config, "toy_memory", [1.0] * 8, 0, number, incarnation)
+    random = (torch.ones(8), None)  # epsilons; an agent of its own
+    actor = build.make_actor(
+        config, "toy_memory", *random, number, incarnation, Stopwatch(), seed=0, threads=1
+    )
     segments = [segment for _ in range(60) for segment in actor.step().segments]
     actor.close()
     segments.sort(key=lambda segment: segment.name)
@@ -138,9 +141,7 @@ def test_every_value_of_the_configuration_arrives_at_replay_and_actor(
     epsilons = torch.rand(6)
 
     build.make_replay(config, seed=0)
-    build.make_actor(
-        config, "toy_memory", epsilons, None, 1, Stopwatch(), seed=0, incarnation=4, threads=1
-    )
+    build.make_actor(config, "toy_memory", epsilons, None, 1, 4, Stopwatch(), seed=0, threads=1)
 
     assert (replay["options"], replay["sequence"]) == (config.replay, config.learner)
     assert (replay["frame_stack"], player["frame_stack"]) == (3, 3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.interface import EnvShape, PolicyInput, RecurrentState
 from agents.networks import RecurrentQNetwork
@@ -41,7 +41,7 @@ class Witness:
                 NetworkOptions(frame_stack=STACK, channels=(2, 2, 2), features=4, lstm=5, hidden=4),
             )
         self.env = env
-        self.policy = Policy(network, None)
+        self.policy = Policy(nn.ModuleDict({"online": network}))
         self.rewards: list[NDArray[np.float32]] = []
         self.ended: list[NDArray[np.bool_]] = []
         self.episodes: list[EpisodeRecord] = []

@@ -244,7 +244,7 @@ def test_a_segment_that_does_not_fit_the_replay_is_refused(make_episode, make_bu
         replay.insert(make_episode(1, 5).segments(5, 3)[0])
     with pytest.raises(ValueError, match="has 3 history frames; frame_stack 3 needs 2"):
         replay.insert(make_episode(1, 8).segments(4, 4)[0])
-    with pytest.raises(ValueError, match="state_size=9"):
+    with pytest.raises(ValueError, match="'state_size': 9"):
         replay.insert(make_episode(1, 8, state_size=9).segments(4, 3)[0])
     assert replay.next_serial == 1
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.interface import EnvShape, PolicyInput, RecurrentState
 from agents.networks import RecurrentQNetwork
@@ -179,7 +179,7 @@ class Scene:
             shape = EnvShape(env.spec.actions, env.spec.frame_height, env.spec.frame_width)
             network = RecurrentQNetwork(shape, options)
         self.env = WitnessEnv(env)
-        self.policy = WitnessPolicy(Policy(network, None))
+        self.policy = WitnessPolicy(Policy(nn.ModuleDict({"online": network})))
         self.segments: list[Segment] = []
         self.lives = lives
         frames = self.env.reset()
