@@ -1,6 +1,7 @@
 """Resume a run from its last checkpoint.
 
-Settings that differ from the run's own need --allow-change SECTION.FIELD too.
+Settings that differ from the run's own need --allow-change SECTION.FIELD too, but for run.frames,
+run.minutes, run.ray_address, run.track and run.keep.
 """
 
 import json
@@ -55,7 +56,7 @@ def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[st
 
     Args:
       run_dir: the run's folder.
-      settings: by `section.field`; the budget and the Ray address may always change.
+      settings: by `section.field`; those in `CHANGEABLE` may always change.
       allow_change: other fields that may differ from what the checkpoint was trained with.
 
     Raises:

@@ -43,12 +43,14 @@ def add_to(verbs: Any) -> None:
     parser.add_argument(
         "--ray-address",
         metavar="ADDRESS",
-        help="Address for --backend ray: auto, HOST:PORT or ray://HOST:PORT; by default local",
+        help="Address for --backend ray: auto, HOST:PORT or ray://HOST:PORT; by default as "
+        "the sweep began, at first local",
     )
     arguments.add_number(
         parser,
         "--max-parallel",
-        help="Runs at once; by default as many as cores, memory and GPUs allow",
+        help="Runs at once; by default as the sweep began, at first as many as cores, memory and "
+        "GPUs allow",
     )
     parser.add_argument(
         "--retry-failed", action="store_true", help="Also start the runs that failed before"
@@ -56,12 +58,14 @@ def add_to(verbs: Any) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="Start nothing: say what hours, memory and disk it will take, by a trial of a minute",
+        help="Start no run: say what hours, memory and disk it will take, by a trial of about a "
+        "minute for each combination of settings",
     )
     parser.add_argument(
         "--commands",
         action="store_true",
-        help="Start nothing: print a command line for each run, for a batch system's job array",
+        help="Start nothing: print a command line for each run that is not done, for a batch "
+        "system's job array",
     )
     short = ("--frames", "--minutes", "--engine", "--track", "--keep")
     arguments.add_settings(parser, short=short, several=True)
