@@ -77,16 +77,16 @@ class RunProcess:
         return self._process.wait()
 
     def why(self) -> str:
-        """Why it failed: the signal that ended it, or the last line that it wrote."""
+        """Why it failed: the signal that ended it, and the last line that it wrote."""
         status = self.wait()
-        if status < 0:
-            return f"killed by {signal.Signals(-status).name}; see {self.log}"
         with self.log.open("rb") as log:
             log.seek(self._log_bytes)
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
         said = [line for line in lines if line]
-        last = said[-1].removeprefix("relic-rl: ") if said else f"exit status {status}"
-        return last[:_REASON_LETTERS]
+        last = said[-1].removeprefix("relic-rl: ") if said else ""
+        if status < 0:
+            last = f"killed by {signal.Signals(-status).name}{', after: ' * bool(last)}{last}"
+        return last[:_REASON_LETTERS] or f"exit status {status}"
 
 
 def command_line(run: PlannedRun, preset: str, folder: Path) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -100,6 +101,18 @@ def test_why_a_run_failed_is_readable_in_any_encoding(
 
     assert process.wait() == 1
     assert f"{sweep}/{TOY.folder}" in process.why()
+
+
+def test_a_run_that_is_killed_says_by_what_and_what_it_said_last(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    deadline = time.monotonic() + 60
+    while "starting 4 environments" not in said(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    psutil.Process(process._process.pid).kill()
+
+    assert process.wait() == -signal.SIGKILL
+    assert process.why().startswith("killed by SIGKILL, after: ")
 
 
 def test_a_run_that_somebody_owns_is_left_to_its_owner(broken_off: Path, tmp_path: Path) -> None:
