@@ -60,9 +60,9 @@ def make_setting() -> Iterator[Callable[..., Setting]]:
             build.make_epsilons(config),
             agent,
             0,
+            0,
             Stopwatch(),
             seed=0,
-            incarnation=0,
             threads=1,
         )
         actors.append(actor)

@@ -128,10 +128,10 @@ def test_an_actor_that_hangs_as_it_begins_is_ended_and_started_anew(
 ) -> None:
     make_actor = engine._make_actor
 
-    def hang_at_first(number: int, incarnation: int) -> Actor:
+    def hang_at_first(number: int, incarnation: int, stopwatch: Stopwatch) -> Actor:
         if incarnation == 0:
             time.sleep(600)
-        return make_actor(number, incarnation)
+        return make_actor(number, incarnation, stopwatch)
 
     engine._make_actor = hang_at_first
     with monkeypatch.context() as impatience:
