@@ -281,8 +281,8 @@ class Training:
     def _save_if_due(self) -> None:
         every = self.config.run.checkpoint_every_minutes
         if self.progress.minutes - self._saved_minutes >= every:
+            self._saved_minutes = self.progress.minutes  # of its start: so much a kill may cost
             self._save_or_warn()
-            self._saved_minutes = self.clock.minutes()  # or a slow one would be due again at once
 
     def _save_or_warn(self) -> None:
         """Saves; a full disk is warned about once, and the run continues."""

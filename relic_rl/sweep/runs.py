@@ -237,16 +237,16 @@ class SweepRuns:
                 f"{len(failed)} of {total} runs failed, first {failed[0].run.folder}: "
                 f"{failed[0].why}{waiting}; --retry-failed tries them again"
             )
+        elif done < total:
+            left = next(entry for entry in self.manifest.entries if entry.state != "done")
+            raise SweepError(
+                f"{total - done} of {total} runs are not done, first {left.run.folder}: {left.why}"
+            )
         elif untidy := [entry for entry in self.manifest.entries if entry.why]:
             raise SweepError(
                 f"{len(untidy)} of {total} runs ended with an error after their last evaluation, "
                 f"and may have left more on the disk than run.keep says, first "
                 f"{untidy[0].run.folder}: {untidy[0].why}"
-            )
-        elif done < total:
-            left = next(entry for entry in self.manifest.entries if entry.state != "done")
-            raise SweepError(
-                f"{total - done} of {total} runs are not done, first {left.run.folder}: {left.why}"
             )
         else:
             report = command("report", self._path, "--out", self._path / "report")
