@@ -37,9 +37,16 @@ class Process:
         """Its exit status, negative for a signal; afterwards its group must be empty."""
         if self.status is None:
             self.status = self._launcher.read()["status"]
-            with pytest.raises(ProcessLookupError):
-                os.killpg(self.pid, 0)
+            self.wait_until(lambda: not self._is_any_left())
         return self.status
+
+    def _is_any_left(self) -> bool:
+        """Whether the group has a member, if only a dead one that nobody has asked for its end."""
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     @property
     def text(self) -> str:
