@@ -105,18 +105,21 @@ class Training:
         self._means = RunningMeans()
         self._saved_minutes = self.progress.minutes
         self._warned_about_checkpoint = False
-        if checkpoint is not None:
-            self._load(checkpoint)
-        self.journal = Journal(  # last, for it cuts the tables, and what is above may refuse
-            folder,
-            config,
-            spec,
-            seed,
-            progress=self.progress,
-            console=console,
-            epsilons=epsilons.tolist(),
-            state=state,
-        )
+        with ExitStack() as refused:
+            refused.callback(self.engine.close)  # or its actors would stay in their cluster
+            if checkpoint is not None:
+                self._load(checkpoint)
+            self.journal = Journal(  # last, for it cuts the tables, and what is above may refuse
+                folder,
+                config,
+                spec,
+                seed,
+                progress=self.progress,
+                console=console,
+                epsilons=epsilons.tolist(),
+                state=state,
+            )
+            refused.pop_all()
 
     # --- the loop -------------------------------------------------------------------------------
 

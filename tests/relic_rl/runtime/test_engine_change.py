@@ -16,6 +16,7 @@ from relic_rl.console import Console
 from relic_rl.records.checkpoint import Checkpoint, CheckpointStore
 from relic_rl.runtime.engine import resumed_incarnation
 from relic_rl.runtime.engines import ENGINES
+from relic_rl.runtime.ray_cluster import Cluster
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
 
@@ -153,3 +154,24 @@ def test_a_resumed_run_begins_above_what_its_checkpoint_tells(
     assert training.incarnation == 6
     assert CheckpointStore(folder).load().state["incarnation"] == 6
     assert set(training.replay.state()["names"][:, 1].tolist()) == {0, 6}
+
+
+def test_a_refused_checkpoint_leaves_no_actor_in_the_cluster(
+    local_ray: Cluster, first_session: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(first_session("threads"), tmp_path / "run")
+    checkpoint = CheckpointStore(folder).load()
+    del checkpoint.state["learner"]
+
+    with pytest.raises(KeyError, match="learner") as refusal:
+        train(folder, "ray", 2 * FRAMES, checkpoint)
+
+    # As in a notebook, the error keeps what was made: nothing ends the actor by the way.
+    refused = next(
+        entry.locals["self"]
+        for entry in refusal.traceback
+        if isinstance(entry.locals.get("self"), Training)
+    )
+    (seat,) = refused.engine._seats
+    with pytest.raises(local_ray.ray.exceptions.ActorDiedError):
+        local_ray.ray.get(seat.handle.fingerprint.remote("toy_memory"), timeout=60)
