@@ -28,7 +28,7 @@ from relic_rl.stop import StopRequest
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Of the ridge, beside features of variance 1."""
 TRAIN_SHARE, VALIDATION_SHARE = 0.7, 0.1
-"""Of the steps, as nearly as whole episodes allow; the test has the rest."""
+"""Of the steps, rounded down to whole episodes; the test has the rest."""
 BATCH_ROWS = 256
 LEARNING_RATE = 1e-2
 MAX_EPOCHS = 100
