@@ -5,14 +5,14 @@ of episodes: what most conditions were played with. What is left out is named. T
 over such runs are made here, too.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from envs.games import ATARI57, find_game
 from envs.interface import Flavour
 from relic_rl.analysis.runs import Run, shown
-from relic_rl.analysis.scores import mean_over_games
+from relic_rl.analysis.scores import Estimate, mean_over_games
 from relic_rl.analysis.series import Series, first_few
 from relic_rl.analysis.tables import Cell, with_best
 from relic_rl.errors import UserError
@@ -143,9 +143,10 @@ def line(
     what: str,
     games: Sequence[GameRuns],
     labels: Sequence[str],
-    measure: Callable[[Judged], float | None],
+    measure: Callable[[Judged], Any],
     write: Callable[[float], str],
     *,
+    mean_of: Callable[[Mapping[str, Sequence[Any]]], Estimate] = mean_over_games,
     is_ranked: bool = True,
 ) -> tuple[Cell, ...]:
     """Means over runs and games with their intervals; and of how many runs, where not all have one.
@@ -154,8 +155,9 @@ def line(
       what: is measured, in words.
       games: one, or those that all series have a number of.
       labels: of the columns.
-      measure: a number of a run; None if it has none.
+      measure: what `mean_of` takes of a run, such as a number; None if it has none.
       write: a number as text.
+      mean_of: the mean over what was measured of each game's runs.
       is_ranked: whether more is better.
     """
     cells = []
@@ -167,7 +169,7 @@ def line(
         if not all(known.values()):
             cells.append(Cell("-" if runs else "", "".join(small)))
             continue
-        mean = mean_over_games(known)
+        mean = mean_of(known)
         if mean.low is not None and mean.high is not None:
             small.insert(0, f"{write(float(mean.low))} to {write(float(mean.high))}")
         cells.append(Cell(write(float(mean.value)), ", ".join(small), key=float(mean.value)))

@@ -40,7 +40,7 @@ _NORMALIZED = (
 INTERVALS = (
     "Intervals: 95 %, from a bootstrap over each game's own seeds. With few seeds they are narrower"
     " than they should be: of one game with 3 seeds they are the lowest and the highest, between"
-    " which the true mean lies about 3 times in 4; over four such games, 7 times in 8."
+    " which the true mean lies about 3 times in 4; over four such games, 5 times in 6."
 )
 _ARM = (
     "An arm is the representation loss that trains the encoder beside R2D2's own loss"
@@ -162,7 +162,7 @@ def warnings(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
     epsilons = sorted({run.epsilon for run in runs})
     if len(epsilons) > 1:
         lines.append(f"Evaluated with different epsilons: {', '.join(map(str, epsilons))}.")
-    return [*lines, *_unlike_references(runs, columns), *_unequal_training(series)]
+    return [*lines, *_unlike_references(runs, columns), *_unequal_training(series, columns)]
 
 
 def _unlike_references(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
@@ -190,22 +190,27 @@ def _unlike_references(runs: Sequence[Run], columns: Sequence[Column]) -> list[s
                 "The published agents are not told about lives; in these runs, returns end when a"
                 " life is lost (learner.life_loss_ends_return)."
             )
+    versions = {run.ale_py for run in runs}
     for reference in references:
-        if reference.protocols and protocols != {*reference.protocols}:
-            named = ", ".join(reference.protocols)
-            lines.append(
-                f"{reference.label} has protocol {named}, {_these(protocols, reference.protocols)}."
-            )
+        for what, ours, theirs in (
+            ("protocol", protocols, reference.protocols),
+            ("ale-py", versions, reference.ale_py),
+        ):
+            if theirs and ours != {*theirs}:
+                named = f"{what} {', '.join(theirs)}"
+                lines.append(f"{reference.label} has {named}, {_these(ours, theirs)}.")
     return lines
 
 
-def _these(protocols: set[str], theirs: Iterable[str]) -> str:
-    """How many of the runs have none of these protocols, in words."""
-    return "these runs do not" if protocols.isdisjoint(theirs) else "not all of these runs do"
+def _these(ours: set[str], theirs: Iterable[str]) -> str:
+    """How many of the runs have none of what others have, in words."""
+    return "these runs do not" if ours.isdisjoint(theirs) else "not all of these runs do"
 
 
-def _unequal_training(series: Sequence[Series]) -> list[str]:
+def _unequal_training(series: Sequence[Series], columns: Sequence[Column]) -> list[str]:
     frames = {one.label: fmean(run.env_frames for run in one.runs) for one in series if one.runs}
+    references = [column.reference for column in columns if column.reference]
+    frames |= {one.label: one.env_frames for one in references if one.env_frames}
     if not frames or max(frames.values()) <= _MUCH_LONGER * min(frames.values()):
         return []
     named = ", ".join(f"{label} {mean:,.0f}" for label, mean in frames.items())

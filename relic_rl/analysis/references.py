@@ -2,10 +2,10 @@
 
 A file is a CSV table of raw scores with a line of names, in one of two forms:
 
-    game,score                 and, if there are such, series, seed, env_frames and protocol: a line
-                               per score, as in the scores.csv of another report. Several lines of
-                               a game and seed with different env_frames are a curve; the last
-                               counts.
+    game,score                 and, if there are such, series, seed, env_frames, protocol and
+                               ale_py: a line per score, as in the scores.csv of another report.
+                               Several lines of a game and seed with different env_frames are a
+                               curve; the last counts.
     game,NAME[,NAME ...]       a line per game, a column per method; random and human are no method.
 """
 
@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from relic_rl.analysis.series import names_apart, span
 from relic_rl.records.tables import finite
 
 _REFERENCE_COLUMNS = ("random", "human")
-_LINE_COLUMNS = ("series", "seed", "env_frames", "protocol", "finished")
+_LINE_COLUMNS = ("series", "seed", "env_frames", "protocol", "ale_py", "finished")
 """Of a line per score, beside game and score."""
 
 
@@ -41,6 +42,10 @@ class Reference:
     """What is published; None: of a file."""
     protocols: tuple[str, ...] = ()
     """Those that a file names."""
+    ale_py: tuple[str, ...] = ()
+    """The same."""
+    env_frames: float | None = None
+    """Of each run, on average; None: a file does not say, or `method` does."""
     curves: dict[str, list[Curve]] = field(default_factory=dict)
     """Game → a curve per seed, where a file has more than final scores."""
 
@@ -92,6 +97,7 @@ class _Line:
     frames: float
     score: float
     protocol: str
+    ale_py: str
     is_final: bool
     """Whether the run had finished."""
 
@@ -148,13 +154,14 @@ def _lines(reader: "csv.DictReader[str]", path: Path) -> Iterator[_Line]:
                     frames=frames,
                     score=finite(row["score"]),
                     protocol=row.get("protocol") or "",
+                    ale_py=row.get("ale_py") or "",
                     is_final=row.get("finished") != "False",
                 )
                 continue
             for method in methods:
                 if row[method]:  # a method may lack a game
                     score = finite(row[method])
-                    yield _Line(shown(method), game, "", math.nan, score, "", is_final=True)
+                    yield _Line(shown(method), game, "", math.nan, score, "", "", is_final=True)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {error}") from error
 
@@ -168,6 +175,7 @@ def _reference(path: Path, label: str, lines: Sequence[_Line]) -> Reference:
         for game, seeds in runs.items()
     }
     protocols = tuple(sorted({line.protocol for line in lines} - {""}))
+    ends = [curve.frames[-1] for seeds in curves.values() for curve in seeds]
     facts = [f"{label}: scores from {shown(path)}"]
     if protocols:
         facts.append(f"protocol {', '.join(protocols)}")
@@ -178,6 +186,8 @@ def _reference(path: Path, label: str, lines: Sequence[_Line]) -> Reference:
         {game: [float(curve.scores[-1]) for curve in seeds] for game, seeds in curves.items()},
         f"{'; '.join(facts)}.",
         protocols=protocols,
+        ale_py=tuple(sorted({line.ale_py for line in lines} - {""})),
+        env_frames=fmean(ends) if np.isfinite(ends).all() else None,
         curves={
             game: seeds
             for game, seeds in curves.items()

@@ -17,6 +17,7 @@ from relic_rl.analysis import probe_tables
 from relic_rl.analysis.judged import (
     BEST,
     CLEAN,
+    GameRuns,
     Judged,
     Look,
     by_game,
@@ -25,8 +26,9 @@ from relic_rl.analysis.judged import (
     points,
     read_judged,
 )
+from relic_rl.analysis.scores import mean_share_over_games
 from relic_rl.analysis.series import Series, span
-from relic_rl.analysis.tables import Table
+from relic_rl.analysis.tables import Cell, Table
 from relic_rl.records.robustness import NO_CORRUPTION, Judgement
 from relic_rl.records.tables import csv_table
 
@@ -141,9 +143,13 @@ def _corrupted_table(robustness: Robustness) -> Table | None:
         for label, runs in by_label.items()
     }
 
-    def kept(one: Judged) -> float | None:
-        whole = earned[one.run.game, one.label]
-        return None if whole is None else fmean(map(one.above_random, common)) / whole
+    def part_and_whole(one: Judged) -> tuple[float, float] | None:
+        if earned[one.run.game, one.label] is None:
+            return None
+        return fmean(map(one.above_random, common)), one.above_random(CLEAN)
+
+    def kept(what: str, of: Sequence[GameRuns]) -> tuple[Cell, ...]:
+        return line(what, of, labels, part_and_whole, _percent, mean_of=mean_share_over_games)
 
     def corrupted(one: Judged) -> float:
         return fmean(one.looks[look].mean_score for look in common)
@@ -151,7 +157,7 @@ def _corrupted_table(robustness: Robustness) -> Table | None:
     lines = []
     for game in games.items():
         lines += [
-            line("score kept", [game], labels, kept, _percent),
+            kept("score kept", [game]),
             line("clean score", [game], labels, Judged.clean_score, points),
             line("corrupted score", [game], labels, corrupted, points),
         ]
@@ -162,7 +168,7 @@ def _corrupted_table(robustness: Robustness) -> Table | None:
     ]
     if len(shared) > 1:
         named = f": {', '.join(game for game, _ in shared)}" * (len(shared) < len(games))
-        lines.append(line(f"score kept{named}", shared, labels, kept, _percent))
+        lines.append(kept(f"score kept{named}", shared))
     caption = (
         f"Mean over {_in_words(common)}: what all runs here were judged under. {BEST}"
         f" {_checkpoints([row for one in judged for row in one.looks.values()])}"

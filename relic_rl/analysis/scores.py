@@ -173,6 +173,26 @@ def mean_over_games(values_by_game: Mapping[str, Sequence[float]]) -> Estimate:
     return _estimate(lambda found: _means(found).mean(axis=-1), [games])
 
 
+def mean_share_over_games(pairs_by_game: Mapping[str, Sequence[tuple[float, float]]]) -> Estimate:
+    """Returns the mean over games of a share: the mean over seeds of a part, by that of a whole.
+
+    A seed's part and whole are drawn together. There is no interval where a draw has no whole.
+
+    Args:
+      pairs_by_game: part and whole of each seed; a game's wholes have a mean above 0.
+    """
+    games = [np.asarray(pairs, np.float64) for pairs in pairs_by_game.values()]  # [seeds, 2]
+
+    def shares(found: _Games) -> _FloatArray:
+        parts, wholes = (_means([pairs[..., side] for pairs in found]) for side in (0, 1))
+        wholes = np.where(wholes > 0, wholes, np.nan)
+        return np.asarray((parts / wholes).mean(axis=-1))
+
+    found = _estimate(shares, [games])
+    has_interval = found.low is not None and np.isfinite(found.low)
+    return found if has_interval else Estimate(found.value, None, None)
+
+
 def mean_over_seeds(curves: _FloatArray) -> Estimate:
     """Returns the mean curve of one game's seeds, float64[N], of float64[seeds, N]."""
     return _estimate(_means, [list(curves.T)])

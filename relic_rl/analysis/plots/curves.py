@@ -204,6 +204,7 @@ def aggregate_curves(
         for i, (label, final) in enumerate(published.items()):
             look = published_line(i)
             if final[row] <= _FAR * highest:
+                lowest = min(lowest, final[row])
                 handles[label] = axis.axhline(final[row], **look, label=label)
                 continue
             axis.annotate(

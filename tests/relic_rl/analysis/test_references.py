@@ -98,6 +98,27 @@ def test_a_protocol_that_only_some_of_the_runs_have_is_pointed_out(
     assert "theirs has protocol noop, not all of these runs do." in report.warnings
 
 
+def test_another_emulator_and_longer_training_in_a_file_are_pointed_out(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    run = read_run(write_run(tmp_path / "runs/pong-1", frames=8000))
+    told = (run.ale_py, 8000), ("0.1", 9000)
+    files = [
+        table(
+            tmp_path / f"theirs_{version}.csv",
+            f"game,score,env_frames,ale_py\nPong,3,{frames},{version}\n",
+        )
+        for version, frames in told
+    ]
+
+    alike, unlike = (read_report([tmp_path / "runs"], [file]).warnings for file in files)
+
+    assert not [line for line in alike if "ale-py" in line or "lengths" in line]
+    assert "theirs_0.1 has ale-py 0.1, these runs do not." in unlike
+    lengths = "in frames per run: runs 8,000, theirs_0.1 9,000."
+    assert f"The columns were trained for different lengths, {lengths}" in unlike
+
+
 def test_another_protocol_in_a_file_is_pointed_out(tmp_path: Path, write_run: WriteRun) -> None:
     write_run(tmp_path / "runs/pong-1")
     file = table(tmp_path / "theirs.csv", "game,score,protocol\nPong,3,machado\n")

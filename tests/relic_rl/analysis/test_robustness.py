@@ -169,6 +169,20 @@ def test_clean_stands_beside_corrupted_with_the_bootstraps_interval_over_seeds(a
     assert "Mean over shift, frozen at severity 3" in table.caption
 
 
+def test_the_interval_of_what_is_kept_draws_a_seeds_two_scores_together(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for seed, clean in enumerate((10.0, 20.0, 30.0)):  # each seed keeps half of its own
+        run = write_run(tmp_path / f"freeway-s{seed}", "Freeway", seed)
+        saved(run, replace(CLEAN, mean_score=clean))
+        saved(run, corrupted("shift", 1, 0.5, mean_score=clean / 2))
+
+    assert cells(read(("one", tmp_path)).tables()[0])[0] == [
+        "Freeway score kept",
+        "50 % 50 % to 50 %",
+    ]
+
+
 def test_two_seeds_have_no_interval(tmp_path: Path, write_run: WriteRun) -> None:
     for seed in (0, 1):
         run = write_run(tmp_path / f"freeway-s{seed}", "Freeway", seed)

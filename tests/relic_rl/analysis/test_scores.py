@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import rliable.metrics
@@ -7,6 +9,7 @@ from relic_rl.analysis.scores import (
     ROW_LABELS,
     aggregate,
     human_normalized,
+    mean_share_over_games,
     performance_profile,
     probability_of_improvement,
 )
@@ -50,6 +53,10 @@ def test_capped_mean_counts_worse_than_random_as_zero():
 
     assert result.capped_mean == pytest.approx(50.0)
     assert result.mean == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_game_at_exactly_the_humans_score_counts_as_superhuman():
+    assert aggregate({"Pong": 14.5, "Freeway": 29.6}).superhuman_games == 1
 
 
 @pytest.mark.parametrize("poorest", [[21.0], [21.0, 20.0]])
@@ -217,3 +224,22 @@ def test_every_game_weighs_the_same_however_many_seeds_it_has():
 def test_scores_that_cannot_count_are_refused(scores, message):
     with pytest.raises(ValueError, match=message):
         aggregate(scores)
+
+
+def test_a_share_is_of_means_and_its_interval_draws_both_sides_of_a_seed():
+    pairs = {"a": [(5.0, 10.0), (3.0, 20.0), (30.0, 30.0)], "b": [(1.0, 4.0)] * 4}
+    found = mean_share_over_games(pairs)
+
+    assert found.value == pytest.approx((38 / 60 + 1 / 4) / 2)
+    drawn = [  # all 27 draws of three seeds; of `b` every draw keeps a quarter
+        (sum(part for part, _ in draw) / sum(whole for _, whole in draw) + 1 / 4) / 2
+        for draw in itertools.product(pairs["a"], repeat=3)
+    ]
+    # Either bound is a draw that occurs about 1 in 27 times, and so more than 2.5 % of them.
+    assert (found.low, found.high) == pytest.approx((min(drawn), max(drawn)))
+
+
+def test_a_share_whose_whole_may_be_nothing_has_no_interval():
+    found = mean_share_over_games({"a": [(0.0, 0.0), (10.0, 20.0), (10.0, 20.0)]})
+
+    assert (float(found.value), found.low, found.high) == (0.5, None, None)

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from envs.games import ATARI57
 from relic_rl.analysis.plots.curves import aggregate_curves, learning_curve, learning_grid
 from relic_rl.analysis.runs import Curve, Run, read_run
+from relic_rl.analysis.scores import ROW_LABELS
 from relic_rl.analysis.series import Series
 
 
@@ -117,6 +118,16 @@ def test_the_aggregates_of_runs_evaluated_at_their_end_alone_are_a_point(
     for axis in aggregate_curves([Series("runs", runs, ())], {}).axes:
         (line,) = axis.lines
         assert (list(line.get_xdata()), list(line.get_ydata())) == ([8000.0], [50.0])
+
+
+def test_a_published_level_below_every_run_is_in_the_picture(
+    tmp_path: Path, write_run: Callable[..., Path]
+) -> None:
+    run = read_run(write_run(tmp_path / "pong-1"))
+    below = dict.fromkeys(ROW_LABELS, -300.0)
+
+    for axis in aggregate_curves([Series("runs", (run,), ())], {"poor": below}).axes:
+        assert axis.get_ylim()[0] < -300.0
 
 
 def test_a_series_without_frames_that_all_its_runs_passed_is_named_as_such(
