@@ -93,15 +93,19 @@ class Graphed(Generic[Given, Found]):
 
     @contextmanager
     def _aside(self) -> Iterator[torch.cuda.Stream]:
-        """On a stream of its own, after what was asked for and before what will be.
+        """On a stream that no other thread uses, after what was asked for and before what will be.
 
+        An actor has one already; of the default stream's thread, the learner's, one is made.
         There the calls before a graph are made, too: what autograd or a library first did on
         another stream would not go into the graph. [PyTorch's notes on CUDA: "warmup must occur on
         a side stream"] It is left by this block's end only: `torch.cuda.graph`, where it fails,
         stays on it.
         """
         here = torch.cuda.current_stream()
-        stream = self._stream = self._stream or torch.cuda.Stream()
+        if self._stream is None:
+            shared = here == torch.cuda.default_stream()
+            self._stream = torch.cuda.Stream() if shared else here
+        stream = self._stream
         stream.wait_stream(here)
         with torch.cuda.stream(stream):
             yield stream

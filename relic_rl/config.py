@@ -25,7 +25,7 @@ from relic_rl.evaluation.options import EvaluationOptions
 from relic_rl.replay.options import ReplayOptions
 from relic_rl.replay.segment import MAX_DECODED_BYTES
 from relic_rl.runtime.engines import ENGINES
-from relic_rl.runtime.options import ActorOptions, RunOptions
+from relic_rl.runtime.options import GRAPHED_ACTORS, ActorOptions, RunOptions
 
 DEFAULT = "default"
 """Where a value comes from that neither a preset nor a flag gives."""
@@ -68,6 +68,12 @@ class Config:
         if most is not None and actors > most:
             raise UsageError(
                 f"actor.actors is {actors}: use at most {most} with the {self.run.engine} engine"
+            )
+        alone = ENGINES[self.run.engine].needs_cluster
+        if self.actor.cuda_graph and actors > GRAPHED_ACTORS and not alone:
+            raise UsageError(
+                f"actor.actors is {actors}: use at most {GRAPHED_ACTORS} with actor.cuda_graph, as "
+                "each needs a CUDA stream of its own"
             )
         least = max(replay.min_steps, learner.burn_in_steps + learner.unroll_steps) + segment
         if replay.capacity_steps < least:

@@ -288,13 +288,15 @@ class Training:
             self._save_or_warn()
 
     def _save_or_warn(self) -> None:
-        """Saves; a full disk is warned about once, and the run continues."""
+        """Saves; a full disk is warned about once each time, and the run continues."""
         try:
             self.save()
         except CheckpointError as error:
             if not self._warned_about_checkpoint:
-                self.console.say(f"warning: {error}")
+                _log.warning("%s", error)
             self._warned_about_checkpoint = True
+        else:
+            self._warned_about_checkpoint = False
 
     def save(self) -> None:
         """Writes a checkpoint.

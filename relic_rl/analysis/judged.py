@@ -82,9 +82,8 @@ def read_judged(series: Sequence[Series]) -> tuple[list[Judged], list[str]]:
                 probings = read_probings(run.folder)
             except UserError as error:
                 failures.append(f"{one.label} {run.name}: {shown(str(error))}")
-            newest = [
-                j for j in judgements if j.env_frames == max(j.env_frames for j in judgements)
-            ]
+            last_frames = max((j.env_frames for j in judgements), default=0)
+            newest = [j for j in judgements if j.env_frames == last_frames]
             looks = _of_most(
                 [j for j in newest if j.default_mode], lambda j: (j.corruption, j.severity)
             )

@@ -9,6 +9,7 @@ import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,12 @@ class Run:
         return shown(self.folder.resolve().name)
 
     @property
-    def started(self) -> str:
-        """When, in ISO's order; empty if nothing says."""
-        return str(self.metadata.get("started", ""))
+    def started(self) -> float:
+        """When, in seconds since 1970; 0 if nothing says."""
+        try:
+            return datetime.fromisoformat(str(self.metadata["started"])).timestamp()
+        except (KeyError, ValueError):
+            return 0.0
 
     @property
     def score(self) -> float:

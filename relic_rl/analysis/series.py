@@ -233,12 +233,13 @@ def _of_sweep(folder: Path, found: Sequence[Path], label: str) -> list[Series]:
     """A series for each folder of a sweep's grid; runs that never began are among the failed."""
     groups: dict[str, list[Path]] = {}
     absent: dict[str, list[str]] = {}
-    for name, (state, _) in read_states(folder).items():  # in the order that was asked for
+    states = read_states(folder)
+    for name, (state, _) in states.items():  # in the order that was asked for
         combination, _, run_name = name.partition("/")
         groups.setdefault(combination, [])
         if not _holds(folder / name, CONFIG_FILE):
             gone = "done, but its folder is missing"
-            reason = gone if state == "done" else why_unfinished(folder / name)
+            reason = gone if state == "done" else why_unfinished(folder / name, states)
             absent.setdefault(combination, []).append(f"{run_name}: {reason}")
     for run in found:
         groups.setdefault(run.relative_to(folder).parts[0], []).append(run)

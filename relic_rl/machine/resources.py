@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -122,7 +123,7 @@ def disk_bytes(config: Config) -> int:
 
 def left_bytes(config: Config) -> int:
     """Disk of a finished run, by what it keeps."""
-    policy = _bytes_of(_agent(config).parameters_for_policy())
+    policy = _policy_bytes(config)
     checkpoint = _checkpoint_bytes(config)
     replay = replay_bytes(config) + _CHECKPOINTS_ON_DISK * checkpoint
     return {"replay": replay, "checkpoint": checkpoint, "policy": policy}[config.run.keep]
@@ -156,10 +157,10 @@ def shared_memory_bytes(config: Config) -> int:
     """Shared memory of a cluster: two versions of the parameters, and segments on their way."""
     if not ENGINES[config.run.engine].needs_cluster:
         return 0
-    policy = _bytes_of(_agent(config).parameters_for_policy())
-    return 2 * policy + config.actor.lanes * 2**20
+    return 2 * _policy_bytes(config) + config.actor.lanes * 2**20
 
 
+@cache  # a sweep asks once for each of its runs
 def learned_bytes(config: Config) -> int:
     """Size of all networks, of Adam's two moments, and of an actor's copy."""
     agent = _agent(config)
@@ -169,7 +170,12 @@ def learned_bytes(config: Config) -> int:
         for group in optimizer.param_groups
         for parameter in group["params"]
     )
-    return _bytes_of(agent.model_state()) + moments + _bytes_of(agent.parameters_for_policy())
+    return _bytes_of(agent.model_state()) + moments + _policy_bytes(config)
+
+
+@cache
+def _policy_bytes(config: Config) -> int:
+    return _bytes_of(_agent(config).parameters_for_policy())
 
 
 def _agent(config: Config) -> R2D2Agent:

@@ -190,6 +190,8 @@ class _AppendOnlyFile:
         self._header = header
         self._file = path.open("ab", buffering=0)
         self.size_bytes = self._file.tell()
+        self._synced_bytes = self.size_bytes
+        self._unsynced = b""  # written since
         self._waiting = b""
         self._failing = False
         self._lost_writes = 0
@@ -207,11 +209,15 @@ class _AppendOnlyFile:
         self._write_waiting()
         try:
             os.fsync(self._file.fileno())
-        except OSError as error:
-            self._report(error)
+        except OSError as error:  # NFS and quotas refuse here what they took before, and drop it
+            self._waiting, self._unsynced = self._unsynced + self._waiting, b""
+            self.size_bytes = self._synced_bytes
+            self._cut(error)
+        else:
+            self._synced_bytes, self._unsynced = self.size_bytes, b""
 
     def truncate(self, size_bytes: int) -> None:
-        self._waiting = b""
+        self._waiting = self._unsynced = b""
         if size_bytes > self.size_bytes:
             _log.warning(
                 "%s has %d bytes, %d at the checkpoint: lines before the checkpoint are missing",
@@ -223,7 +229,7 @@ class _AppendOnlyFile:
                 self._path.read_bytes().rfind(b"\n") + 1
             )  # half a line would spoil the next
         self._file.truncate(size_bytes)
-        self.size_bytes = size_bytes
+        self._synced_bytes = self.size_bytes = size_bytes
         if size_bytes == 0 and self._header:
             self.append(self._header)
 
@@ -240,18 +246,21 @@ class _AppendOnlyFile:
             while written < len(self._waiting):
                 written += self._file.write(self._waiting[written:])
         except OSError as error:
-            self._report(error)
-            # Half a line would spoil the file for every reader.
-            try:
-                self._file.truncate(self.size_bytes)
-            except OSError as second_error:
-                self._report(second_error)
+            self._cut(error)
             return
         self.size_bytes += written
-        self._waiting = b""
+        self._unsynced, self._waiting = self._unsynced + self._waiting, b""
         if self._failing:
             _log.warning("%s is written again; %d writes lost", self._path, self._lost_writes)
             self._failing, self._lost_writes = False, 0
+
+    def _cut(self, error: OSError) -> None:
+        """Takes off what was refused: half a line would spoil the file for every reader."""
+        self._report(error)
+        try:
+            self._file.truncate(self.size_bytes)
+        except OSError as second_error:
+            self._report(second_error)
 
     def _report(self, error: OSError) -> None:
         if not self._failing:

@@ -19,6 +19,10 @@ from relic_rl.runtime.engines import EngineName
 LOCAL = "local"
 """An address: no cluster's, but of a Ray that is started on this machine."""
 
+GRAPHED_ACTORS = 30
+"""Beside one learner: PyTorch hands out 32 CUDA streams, then the same again; but what two threads
+ask of one stream would go into one's graph. The learner's batches and its own graph have two."""
+
 
 @dataclass(frozen=True, slots=True)
 class ActorOptions:

@@ -5,6 +5,7 @@ as a whole and renamed into place at every change.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -83,14 +84,19 @@ def read_states(path: Path) -> dict[str, tuple[Any, str]]:
     return states
 
 
-def why_unfinished(run_dir: Path) -> str:
+def why_unfinished(run_dir: Path, states: Mapping[str, tuple[Any, str]] | None = None) -> str:
     """How a run that has not finished stands: `running`, `stopped`, or what its sweep says and why.
 
     The manifest of a sweep that was killed, or whose run was resumed by hand, is out of date.
+
+    Args:
+      run_dir: the run's folder.
+      states: what `read_states` gave of its sweep; None: to be read.
     """
     folder = run_dir.resolve()
     sweep = folder.parent.parent
-    state, why = read_states(sweep).get(f"{folder.parent.name}/{folder.name}", ("stopped", ""))
+    states = read_states(sweep) if states is None else states
+    state, why = states.get(f"{folder.parent.name}/{folder.name}", ("stopped", ""))
     if is_in_use(folder) or (state == "running" and is_in_use(sweep)):
         return "running"
     if state in ("running", "done"):

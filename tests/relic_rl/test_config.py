@@ -103,6 +103,15 @@ def test_an_unknown_preset_names_the_nearest():
         ({"run.engine": "thread"}, "engine is 'thread' .*, nearest is 'threads'"),
         ({"actor.actors": "3"}, "actors is 3: use a divisor of lanes"),
         ({"actor.actors": "2"}, "actors is 2: use at most 1 with the inline engine"),
+        (
+            {
+                "actor.lanes": "31",
+                "actor.actors": "31",
+                "actor.cuda_graph": "true",
+                "run.engine": "threads",
+            },
+            "actors is 31: use at most 30 with actor.cuda_graph",
+        ),
         ({"run.track": "off,offline"}, "track is off,offline: give off, or the others"),
         ({"run.track": "offline,online"}, "track is offline,online: give offline or online"),
         ({"replay.min_steps": "4000000"}, "capacity_steps is 4000000: use 4000040 or more"),

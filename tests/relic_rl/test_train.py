@@ -6,6 +6,7 @@ import gc
 import io
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,7 @@ from relic_rl.evaluation.evaluate import evaluate_agent
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.records.metrics import reproducible
 from relic_rl.records.probes import PROBES_FILE, append_probing, read_probings
+from relic_rl.records.run_log import log_to
 from relic_rl.records.run_status import read_status
 from relic_rl.replay.segment import Segment
 from relic_rl.stop import StopRequest
@@ -693,14 +695,35 @@ def test_a_checkpoint_that_cannot_be_written_warns_once_and_the_run_goes_on(
     (run.folder / "segments").write_text("a file where a folder belongs")
     said = io.StringIO()
     training = run.start(run__checkpoint_every_minutes=1e-4)
-    training.console = Console(stream=said)
-    with pytest.raises(CheckpointError, match="File exists"):
+    with (
+        log_to(run.folder / "log.txt", Console(stream=said)),
+        pytest.raises(CheckpointError, match="File exists"),
+    ):
         training.run(StopRequest())
     training.close()
 
     assert training.progress.env_frames == 500
     assert len(run.evaluations()) == 1
-    assert said.getvalue().count("warning: cannot write checkpoint") == 1
+    for heard in (said.getvalue(), (run.folder / "log.txt").read_text()):
+        assert heard.count("cannot write checkpoint") == 1
+
+
+def test_each_time_that_checkpoints_cannot_be_written_is_warned_about(
+    runner: Callable[..., Runner], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = runner()
+    segments, full = run.folder / "segments", "a file where a folder belongs"
+    training = run.start()
+    for _ in range(2):
+        segments.write_text(full)
+        training._save_or_warn()
+        training._save_or_warn()
+        segments.unlink()
+        training._save_or_warn()
+        shutil.rmtree(segments)
+    training.close()
+
+    assert caplog.text.count("cannot write checkpoint") == 2
 
 
 # --- settings -------------------------------------------------------------------------------------

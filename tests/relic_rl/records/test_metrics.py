@@ -1,7 +1,9 @@
 import csv
+import errno
 import json
 import logging
 import math
+import os
 import resource
 
 import numpy as np
@@ -215,6 +217,33 @@ def test_a_full_disk_warns_once_and_loses_nothing_that_fits_in_memory(tmp_path, 
     assert during == rows[: len(during)]
     assert 0 < len(during) < 80
     assert caplog.text.count("cannot be written") == 1
+    assert json_lines(tmp_path) == rows
+    assert log.offsets()["metrics.jsonl"] == (tmp_path / "metrics.jsonl").stat().st_size
+
+
+def test_lines_that_the_system_took_and_could_not_put_on_the_disk_are_written_again(
+    tmp_path, log, caplog, monkeypatch
+):
+    def write_and_sync(rows):
+        for row in rows:
+            log.write_metrics(row)
+        log.sync()
+
+    def refuse(descriptor):  # as NFS and quotas do; the file has what there was room for
+        if os.path.samestat(os.fstat(descriptor), (tmp_path / "metrics.jsonl").stat()):
+            os.truncate(descriptor, os.fstat(descriptor).st_size - 7)
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    rows = [{"env_frames": i} for i in range(9)]
+    write_and_sync(rows[:3])
+    good = log.offsets()
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(os, "fsync", refuse)
+        write_and_sync(rows[3:6])
+    assert log.offsets() == good  # what a checkpoint stores
+    assert json_lines(tmp_path) == rows[:3]
+
+    write_and_sync(rows[6:])
     assert json_lines(tmp_path) == rows
     assert log.offsets()["metrics.jsonl"] == (tmp_path / "metrics.jsonl").stat().st_size
 
