@@ -136,6 +136,7 @@ class Training:
             wants_probes = self._probe_every_frames > 0
             if wants_probes and self.progress.probed_frames < self.progress.env_frames:
                 self.probe(stop)
+                self._save_or_warn()  # or what is killed in the evaluation probes again
         if not stop.requested:  # last, for with its row the run is finished
             evaluation = self.evaluate(self.config.evaluation.episodes, stop)
         self.save()

@@ -4,6 +4,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,8 @@ def end_to_end(config: Config) -> Results:
 def _rows_of_a_run(config: Config) -> list[Row]:
     config = configuration.changed(config, _SHORT_RUN)
     with tempfile.TemporaryDirectory() as folder, Path("/dev/null").open("w") as nowhere:
-        training = Training(Path(folder), config, GAME, 0, Console(stream=nowhere))
-        training.train(StopRequest())
-        training.close()
+        with closing(Training(Path(folder), config, GAME, 0, Console(stream=nowhere))) as training:
+            training.train(StopRequest())
         lines = (Path(folder) / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 

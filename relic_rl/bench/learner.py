@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -92,14 +93,14 @@ def _sampled_ahead(config: Config, agent: R2D2Agent, buffer: ReplayBuffer, updat
     stopwatch = Stopwatch()
     batches = BatchesAhead(buffer, config.learner.batch_sequences, agent.device)
     one = Learner(agent=agent, replay=buffer, batches=batches, stopwatch=stopwatch)
-    one.update()
-    wait(agent.device)
-    stopwatch.lap()
-    for _ in range(updates):
+    with closing(batches):
         one.update()
-    wait(agent.device)
-    lap = stopwatch.lap()
-    batches.close()
+        wait(agent.device)
+        stopwatch.lap()
+        for _ in range(updates):
+            one.update()
+        wait(agent.device)
+        lap = stopwatch.lap()
     return {
         "ahead_update_seconds": lap["window"] / updates,
         "ahead_sampling_fraction": lap["sampling"] / lap["window"],

@@ -84,7 +84,9 @@ def run(run_dir: Path, *, settings: Mapping[str, str], allow_change: Sequence[st
             plan += f"{_done(checkpoint)}\n  until {end_in_words(identity.config.run.budget)}"
             if checkpoint is None:
                 _expect_no_results(run_dir, recorded.config)
-                before = _settings(recorded)
+                begun = metadata.read_metadata(run_dir)  # config.toml may have been edited since
+                fixed = {name: begun[name] for name in ("game", "seed") if name in begun}
+                before = _settings(recorded) | fixed
             else:
                 _expect_unfinished(run_dir, checkpoint, identity.config)
                 before = checkpoint.state["settings"]

@@ -70,7 +70,8 @@ def _watch(sweep_dir: Path) -> None:
                 status.runs.sort(key=lambda one: _LIVE_ORDER.index(one.state))
                 table, *notes = _page(status, console)
                 screen.update(Group(*notes, table), refresh=True)
-                if not status.is_active:
+                at_work = any(one.state == "running" for one in status.runs)  # of a job array
+                if not (status.is_active or at_work):
                     return
                 time.sleep(_REFRESH_SECONDS)
     except KeyboardInterrupt:

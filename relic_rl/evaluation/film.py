@@ -8,6 +8,7 @@ An .mp4 shows every frame, 60 a second. A .gif, whose format is slower, shows on
 15 a second: the maximum of the last two frames, as the agent sees it, so that nothing flickers.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import pairwise
@@ -27,7 +28,7 @@ from relic_rl.errors import UserError
 from relic_rl.evaluation.evaluate import Tell, make_player, nobody
 from relic_rl.evaluation.overlay import Thought, draw, saliency
 from relic_rl.evaluation.trained import TrainedAgent
-from relic_rl.stop import StopRequest
+from relic_rl.stop import ORDERS, StopRequest
 
 FRAMES_PER_SECOND = 60
 SUFFIXES = (".mp4", ".gif")
@@ -213,10 +214,13 @@ def _writer(video: Path, frames_per_step: int) -> Iterator[Callable[[Picture], N
 
 def _expect_whole(video: Path, pictures: int) -> None:
     """Raises OSError unless so many can be read: imageio does not look at how ffmpeg ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)  # a terminal tells this ffmpeg, too
     try:
         found, _ = imageio_ffmpeg.count_frames_and_secs(str(video))
     except (RuntimeError, LookupError):
         found = 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if found != pictures:
         raise OSError(f"ffmpeg wrote {found} of {pictures} pictures")
 

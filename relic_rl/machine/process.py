@@ -33,7 +33,8 @@ def prepare() -> None:
 
 def leave(status: int) -> NoReturn:
     """Ends the process at once, whatever its threads do; gives back a terminal's cursor."""
-    with suppress(OSError):
-        if os.isatty(1):
-            os.write(1, b"\x1b[?25h")  # a status line hides it
+    for stream in (1, 2):
+        with suppress(OSError):
+            if os.isatty(stream):
+                os.write(stream, b"\x1b[?25h")  # a status line hides it
     os._exit(status)

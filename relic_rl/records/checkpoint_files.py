@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from relic_rl.errors import is_out_of_memory
 from relic_rl.records.folders import write_whole
 from relic_rl.replay.segment import Segment, SegmentError
 
@@ -185,9 +186,9 @@ def _expect_uncompressed(path: Path) -> None:
 def _load_tensors(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
     except Exception as error:  # its reader raises pickle's errors, struct's and its own
+        if is_out_of_memory(error) or isinstance(error, OSError):  # the file may be sound
+            raise
         raise ValueError(f"{path.name} holds no plain tensors: {type(error).__name__}") from error
 
 

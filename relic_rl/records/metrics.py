@@ -225,9 +225,10 @@ class _AppendOnlyFile:
                 self.size_bytes,
                 size_bytes,
             )
-            size_bytes = (
-                self._path.read_bytes().rfind(b"\n") + 1
-            )  # half a line would spoil the next
+        whole_bytes = self._path.read_bytes().rfind(b"\n", 0, size_bytes) + 1
+        if whole_bytes < size_bytes <= self.size_bytes:
+            _log.warning("%s was changed: a row at the checkpoint is lost", self._path)
+        size_bytes = whole_bytes  # half a line would spoil the next
         self._file.truncate(size_bytes)
         self._synced_bytes = self.size_bytes = size_bytes
         if size_bytes == 0 and self._header:

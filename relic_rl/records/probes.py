@@ -106,7 +106,7 @@ def drop_later_probings(run_dir: Path, env_frames: int) -> int:
     """Drops what was found later than that: a resumed run trains it anew.
 
     Returns:
-      How far the run had trained when the last of it was found; 0 if there was nothing.
+      How far the run had trained when the last of all was found; 0 if there was nothing.
 
     Raises:
       OSError: the file cannot be written.
@@ -119,7 +119,7 @@ def drop_later_probings(run_dir: Path, env_frames: int) -> int:
         kept = [line for frames, line in found if frames <= env_frames]
         if len(kept) < len(found):
             write_whole(path, b"".join(kept))
-    return max((frames for frames, _ in found if frames > env_frames), default=0)
+    return max((frames for frames, _ in found), default=0)
 
 
 def _whole_lines(path: Path) -> list[bytes]:

@@ -6,10 +6,11 @@ What no trial can know is how long the games of the evaluations will last.
 """
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -45,6 +46,10 @@ TRIAL_SETTINGS = {
 _EPISODE_STEPS = 4_000
 """Of the longest of an evaluation's episodes, which are played side by side: a guess."""
 _POLL_SECONDS = 0.2
+_TRIAL = ".relic-rl-trial-"
+"""Begins the name of a trial's folder."""
+_LEFT_SECONDS = 3600.0
+"""A trial takes minutes; its folder, where it is older, was left behind."""
 
 
 class Rate(NamedTuple):
@@ -121,7 +126,7 @@ def plan(
     """Tries the runs for a while and says, line by line, what all of them will take.
 
     Args:
-      path: the sweep's folder; nothing is written there.
+      path: the sweep's folder; trials have one of their own in it, or beside it, for a while.
       works: the runs that are not done.
       make_backend: for a folder.
       stop: ends the trials.
@@ -164,8 +169,12 @@ def _measured(
 ) -> Rate:
     """How fast runs of one combination of settings go."""
     beside = existing_parent(path)  # on the disk that the sweep will be on
+    for left in beside.glob(f"{_TRIAL}*"):  # by a trial that was killed
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(left)
     with (
-        tempfile.TemporaryDirectory(prefix=".relic-rl-trial-", dir=beside) as folder,
+        tempfile.TemporaryDirectory(prefix=_TRIAL, dir=beside) as folder,
         closing(make_backend(Path(folder))) as backend,
     ):
         return _trial(Path(folder), backend, runs, stop, say)

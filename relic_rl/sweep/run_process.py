@@ -79,9 +79,11 @@ class RunProcess:
     def why(self) -> str:
         """Why it failed: the signal that ended it, and the last line that it wrote."""
         status = self.wait()
-        with self.log.open("rb") as log:
-            log.seek(self._log_bytes)
-            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+        try:
+            content = self.log.read_bytes()[self._log_bytes :]
+        except OSError:  # somebody has removed it
+            content = b""
+        lines = map(str.strip, content.decode(errors="replace").splitlines())
         said = [line for line in lines if line]
         last = said[-1].removeprefix("relic-rl: ") if said else ""
         if status < 0:

@@ -160,10 +160,17 @@ def test_only_the_command_line_ends_the_process_that_it_is_in(
     assert (done.returncode, done.stdout) == (status, said)
 
 
-def test_who_leaves_at_once_gives_the_terminal_its_cursor_back() -> None:
+@pytest.mark.parametrize(
+    ("out", "err"),
+    [("terminal", "nowhere"), ("nowhere", "terminal")],  # the results, or the status, redirected
+)
+def test_who_leaves_at_once_gives_the_terminal_its_cursor_back(out: str, err: str) -> None:
     reader, writer = pty.openpty()
+    streams = {"terminal": writer, "nowhere": subprocess.DEVNULL}
     command = [sys.executable, "-c", "from relic_rl.machine import process; process.leave(3)"]
-    status = subprocess.run(command, stdout=writer, check=False).returncode
+    status = subprocess.run(
+        command, stdout=streams[out], stderr=streams[err], check=False
+    ).returncode
     os.close(writer)
 
     assert (status, os.read(reader, 100)) == (3, b"\x1b[?25h")

@@ -247,6 +247,19 @@ def test_what_a_run_goes_on_with_is_recorded_beside_what_it_was_begun_with(
     assert {"commit", "machine", "learner_device", "started"} <= resumed.keys()
 
 
+def test_a_run_keeps_its_seed_also_before_its_first_checkpoint(run: Path, resume: RunHere) -> None:
+    remove_checkpoints(run)
+    (run / "evaluations.csv").unlink()
+    config = run / "config.toml"
+    edited = config.read_text().replace("seed = 0\n", "seed = 1\n")
+    config.write_text(edited)
+
+    status, said = resume()
+
+    assert (status, "resume would change seed (0 to 1)" in said) == (2, True)
+    assert config.read_text() == edited
+
+
 def test_a_run_that_ended_before_its_first_checkpoint_starts_again(
     run: Path, finished: Path, resume: RunHere
 ) -> None:

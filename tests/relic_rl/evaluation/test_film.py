@@ -7,11 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import imageio
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image, ImageSequence
@@ -210,6 +213,31 @@ def test_ctrl_c_ends_a_film_which_is_whole_as_far_as_it_got(toy_run: Path, tmp_p
     (frames,) = re.findall(r": filmed ([\d,]+) frames, scores .* in " + str(video), out)
     assert len(pictures(video)) == int(frames.replace(",", ""))
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_signal_while_a_film_is_counted_does_not_make_it_too_short(
+    toy_run: Path, tmp_path: Path
+) -> None:
+    video, counted = tmp_path / "film.mp4", threading.Event()
+    assert watch(toy_run, video, "--max-frames", "2000") == 0
+    told, length = [], len(pictures(video))
+
+    def tell_ffmpeg() -> None:  # as a terminal does, whose group it is in
+        while not counted.is_set():
+            for process in psutil.Process().children():
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGINT)
+                    told.append(process.pid)
+            time.sleep(0.001)
+
+    terminal = threading.Thread(target=tell_ffmpeg)
+    terminal.start()
+    try:
+        film._expect_whole(video, length)
+    finally:
+        counted.set()
+        terminal.join()
+    assert told
 
 
 # --- the overlay ----------------------------------------------------------------------------------

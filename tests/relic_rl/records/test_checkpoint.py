@@ -264,6 +264,22 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_set_aside(
     assert saved_twice.load().state["frames"] == 200
 
 
+def test_a_checkpoint_for_which_there_is_too_little_memory_is_not_set_aside(
+    saved_twice: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object, **__: object) -> None:  # torch's words
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", too_large)
+        with pytest.raises(RuntimeError, match="allocate memory"):
+            saved_twice.load()
+
+    assert saved_twice.load().state["frames"] == 200
+
+
 def test_the_one_checkpoint_that_is_asked_for_is_named_where_it_is_damaged(
     saved_twice: Run,
 ) -> None:

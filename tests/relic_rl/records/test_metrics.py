@@ -192,6 +192,23 @@ def test_half_a_line_where_lines_are_missing_does_not_spoil_the_next(tmp_path, l
     assert [json.loads(row)["env_frames"] for row in rows] == [1, 2]
 
 
+def test_a_table_that_was_edited_loses_the_row_that_its_length_at_the_checkpoint_cuts(
+    tmp_path, log, caplog
+):
+    log.write_episodes([EPISODE, EPISODE])
+    offsets = log.offsets()
+    log.close()
+    table = tmp_path / "episodes.csv"
+    table.write_bytes(table.read_bytes().replace(b"\n", b"\r\n"))  # as a spreadsheet saves it
+
+    again = MetricsLog(tmp_path)
+    again.truncate(offsets)
+    again.write_episodes([EPISODE])
+
+    assert "episodes.csv was changed: a row at the checkpoint is lost" in caplog.text
+    assert [row["lane"] for row in csv_rows(table)] == ["3", "3"]
+
+
 def test_offsets_of_an_unknown_set_of_files_are_refused(log):
     with pytest.raises(ValueError, match=r"evaluations\.csv"):
         log.truncate({"metrics.jsonl": 0, "episodes.csv": 0})

@@ -1,7 +1,9 @@
 """What a sweep will take: the arithmetic by hand, and a trial of real runs."""
 
+import os
 import shlex
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,9 @@ def test_a_dry_run_says_speed_time_memory_and_disk_and_writes_nothing(
         plan, "_trial", lambda path, *rest: (places.append(path), begin(path, *rest))[1]
     )
     sweep = tmp_path / "sweep"
+    left = tmp_path / ".relic-rl-trial-of-a-dry-run-that-was-killed"
+    left.mkdir()
+    os.utime(left, times=(0, time.time() - 4000))
     asked = ["--games", "pong", "--seeds", "0", "1", "2", "--frames", "40k", *SMALL]
     asked += ["--replay.min_steps", "64", "--replay.replay_ratio", "4"]  # learns soon, and much
 

@@ -115,6 +115,16 @@ def test_a_run_that_is_killed_says_by_what_and_what_it_said_last(tmp_path: Path)
     assert process.why().startswith("killed by SIGKILL, after: ")
 
 
+def test_a_run_whose_log_was_removed_says_its_exit_status(tmp_path: Path) -> None:
+    (tmp_path / TOY.folder).mkdir(parents=True)
+    (tmp_path / TOY.folder / "episodes.csv").write_text("somebody's\n")
+    process = start(tmp_path)
+    process.wait()
+    shutil.rmtree(tmp_path / "logs")
+
+    assert process.why() == "exit status 1"
+
+
 def test_a_run_that_somebody_owns_is_left_to_its_owner(broken_off: Path, tmp_path: Path) -> None:
     owner = existing_run(broken_off)
     before = digest(broken_off)

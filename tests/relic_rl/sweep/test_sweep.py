@@ -413,7 +413,7 @@ def test_status_shows_every_run_and_why_one_failed(
         assert "4 runs: 3 done, 1 failed" in out
 
 
-@pytest.mark.parametrize("end", ["the sweep's", "Ctrl-C"])
+@pytest.mark.parametrize("end", ["the sweep's", "a job array's", "Ctrl-C"])
 def test_status_keeps_showing_a_sweep_until_its_end_or_an_interrupt(
     failed: tuple[Path, str, str],
     tmp_path: Path,
@@ -424,6 +424,8 @@ def test_status_keeps_showing_a_sweep_until_its_end_or_an_interrupt(
     folder = Path(shutil.copytree(failed[0], tmp_path / "copy"))
     sweep_at_work = FolderLock(folder, "sweep")
     run_at_work = existing_run(folder / "runs/breakout-s0")
+    if end == "a job array's":  # runs without a sweep's process
+        sweep_at_work.close()
     looks = iter((False, False, True))
 
     def looked(seconds: float) -> None:
@@ -432,13 +434,14 @@ def test_status_keeps_showing_a_sweep_until_its_end_or_an_interrupt(
         run_at_work.close()
         if end == "Ctrl-C":
             raise KeyboardInterrupt  # as in a sleep
-        sweep_at_work.close()
+        if end == "the sweep's":
+            sweep_at_work.close()
 
     monkeypatch.setattr(commands.status.time, "sleep", looked)
     status, out, err = run_here(capsys, "status", str(folder), "--watch")
 
     assert (status, err, [*looks]) == (0, "", [])
-    at_end = {"the sweep's": "3 done, 1 failed", "Ctrl-C": "2 done, 1 running, 1 failed"}[end]
+    at_end = "2 done, 1 running, 1 failed" if end == "Ctrl-C" else "3 done, 1 failed"
     assert out.count("4 runs: ") == 1  # into a file only the last
     assert f"4 runs: {at_end}" in out
 
