@@ -71,7 +71,7 @@ class Journal:
         self._latest_row: dict[str, Any] = {}
         self._env_steps_before = progress.env_steps
         self._updates_before = progress.updates
-        # What an earlier session mirrored, and lost: it is trained anew, but not mirrored twice.
+        # What the session before mirrored, and lost: it is trained anew, but not mirrored twice.
         self._mirrored_updates = last_metrics(folder).get("updates", 0) if state else 0
         self._mirrored_frames = last_evaluation(folder).get("env_frames", 0) if state else 0
         self._folder = folder
