@@ -188,18 +188,34 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
     assert different(one.checkpoint().model["online"], other.checkpoint().model["online"])
 
 
+def witnessed_saves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The frames at which checkpoints are asked for from here on."""
+    save, asked = Training.save, []
+
+    def call(training: Training) -> None:
+        asked.append(training.progress.env_frames)
+        save(training)
+
+    monkeypatch.setattr(Training, "save", call)
+    return asked
+
+
 def test_evaluating_and_checkpointing_in_between_change_nothing_of_what_is_learned(
-    runner: Callable[..., Runner],
+    runner: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quiet, busy = runner(), runner()
-    quiet.train()
+    quiet.train(run__frames=260, actor__lanes=8)
+    saved = witnessed_saves(monkeypatch)
     busy.train(
-        evaluation__every_minutes=2e-3,
+        run__frames=260,
+        actor__lanes=8,
+        evaluation__every_minutes=1e-9,
         evaluation__interim_episodes=1,
-        run__checkpoint_every_minutes=2e-3,
+        run__checkpoint_every_minutes=1e-9,
     )
 
-    assert len(busy.evaluations()) > 1
+    assert len(busy.evaluations()) > 2
+    assert len(saved) > 2  # two are at the end of any run
     assert busy.metrics() == quiet.metrics()
     assert differences(busy, quiet) == set()
 
@@ -329,7 +345,12 @@ def test_an_evaluation_that_takes_longer_than_its_period_is_not_due_again_at_onc
 
     monkeypatch.setattr(train, "evaluate_agent", slowly)
     run = runner()
-    run.train(evaluation__every_minutes=1e-3, evaluation__interim_episodes=1)
+    run.train(
+        evaluation__every_minutes=1e-3,
+        evaluation__interim_episodes=1,
+        run__frames=10**9,
+        run__minutes=0.03,
+    )
     with (run.folder / "evaluations.csv").open(newline="") as file:
         minutes = [float(row["minutes"]) for row in csv.DictReader(file)]
 
@@ -517,13 +538,14 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on_anew_or_is_refused(
 def test_skipped_updates_are_still_counted_after_a_resume(runner: Callable[..., Runner]) -> None:
     run = runner()
     training = run.start()
-    training.learner.skipped_updates = 3
+    skipped = {"skipped_updates": 3, "skipped_in_a_row": 2, "skipped_batch": "0/0/1/7/0 0/0/3/2/1"}
+    training.learner.load_state(skipped)
     training.save()
     training.close()
     resumed = run.start(checkpoint=run.checkpoint())
     resumed.close()
 
-    assert resumed.learner.skipped_updates == 3
+    assert resumed.learner.state() == skipped
 
 
 @pytest.mark.parametrize(
@@ -553,14 +575,18 @@ def test_a_run_that_diverges_ends_in_one_line_and_its_last_checkpoint_is_sound(
 # --- what is held while training ------------------------------------------------------------------
 
 
-def test_the_replay_ratio_is_held(runner: Callable[..., Runner]) -> None:
-    training = runner().train(run__frames=1_000, replay__replay_ratio=2.0)
+@pytest.mark.parametrize(("engine", "actors"), [("inline", 1), ("threads", 2)])
+def test_the_replay_ratio_is_held(runner: Callable[..., Runner], engine: str, actors: int) -> None:
+    settings = {"run__engine": engine, "actor__actors": actors, "replay__replay_ratio": 2.0}
+    run = runner()
+    begun = run.train(until=lambda t: t.progress.updates >= 1, **settings).progress
+    ended = run.train(resume=True, run__frames=1_000, **settings).progress
 
-    # One update trains 4 x 20 steps; at most one that is allowed was not made yet.
-    learned_steps = 80 * training.progress.updates
-    since = learned_steps / training.limiter.replay_ratio
-    assert training.progress.updates >= 10
-    assert 0 <= 2.0 * since - learned_steps < 80
+    # One update trains 4 x 20 steps; before and after, at most one that is allowed was not made.
+    learned_steps = 80 * (ended.updates - begun.updates)
+    acted = ended.env_steps - begun.env_steps
+    assert learned_steps >= 10 * 80
+    assert learned_steps == pytest.approx(2.0 * acted, abs=79)
 
 
 def test_a_run_ends_when_its_minutes_are_over(runner: Callable[..., Runner]) -> None:
@@ -658,17 +684,14 @@ def test_learning_that_has_begun_goes_on_where_bytes_run_out_below_min_steps(
 
 def test_the_actor_acts_with_the_parameters_published_last(runner: Callable[..., Runner]) -> None:
     training = runner().start(actor__publish_every_updates=3)
-    stop = StopWhen(training, lambda t: t.progress.updates == 5)
-    training.run(stop)
+    training.train(StopWhen(training, lambda t: t.progress.updates == 3))
+    published = {k: v.numpy().copy() for k, v in training.agent.online.state_dict().items()}
+    training.train(StopWhen(training, lambda t: t.progress.updates == 5))
     state = training.engine.state()["actor"]["policy"]
     training.close()
 
-    online = training.agent.online.state_dict()
     assert state["version_updates"] == 3
-    assert any(
-        not np.array_equal(array, online[name].numpy())
-        for name, array in state["parameters"]["online"].items()
-    )
+    assert different(state["parameters"]["online"], published) == set()
 
 
 def test_the_best_evaluation_is_the_best_even_where_it_is_zero(
@@ -689,12 +712,13 @@ def test_the_best_evaluation_is_the_best_even_where_it_is_zero(
 
 
 def test_a_checkpoint_that_cannot_be_written_warns_once_and_the_run_goes_on(
-    runner: Callable[..., Runner],
+    runner: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = runner()
+    tried = witnessed_saves(monkeypatch)
     (run.folder / "segments").write_text("a file where a folder belongs")
     said = io.StringIO()
-    training = run.start(run__checkpoint_every_minutes=1e-4)
+    training = run.start(run__checkpoint_every_minutes=1e-9)
     with (
         log_to(run.folder / "log.txt", Console(stream=said)),
         pytest.raises(CheckpointError, match="File exists"),
@@ -704,6 +728,7 @@ def test_a_checkpoint_that_cannot_be_written_warns_once_and_the_run_goes_on(
 
     assert training.progress.env_frames == 500
     assert len(run.evaluations()) == 1
+    assert len(tried) > 2
     for heard in (said.getvalue(), (run.folder / "log.txt").read_text()):
         assert heard.count("cannot write checkpoint") == 1
 

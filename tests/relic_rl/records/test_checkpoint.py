@@ -250,15 +250,16 @@ def test_the_newest_is_removed_last_so_that_no_older_one_is_taken_for_it(
     assert saved_twice.checkpoints() == [".staging-000000000100", "000000000200"]
 
 
+@pytest.mark.parametrize("reason", ["ESTALE", "EMFILE", "ENFILE", "EACCES", "ENOMEM", "ETIMEDOUT"])
 def test_a_checkpoint_that_cannot_be_read_now_is_not_set_aside(
-    saved_twice: Run, monkeypatch: pytest.MonkeyPatch
+    saved_twice: Run, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
-    def stale(*_: object) -> None:
-        raise OSError(errno.ESTALE, "Stale file handle")
+    def refused(*_: object) -> None:
+        raise OSError(getattr(errno, reason), "not now")
 
     with monkeypatch.context() as patch:
-        patch.setattr("relic_rl.records.checkpoint.checkpoint_files.read", stale)
-        with pytest.raises(OSError, match="Stale"):
+        patch.setattr("relic_rl.records.checkpoint.checkpoint_files.read", refused)
+        with pytest.raises(OSError, match="not now"):
             saved_twice.load()
 
     assert saved_twice.load().state["frames"] == 200

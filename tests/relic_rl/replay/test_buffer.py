@@ -396,14 +396,16 @@ def test_a_restored_replay_goes_on_as_if_never_interrupted(
     segments = fill(original, [make_episode(i, steps) for i, steps in enumerate(lengths)])
     batch = original.sample(4)
     original.update_priorities(batch.slots, batch.generations, [0.5, 3.0, 0.1, 7.0])
+    original.update_priorities(batch.slots, batch.generations - 1, np.ones(4))  # stale
     state = original.state()
     restored = make_buffer(**options, seed=6)
 
     state["rng"] = json.loads(json.dumps(state["rng"]))
     restored.load_state(state, reversed(segments))  # evicted ones among them are skipped
 
-    for name in ("steps", "bytes", "oldest_serial", "next_serial"):
+    for name in ("steps", "bytes", "oldest_serial", "next_serial", "stale_priorities"):
         assert getattr(restored, name) == getattr(original, name), name
+    assert original.stale_priorities == 4
     assert len(restored) == len(original)
     assert restored.state()["leaves"].tobytes() == state["leaves"].tobytes()
     for left, right in zip(go_on(original), go_on(restored), strict=True):
@@ -437,6 +439,32 @@ def test_restoring_without_a_segment_is_refused_by_its_name(make_episode, make_b
         make_buffer().load_state(replay.state(), segments[:2] + segments[3:])
     with pytest.raises(RuntimeError, match="never inserted"):
         replay.load_state(replay.state(), segments)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"segment_steps": 3, "burn_in_steps": 3, "unroll_steps": 3}, "segment_steps is 3"),
+        ({"frame_stack": 4}, "frame_stack 4 needs 3"),
+    ],
+)
+def test_restoring_segments_that_do_not_fit_the_replay_is_refused(
+    make_episode, make_buffer, options, said
+):
+    replay = make_buffer()
+    segments = fill(replay, [make_episode(0, 19)])
+
+    with pytest.raises(ValueError, match=said):
+        make_buffer(**options).load_state(replay.state(), segments)
+
+
+def test_what_a_restored_replay_takes_must_fit_what_it_was_restored_with(make_episode, make_buffer):
+    replay, restored = make_buffer(), make_buffer()
+    segments = fill(replay, [make_episode(0, 19)])
+    restored.load_state(replay.state(), segments)
+
+    with pytest.raises(ValueError, match="'state_size': 9"):
+        restored.insert(make_episode(1, 8, state_size=9).segments(4, 3)[0])
 
 
 def test_restoring_under_a_lower_limit_evicts_the_oldest(make_episode, make_buffer):

@@ -61,8 +61,8 @@ def make_config(engine: str) -> Config:
 
 
 def make_agent(config: Config) -> R2D2Agent:
-    env = build.make_env(config, GAME, lanes=1, seed=0)
-    return build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
+    spec = build.env_spec(config, GAME)
+    return build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
 
 
 def make_engine(config: Config, agent: R2D2Agent) -> Engine:
@@ -113,7 +113,7 @@ def trace(request: pytest.FixtureRequest) -> Trace:
     trace = Trace(request.param)
     config = make_config(request.param)
     agent = make_agent(config)
-    handler = signal.getsignal(signal.SIGTERM)
+    handler, threads = signal.getsignal(signal.SIGTERM), set(threading.enumerate())
     engine = make_engine(config, agent)
     trace.keeps_signals = signal.getsignal(signal.SIGTERM) is handler
     try:
@@ -136,7 +136,7 @@ def trace(request: pytest.FixtureRequest) -> Trace:
         engine.close()
     psutil.wait_procs(actor_processes(), timeout=20)
     trace.left_over = [process.name() for process in actor_processes()]
-    trace.left_over += [t.name for t in threading.enumerate() if t.name.startswith("actor-")]
+    trace.left_over += [thread.name for thread in set(threading.enumerate()) - threads]
     return trace
 
 

@@ -240,16 +240,24 @@ def test_diagnostics_come_at_their_period(parts: Any) -> None:
     ]
 
 
-def test_an_update_that_is_not_finite_is_counted_and_writes_no_priorities(parts: Any) -> None:
-    learner, agent, replay = parts
+def test_an_update_that_is_not_finite_is_counted_and_named_and_writes_no_priorities(
+    parts: Any,
+) -> None:
+    _, agent, replay = parts
+    batches = Recording(BatchesInTurn(replay, 4, agent.device))
+    learner = Learner(agent=agent, replay=replay, batches=batches, stopwatch=Stopwatch())
     with torch.no_grad():
         agent.online.core.bias_hh_l0.fill_(torch.nan)
-    before = replay.state()["leaves"]
+    before = replay.state()
 
     learner.update()
 
     assert (learner.skipped_updates, agent.updates) == (1, 1)
-    assert (replay.state()["leaves"] == before).all()
+    assert (replay.state()["leaves"] == before["leaves"]).all()
+    names = dict(zip(before["slots"].tolist(), before["names"].tolist(), strict=True))
+    begin = ["/".join(map(str, names[slot])) for slot in batches.last.sequences.slots.tolist()]
+    assert learner.take_skipped_batch() == " ".join(begin)
+    assert learner.take_skipped_batch() is None
 
 
 def test_too_many_of_them_in_a_row_stop_the_run(parts: Any) -> None:

@@ -2,19 +2,16 @@
 
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
+from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl import config as configuration
 from relic_rl.config import Config
-from relic_rl.console import Console
 from relic_rl.runtime.stopwatch import Stopwatch
-from relic_rl.runtime.threads import ThreadsEngine
-from relic_rl.stop import StopRequest
-from relic_rl.train import Training
+from relic_rl.runtime.threads import Published, ThreadsEngine
 
 GAME = "toy_memory"
 
@@ -25,13 +22,16 @@ def make_config(**changes: object) -> Config:
     return configuration.resolve("smoke", overrides).config
 
 
+def make_agent(config: Config) -> R2D2Agent:
+    spec = build.env_spec(config, GAME)
+    return build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
+
+
 def make_engine(config: Config) -> ThreadsEngine:
-    env = build.make_env(config, GAME, lanes=1, seed=0)
-    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
     engine = build.make_engine(
         config,
         GAME,
-        agent,
+        make_agent(config),
         build.make_epsilons(config),
         seed=0,
         incarnation=0,
@@ -95,15 +95,14 @@ def test_an_error_in_an_actor_ends_the_run_with_that_error():
     assert actor_threads() == []
 
 
-def test_the_replay_ratio_is_held(tmp_path: Path):
-    config = make_config(**{"run.frames": 1_000, "replay.replay_ratio": 2.0})
-    training = Training(tmp_path, config, GAME, 0, Console())
+def test_what_is_published_stays_as_it_was_while_the_learner_goes_on() -> None:
+    agent = make_agent(make_config())
+    published = Published(agent)
+    before = {name: tensor.clone() for name, tensor in agent.online.state_dict().items()}
 
-    training.train(StopRequest())
-    training.close()
+    with torch.no_grad():
+        for parameter in agent.online.parameters():
+            parameter.add_(1.0)
 
-    # One update trains 4 x 20 steps; at most one that is allowed was not made yet.
-    learned_steps = 80 * training.progress.updates
-    since = learned_steps / training.limiter.replay_ratio
-    assert training.progress.updates >= 10
-    assert 0 <= 2.0 * since - learned_steps < 80
+    found = published.on_this_stream()["online"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in found.items())
