@@ -13,16 +13,13 @@ from agents.agent import R2D2Agent
 from agents.augmentation import random_shift_and_intensity
 from agents.interface import TrainingBatch
 from agents.networks import stacks_from_frames
-from agents.representation.arms import SHARED_ONLY
+from agents.representation.arm import MomentumArm, arm_class
+from agents.representation.arms import ARMS
 
 BURN_IN, UNROLL = 4, 8
-MOMENTUM_ARMS = ("relic", "simclr", "curl", "byol")
-LOSS_ARMS = (*MOMENTUM_ARMS, "disturbed_relic")
-ARMS = (*LOSS_ARMS, "augmentation", "none")
+MOMENTUM_ARMS = [arm for arm in ARMS if issubclass(arm_class(arm), MomentumArm)]
 JOINS = ("shared", "separate")
-CASES = [
-    (arm, join) for arm in ARMS for join in JOINS if join == "shared" or arm not in SHARED_ONLY
-]
+CASES = [(arm, join) for arm in ARMS for join in arm_class(arm).joins]
 
 
 def parameters(agent: R2D2Agent) -> dict[str, Tensor]:
@@ -65,8 +62,9 @@ def test_every_arm_builds_and_learns_on_either_encoder(
     assert all(torch.isfinite(value) for value in reports[1].metrics.values())
     # It would keep a backward pass alive, in a GPU's memory and on the stream of its update.
     assert not any(value.requires_grad for value in reports[1].metrics.values())
-    assert ("representation_loss" in reports[1].metrics) == (arm in LOSS_ARMS)
-    assert (agent.join.apart is not None) == (encoder == "separate" and arm in LOSS_ARMS)
+    has_loss = arm_class(arm).has_loss
+    assert ("representation_loss" in reports[1].metrics) == has_loss
+    assert (agent.join.apart is not None) == (encoder == "separate" and has_loss)
     own_optimizer = agent.join.apart is not None or arm == "disturbed_relic"
     assert len(agent.optimizers) == 1 + own_optimizer
     after = agent.online.state_dict()
@@ -242,7 +240,7 @@ def test_diagnostics_change_nothing_that_is_learned(
     assert same(parameters(agents[0]), parameters(agents[1]))
     assert torch.equal(*(agent.generator.get_state() for agent in agents))
     diagnosed = {"effective_rank", "delta_q"} | {f"td_error_{q}th" for q in (50, 90, 99)}
-    if arm in LOSS_ARMS and encoder == "shared":
+    if arm_class(arm).has_loss and encoder == "shared":
         diagnosed.add("gradient_cosine")
     without, with_diagnostics = metrics
     for update, (plain, more) in enumerate(zip(without, with_diagnostics, strict=True)):

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from agents.interface import PolicyInput, TrainingBatch
 from agents.networks import stacks_from_frames
+from agents.representation.arm import arm_class
+from agents.representation.arms import ARMS
 
 pytestmark = pytest.mark.cuda
 BOTH = ["cpu", "cuda"]
-ARMS = ("relic", "simclr", "curl", "byol", "augmentation", "none")
-JOINED = [("disturbed_relic", "shared"), *((a, e) for a in ARMS for e in ("shared", "separate"))]
+JOINED = [(arm, encoder) for arm in ARMS for encoder in arm_class(arm).joins]
 
 
 @pytest.fixture

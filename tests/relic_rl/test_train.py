@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from agents.representation.arm import arm_class
-from agents.representation.arms import SHARED_ONLY
+from agents.representation.arms import ARMS
 from relic_rl import cli, train
 from relic_rl.config import preset_paths, resolve
 from relic_rl.console import Console
@@ -47,7 +47,6 @@ TINY = {
 }
 """Of the toy task: 500 steps, some 16 updates, well under a second."""
 
-ARMS = ("relic", "simclr", "curl", "byol", "disturbed_relic", "augmentation", "none")
 # What an evaluation adds to a run that ended before it went on.
 EVALUATED = {"evaluated_minutes", "evaluation_score", "best_evaluation_score"}
 
@@ -756,12 +755,7 @@ def test_each_time_that_checkpoints_cannot_be_written_is_warned_about(
 
 @pytest.mark.parametrize(
     ("arm", "encoder"),
-    [
-        (arm, encoder)
-        for arm in ARMS
-        for encoder in ("shared", "separate")
-        if encoder == "shared" or arm not in SHARED_ONLY
-    ],
+    [(arm, encoder) for arm in ARMS for encoder in arm_class(arm).joins],
 )
 def test_every_arm_trains_with_either_encoder(
     runner: Callable[..., Runner], arm: str, encoder: str
