@@ -26,6 +26,10 @@ def make_agent(**representation: Any) -> R2D2Agent:
     return build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
 
 
+def test_a_named_generators_seed_is_the_same_in_every_process() -> None:
+    assert build.named_seed(0, "agent") == 4_484_591_761_166_567_736
+
+
 def test_the_acting_encoder_is_the_one_that_the_configuration_names() -> None:
     online = make_agent(encoder="separate")
     momentum = make_agent(encoder="separate", acting_encoder="momentum")

@@ -43,6 +43,25 @@ def test_the_floors_hold() -> None:
     assert re.search(r"Contracts: [1-9]\d* kept, 0 broken", result.stdout)
 
 
+def test_agents_open_no_file_and_start_no_process() -> None:
+    forbidden = {"os", "io", "pathlib", "shutil", "subprocess", "multiprocessing"}
+    found = []
+    for path in (path for path in SOURCES if path.is_relative_to(ROOT / "agents")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import():
+                    names = {alias.name.partition(".")[0] for alias in node.names} & forbidden
+                case ast.ImportFrom():
+                    names = {(node.module or "").partition(".")[0]} & forbidden
+                case ast.Call(func=ast.Name("open")):
+                    names = {"open"}
+                case _:
+                    continue
+            found += [(path.name, name) for name in names]
+
+    assert found == []
+
+
 def test_no_module_is_named_after_nothing() -> None:
     empty_names = {"utils", "util", "helpers", "common", "misc", "base", "parts"}
 

@@ -62,6 +62,14 @@ def test_a_changed_setting_is_shown_and_refused_unless_it_is_allowed(
     assert checkpoint.optimizer["main"]["param_groups"][0]["lr"] == 0.002  # it is what is used
 
 
+def test_where_to_act_and_who_is_told_always_may_change(run: Path, resume: RunHere) -> None:
+    status, _ = resume("--run.ray_address", "auto", "--run.track", "tensorboard")
+    settings = CheckpointStore(run).load().state["settings"]
+
+    assert status == 0
+    assert (settings["run.ray_address"], settings["run.track"]) == ("auto", ["tensorboard"])
+
+
 def test_allowing_one_change_allows_no_other(run: Path, resume: RunHere) -> None:
     arguments = (f"--{LEARNING_RATE}", "0.002", "--learner.n_steps", "2")
     status, said = resume(*arguments, "--allow-change", LEARNING_RATE)

@@ -17,6 +17,7 @@ from envs.interface import EpisodeRecord, Frames, StepResult, VectorEnv
 from envs.toy import MemoryLanes
 from relic_rl import build
 from relic_rl.config import resolve
+from relic_rl.evaluation import evaluate
 from relic_rl.evaluation.evaluate import (
     MAX_LANES,
     evaluate_agent,
@@ -25,6 +26,7 @@ from relic_rl.evaluation.evaluate import (
 )
 from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.runtime.player import Player
+from relic_rl.runtime.watchdog import STALL_SECONDS, Watchdog
 from relic_rl.stop import StopRequest
 
 STACK = 4
@@ -225,6 +227,22 @@ def test_the_same_seed_plays_the_same_and_another_does_not() -> None:
 def test_episodes_that_do_not_divide_are_refused() -> None:
     with pytest.raises(ValueError, match="episodes is 5, must be a multiple of 2 lanes"):
         Witness(MemoryLanes(2, 0)).play(5)
+
+
+def test_emulators_may_take_two_minutes_for_a_step_and_ten_in_an_evaluation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = []
+
+    class Noted(Watchdog):
+        def __init__(self, seconds: float) -> None:
+            given.append(seconds)
+            super().__init__(seconds)
+
+    monkeypatch.setattr(evaluate, "Watchdog", Noted)
+    Witness(MemoryLanes(2, seed=0)).play(2)
+
+    assert (STALL_SECONDS, given) == (120, [600])
 
 
 def test_a_stop_ends_it_without_scores() -> None:

