@@ -28,7 +28,8 @@ test: .venv/developer
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-all: .venv/developer
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "" -rP
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "" -rP \
+	  -o faulthandler_timeout=3600
 
 test-cuda: .venv/developer
 	RELIC_RL_TEST_CUDA=real $(BIN)/python -m pytest -m cuda

@@ -22,8 +22,8 @@ from relic_rl.stop import StopRequest
 def make_agent(**representation: Any) -> R2D2Agent:
     overrides = {f"representation.{name}": value for name, value in representation.items()}
     config = resolve("smoke", overrides).config
-    env = build.make_env(config, "toy_memory", lanes=1, seed=0)
-    return build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
+    spec = build.env_spec(config, "toy_memory")
+    return build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
 
 
 def test_a_named_generators_seed_is_the_same_in_every_process() -> None:
@@ -73,14 +73,14 @@ def test_no_two_actors_and_no_two_incarnations_play_the_same_episodes_or_explore
 
 def test_the_agent_is_given_its_options_and_its_environments_shape() -> None:
     config = resolve("smoke", {"replay.priority_mix": 0.73}).config
-    env = build.make_env(config, "toy_memory", lanes=1, seed=0)
-    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
+    spec = build.env_spec(config, "toy_memory")
+    agent = build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
 
     assert agent.network == config.network
     assert agent.learner == config.learner
     assert agent.representation == config.representation
     assert agent._priority_mix == 0.73
-    assert agent.online.actions == env.spec.actions
+    assert agent.online.actions == spec.actions
 
 
 def witnessed(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> dict[str, Any]:
@@ -161,11 +161,11 @@ def test_an_evaluation_explores_as_much_and_sees_as_many_frames_as_the_configura
 ) -> None:
     overrides = {"evaluation.epsilon": 0.23, "network.frame_stack": 3, "run.threads": 1}
     config = resolve("smoke", overrides).config
-    env = build.make_env(config, "toy_memory", lanes=1, seed=0)
-    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
+    spec = build.env_spec(config, "toy_memory")
+    agent = build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
     given = witnessed(monkeypatch, evaluate, "Player")
 
-    trained = TrainedAgent(agent, config, env.spec, env_frames=0, tracker_id=None)
+    trained = TrainedAgent(agent, config, spec, env_frames=0, tracker_id=None)
     scores = evaluate.evaluate_agent(trained, seed=0, episodes=3, stop=StopRequest())
 
     assert len(scores) == 3

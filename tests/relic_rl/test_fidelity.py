@@ -25,8 +25,8 @@ UNPUBLISHED_SECTIONS = ("run", "evaluation")
 
 @pytest.fixture(scope="module")
 def agent() -> R2D2Agent:
-    env = build.make_env(PAPER, "toy_memory", lanes=1, seed=0)
-    return build.make_agent(PAPER, env.spec, seed=0, device=torch.device("cpu"))
+    spec = build.env_spec(PAPER, "toy_memory")
+    return build.make_agent(PAPER, spec, seed=0, device=torch.device("cpu"))
 
 
 def derived(check: str, agent: R2D2Agent) -> Any:

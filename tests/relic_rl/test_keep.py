@@ -92,11 +92,11 @@ def test_a_run_that_learned_nothing_keeps_what_it_is_resumed_with(
 
 
 def test_a_run_that_keeps_its_replay_may_give_it_back_after_more_training(
-    runs: dict[str, Path],
+    runs: dict[str, Path], tmp_path: Path
 ) -> None:
-    run = str(runs["replay"])
+    run = Path(shutil.copytree(runs["replay"], tmp_path / "run"))
 
-    assert cli.main(["resume", run, "--frames", "700", "--run.keep", "policy"]) == 0
+    assert cli.main(["resume", str(run), "--frames", "700", "--run.keep", "policy"]) == 0
 
-    assert (runs["replay"] / "policy.safetensors").is_file()
-    assert read_status(runs["replay"]).env_frames >= 700
+    assert (run / "policy.safetensors").is_file()
+    assert read_status(run).env_frames >= 700

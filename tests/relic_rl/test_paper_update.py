@@ -21,8 +21,8 @@ def test_the_paper_preset_makes_three_updates_at_full_size_within_24_gib() -> No
     config = resolve("paper", {"actor.lanes": 16}).config
     devices.set_threads(config)
     stopwatch = Stopwatch()
-    env = build.make_env(config, "Pong", lanes=1, seed=0)
-    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
+    spec = build.env_spec(config, "Pong")
+    agent = build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
     replay = build.make_replay(config, seed=0)
     epsilons = torch.ones(config.actor.lanes)
     actor = build.make_actor(config, "Pong", epsilons, agent, 0, 0, stopwatch, seed=0, threads=0)
@@ -46,7 +46,7 @@ def test_the_paper_preset_makes_three_updates_at_full_size_within_24_gib() -> No
         f"peak {resident_bytes / 2**30:.1f} GiB, {stopwatch.lap()}, "
         f"{[{k: round(v.item(), 4) for k, v in update.metrics.items()} for update in updates]}"
     )
-    assert (env.spec.actions, env.spec.frame_height, env.spec.frame_width) == (18, 84, 84)
+    assert (spec.actions, spec.frame_height, spec.frame_width) == (18, 84, 84)
     assert agent.updates == 3
     assert all(torch.isfinite(v) for update in updates for v in update.metrics.values())
     assert not torch.equal(before, agent.join.apart.projection.weight)

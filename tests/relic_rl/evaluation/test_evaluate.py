@@ -258,13 +258,13 @@ def scores_of(*, averaged: int, newest: int) -> list[float]:
     """Scores on the toy of an agent whose averaged and newest parameters insist on one action."""
     overrides = {"learner.average_decay": 0.9, "evaluation.epsilon": 0.0, "run.threads": 1}
     config = resolve("smoke", overrides).config
-    env = build.make_env(config, "toy_memory", lanes=1, seed=0)
-    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
+    spec = build.env_spec(config, "toy_memory")
+    agent = build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
     assert agent.average is not None
     for network, action in ((agent.average["online"], averaged), (agent.online, newest)):
         with torch.no_grad():
             network.head.advantage[-1].bias[action] += 100.0
-    trained = TrainedAgent(agent, config, env.spec, env_frames=0, tracker_id=None)
+    trained = TrainedAgent(agent, config, spec, env_frames=0, tracker_id=None)
     return evaluate_agent(trained, seed=0, episodes=12, stop=StopRequest())
 
 

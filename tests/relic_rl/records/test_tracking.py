@@ -108,7 +108,7 @@ def test_offline_writes_rows_config_and_files_without_a_network(tmp_path):
     config = {"game": "pong", "API_KEY": "hunter2"}
     (tmp_path / "evaluations.csv").write_text("env_frames\n")
 
-    tracker = make_tracker(["offline"], TrackedRun(tmp_path, "pong-1", config))
+    tracker = make_tracker(["offline"], TrackedRun(tmp_path, "pong-1", config, close_seconds=120))
     for frames in (4000, 8000):
         tracker.log({"env_frames": frames, "rl_loss": 0.5})
     tracker.file(tmp_path / "evaluations.csv")
@@ -195,7 +195,8 @@ def test_a_run_of_a_sweep_is_mirrored_by_each_tracker_with_its_scalars_its_group
 def test_the_users_project_and_team_at_wandb_hold_and_a_run_keeps_its_id(tmp_path, monkeypatch):
     def mirrored(name, run_id=None):
         (tmp_path / name).mkdir()
-        tracker = make_tracker(["offline"], TrackedRun(tmp_path / name, name, run_id=run_id))
+        run = TrackedRun(tmp_path / name, name, run_id=run_id, close_seconds=120)
+        tracker = make_tracker(["offline"], run)
         tracker.close()
         stored_bytes(tmp_path / name, until=name.encode())
         (run,) = [one.run for one in records(tmp_path / name) if one.HasField("run")]
@@ -269,7 +270,8 @@ def test_without_the_extra_a_run_is_told_how_to_install_it_and_trains(
 
 def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(background_tracker, "QUEUE_ITEMS", 10)
-    tracker = make_tracker(["offline"], TrackedRun(tmp_path, "x"))  # importing wandb takes a while
+    # Importing wandb takes a while.
+    tracker = make_tracker(["offline"], TrackedRun(tmp_path, "x", close_seconds=120))
 
     for frames in range(10_000):
         tracker.log({"env_frames": frames})
@@ -293,7 +295,7 @@ def test_a_file_that_is_not_taken_is_counted_and_not_called_given(tmp_path, caps
 
 def test_online_without_a_key_falls_back_to_offline_with_one_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        tracker = make_tracker(["online"], TrackedRun(tmp_path, "x"))
+        tracker = make_tracker(["online"], TrackedRun(tmp_path, "x", close_seconds=120))
         tracker.log({"env_frames": 4000})
         tracker.close()
 

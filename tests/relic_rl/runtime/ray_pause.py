@@ -26,9 +26,8 @@ def main(address: str) -> None:
         "actor.refresh_steps": 160,  # rounds are a quarter of it: seconds, however slow the core
     }
     config = configuration.resolve("smoke", overrides).config
-    env = build.make_env(config, GAME, lanes=1, seed=0)
-    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
-    env.close()
+    spec = build.env_spec(config, GAME)
+    agent = build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
     epsilons = torch.ones(config.actor.lanes)
     engine = build.make_engine(
         config, GAME, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()

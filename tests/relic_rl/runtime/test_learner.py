@@ -1,6 +1,5 @@
 import copy
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -93,25 +92,25 @@ def test_state_is_a_copy() -> None:
 
 
 @pytest.fixture
-def parts(request: pytest.FixtureRequest) -> Iterator[tuple[Learner, R2D2Agent, Any]]:
+def parts(request: pytest.FixtureRequest) -> tuple[Learner, R2D2Agent, Any]:
     """A learner of the smoke preset on the toy, with some random episodes in the replay."""
     settings = getattr(request, "param", {})
     config = resolve("smoke", {"learner.diagnostics_every_updates": 2, **settings}).config
-    env = build.make_env(config, "toy_memory", lanes=1, seed=0)
-    agent = build.make_agent(config, env.spec, seed=0, device=torch.device("cpu"))
+    spec = build.env_spec(config, "toy_memory")
+    agent = build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
     replay = build.make_replay(config, seed=0)
     rng = np.random.default_rng(0)
     steps, history = config.learner.segment_steps, config.network.frame_stack - 1
     for episode in range(6):
         for index in range(4):
             ended = index == 3
-            size = (history + steps + ended, env.spec.frame_height, env.spec.frame_width)
+            size = (history + steps + ended, spec.frame_height, spec.frame_width)
             replay.insert(
                 encode_segment(
                     name=SegmentName(0, 0, 0, episode, index),
                     frames=rng.integers(0, 256, size, np.uint8),
                     history_frames=history,
-                    actions=rng.integers(0, env.spec.actions, steps),
+                    actions=rng.integers(0, spec.actions, steps),
                     rewards=rng.normal(size=steps).astype(np.float32),
                     terminated=ended,
                     truncated=False,
@@ -125,8 +124,7 @@ def parts(request: pytest.FixtureRequest) -> Iterator[tuple[Learner, R2D2Agent, 
             )
     batches = BatchesInTurn(replay, 4, agent.device)
     learner = Learner(agent=agent, replay=replay, batches=batches, stopwatch=Stopwatch())
-    yield learner, agent, replay
-    env.close()
+    return learner, agent, replay
 
 
 def test_an_update_learns_and_writes_the_priorities_back(parts: Any) -> None:

@@ -48,11 +48,11 @@ def give_place(local_ray: Cluster) -> Iterator[Callable[[], None]]:
 @pytest.fixture
 def engine(local_ray: Cluster) -> Iterator[RayEngine]:
     config = configuration.resolve("smoke", {"run.engine": "ray"}).config
-    env = build.make_env(config, GAME, lanes=1, seed=0)
+    spec = build.env_spec(config, GAME)
     engine = build.make_engine(
         config,
         GAME,
-        build.make_agent(config, env.spec, seed=0, device=torch.device("cpu")),
+        build.make_agent(config, spec, seed=0, device=torch.device("cpu")),
         torch.full((4,), 0.5),
         seed=0,
         incarnation=0,

@@ -550,9 +550,9 @@ def test_a_report_names_the_runs_that_have_no_score(failed: tuple[Path, str, str
 
 
 def test_the_same_command_leaves_what_is_done_and_retries_failures_on_request(
-    failed: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
+    failed: tuple[Path, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = failed[0]
+    folder = Path(shutil.copytree(failed[0], tmp_path / "sweep"))
     before = digest(folder / "runs")
 
     status, _, err = run_here(capsys, "sweep", str(folder), *FOUR, *TINY)
