@@ -54,17 +54,12 @@ EVALUATED = {"evaluated_minutes", "evaluation_score", "best_evaluation_score"}
 class StopWhen(StopRequest):
     """Asks to stop as soon as the run is as told."""
 
-    def __init__(self, training: Training, depends_on_machine: Callable[[Training], bool]) -> None:
-        super().__init__()
-        self._training, self._is_time = training, depends_on_machine
+    def __init__(self, training: Training, is_time: Callable[[Training], bool]) -> None:
+        self._training, self._is_time = training, is_time
 
     @property
     def requested(self) -> bool:
         return self._is_time(self._training)
-
-    @requested.setter
-    def requested(self, value: bool) -> None:
-        assert not value
 
 
 class Runner:
@@ -407,40 +402,42 @@ def test_a_games_run_that_was_stopped_and_resumed_is_the_run_that_never_was(
 def test_a_stop_at_any_moment_leaves_no_trace_after_a_resume(
     runner: Callable[..., Runner], centred: bool
 ) -> None:
-    # Two or three updates are owed after each step, so that a stop can come between them. At the
-    # first moment the mean picture is not measured yet, at the others it is.
+    # Two or three updates are owed after each step, so that a stop can come between them.
     short = {
         "replay__replay_ratio": 45.0,
         "run__frames": 140,
         "network__centred_input": centred,
     }
+    moments: tuple[Callable[[Training], bool], ...] = (
+        lambda t: t.progress.env_steps == 40,  # the mean picture is not measured yet
+        lambda t: t.progress.updates == 3 and t.limiter.may_update,
+        lambda t: t.progress.updates == 4 and not t.limiter.may_update,
+    )
     straight = runner()
     straight.train(**short)
-    was_owed = False
 
-    for looks in (1, 26, 27):
+    for moment in moments:
         stopped = runner()
-        left = iter(range(looks))
-        broken = stopped.train(until=lambda _, left=left: next(left, None) is None, **short)
-        was_owed |= broken.limiter.may_update
-        first = stopped.checkpoint().state
+        assert moment(stopped.train(until=moment, **short))
         stopped.train(resume=True, **short)
 
-        assert first["progress"]["env_steps"] < 140
         assert differences(stopped, straight) == set()
         assert stopped.metrics() == straight.metrics()
         assert stopped.episodes() == straight.episodes()
-    assert was_owed
 
 
 def test_a_stop_during_the_last_evaluation_leaves_it_to_the_resume(
-    runner: Callable[..., Runner],
+    runner: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = runner()
-    looks = iter(range(4))  # of the evaluation's eight steps
-    run.train(
-        until=lambda t: t.progress.env_frames >= 500 and next(looks, None) is None,
-    )
+    run, stop = runner(), StopRequest()
+    training = run.start()
+
+    def playing(*_: object) -> None:
+        stop.requested = True
+
+    monkeypatch.setattr(training.console, "playing", playing)
+    assert training.run(stop) is None
+    training.close()
     stopped = run.evaluations()
     run.train(resume=True)
 
@@ -599,13 +596,12 @@ def test_a_run_ends_when_its_minutes_are_over(runner: Callable[..., Runner]) -> 
 
 def test_learning_begins_when_the_replay_holds_min_steps(runner: Callable[..., Runner]) -> None:
     seen: list[tuple[int, int]] = []
-    training = runner().start(replay__min_steps=200)
-    stop = StopWhen(
-        training,
-        lambda t: seen.append((t.replay.steps, t.progress.updates)) or t.progress.updates > 0,  # type: ignore[func-returns-value]
-    )
-    training.run(stop)
-    training.close()
+
+    def has_learned(training: Training) -> bool:
+        seen.append((training.replay.steps, training.progress.updates))
+        return training.progress.updates > 0
+
+    runner().train(until=has_learned, replay__min_steps=200)
 
     assert all(updates == 0 for steps, updates in seen if steps < 200)
     assert seen[-1][1] > 0

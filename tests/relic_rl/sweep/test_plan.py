@@ -130,9 +130,12 @@ def test_a_dry_run_says_speed_time_memory_and_disk_and_writes_nothing(
     monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.5)
     places: list[Path] = []
     begin = plan._trial
-    monkeypatch.setattr(
-        plan, "_trial", lambda path, *rest: (places.append(path), begin(path, *rest))[1]
-    )
+
+    def begun(path: Path, *rest: Any) -> Any:
+        places.append(path)
+        return begin(path, *rest)
+
+    monkeypatch.setattr(plan, "_trial", begun)
     sweep = tmp_path / "sweep"
     left = tmp_path / ".relic-rl-trial-of-a-dry-run-that-was-killed"
     left.mkdir()
