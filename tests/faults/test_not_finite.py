@@ -16,12 +16,9 @@ from relic_rl.config import resolve
 from relic_rl.console import Console
 from relic_rl.errors import UserError
 from relic_rl.records.checkpoint import CheckpointStore
-from relic_rl.replay.segment import SegmentError, SegmentName, encode_segment
 from relic_rl.runtime.learner import MAX_SKIPPED_UPDATES, DivergedError
 from relic_rl.stop import StopRequest
 from relic_rl.train import Training
-
-pytestmark = pytest.mark.slow
 
 SETTINGS = {
     "run.threads": 1,
@@ -83,6 +80,7 @@ def spoil_rewards(training: Training, put: Any, is_bad: Callable[[], bool]) -> N
     training.agent.update = spoiled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("spoil", [spoil_gradients, spoil_pixels, spoil_rewards])
 def test_an_update_that_is_not_finite_changes_nothing_is_counted_and_its_batch_is_noted(
@@ -131,6 +129,7 @@ def test_an_update_that_is_not_finite_changes_nothing_is_counted_and_its_batch_i
     assert all(t.isfinite().all() for part in model.values() for t in part.values())
 
 
+@pytest.mark.slow
 def test_ten_in_a_row_stop_the_run_on_its_last_good_checkpoint(
     start: Callable[..., Training], say: Any
 ) -> None:
@@ -190,24 +189,3 @@ def test_values_that_are_no_number_stop_the_run(start: Callable[..., Training]) 
 
     with pytest.raises(UserError, match=r"Q-values of lane 0 .*not finite"):
         finish(training)
-
-
-def test_frames_cannot_hold_nan_because_nothing_but_bytes_is_taken() -> None:
-    frames = np.full((3, 5, 4), np.nan, np.float32)
-
-    with pytest.raises(SegmentError, match="frames are float32"):
-        encode_segment(
-            name=SegmentName(0, 0, 0, 0, 0),
-            frames=frames,  # type: ignore[arg-type]
-            history_frames=1,
-            actions=np.zeros(2, np.int64),
-            rewards=np.zeros(2, np.float32),
-            terminated=False,
-            truncated=False,
-            previous_action=-1,
-            previous_reward=0.0,
-            recurrent_state=np.zeros((2, 3), np.float32),
-            td_max=0.0,
-            td_sum=0.0,
-            created_env_steps=0,
-        )

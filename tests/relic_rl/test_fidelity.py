@@ -94,11 +94,3 @@ def test_fidelity_md_has_a_row_with_the_value_of_every_field() -> None:
     }
 
     assert {name: row for name, row in rows.items() if name in expected} == expected
-
-
-def test_fidelity_md_names_only_files_that_exist() -> None:
-    text = DOCUMENT.read_text()
-    files = set(re.findall(r"`((?:agents|envs|relic_rl|configs|tests)/[\w/]+\.\w+)`", text))
-
-    assert len(files) > 10
-    assert [name for name in files if not (DOCUMENT.parents[1] / name).is_file()] == []

@@ -81,13 +81,12 @@ def test_the_make_targets_exist() -> None:
 
 
 @pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "docs/reliability.md"])
-def test_files_that_are_named_exist(document: str) -> None:
+def test_files_and_folders_that_are_named_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
-    linked = re.findall(r"\]\(([^)#:]+)\)", text)
-    quoted = re.findall(r"`((?:agents|envs|relic_rl|configs|docs|tests)/[\w./-]*)`", text)
+    named = re.findall(r"`((?:agents|envs|relic_rl|configs|docs|tests)/[\w./-]*)`", text)
 
-    assert linked or quoted
-    for name in {*linked, *quoted}:
+    assert named
+    for name in named:
         assert (ROOT / name).exists(), f"{document} names {name}"
 
 
@@ -112,7 +111,7 @@ def test_every_file_that_the_documents_name_is_there() -> None:
     lost = []
     for document in documents:
         text = document.read_text(encoding="utf-8")
-        named = re.findall(r"\b[a-z_-]+/[\w./-]+\.(?:py|md|csv|png)\b", text)
+        named = re.findall(r"\b[a-z_-]+/[\w./-]+\.(?:py|md|csv|png|toml)\b", text)
         lost += [name for name in named if not any((at / name).exists() for at in PLACES)]
         lost += [name for name in re.findall(r"\btest_\w+\.py", text) if name not in tests]
 
