@@ -1,10 +1,14 @@
 """What every test starts from: a process set up as `relic-rl` does it, one thread, known seeds."""
 
 import ctypes
+import hashlib
+import json
 import os
 import random
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +98,93 @@ def breakout_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = ("--representation.encoder", "separate", "--evaluation.epsilon", "1")
     folder = tmp_path_factory.mktemp("breakout") / "finished"
     return finished_run(folder, "breakout", "--frames", "400", *flags)
+
+
+@pytest.fixture
+def run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line in this process, in `tmp_path`: exit status, stdout and stderr."""
+    from relic_rl import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            status = cli.main(list(arguments))
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def evaluated(run_here: Callable[..., tuple[int, str, str]]) -> Callable[..., dict[str, Any]]:
+    """What `relic-rl evaluate` finds of a run or a policy file."""
+
+    def evaluated(source: Path, *flags: str, episodes: int = 2) -> dict[str, Any]:
+        flags = ("--episodes", str(episodes), "--json", *flags)
+        status, out, err = run_here("evaluate", str(source), *flags)
+        assert status == 0, err
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    return evaluated
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    """Waits until something is so; while it waits, a process that is given must live."""
+
+    def wait_until(
+        condition: Callable[[], object],
+        process: "subprocess.Popen[str] | None" = None,
+        *,
+        seconds: float = 90.0,
+    ) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert process is None or process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+            time.sleep(0.01)
+
+    return wait_until
+
+
+@pytest.fixture(scope="session")
+def bomb() -> Callable[[Path], object]:
+    """What makes that file when it is unpickled."""
+
+    class Bomb:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch {self.path}",)
+
+    return Bomb
+
+
+@pytest.fixture(scope="session")
+def forge() -> Callable[[Path], None]:
+    """Gives a checkpoint's manifest the right hashes of whatever is there now."""
+
+    def hashed(path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def forge(checkpoint: Path) -> None:
+        file = checkpoint / "manifest.json"
+        document = json.loads(file.read_text())
+        document.pop("sha256")
+        document["files"] = {name: hashed(checkpoint / name) for name in document["files"]}
+        for entry in document["segments"]:
+            entry["sha256"] = hashed(checkpoint.parents[1] / "segments" / entry["name"])
+        body = json.dumps(document, sort_keys=True).encode()
+        file.write_text(json.dumps(document | {"sha256": hashlib.sha256(body).hexdigest()}))
+
+    return forge
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """Hostile files and names: refused in one line, nothing executed, nothing written outside."""
 
-import hashlib
 import io
-import json
-import os
 import pickle
 import resource
 import shutil
@@ -29,6 +26,7 @@ from relic_rl.replay.segment import MAX_DECODED_BYTES, Segment, SegmentError
 pytestmark = pytest.mark.slow
 
 RunHere = Callable[..., tuple[int, str]]
+Bomb = Callable[[Path], object]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +40,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_here: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> RunHere:
     """Runs a command line in `tmp_path`/here: its status, and all that it said."""
     here = tmp_path / "here"
@@ -50,12 +48,7 @@ def run_here(
     monkeypatch.chdir(here)
 
     def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main(list(arguments))
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        out, err = capsys.readouterr()
+        status, out, err = run_here(*arguments)
         return status, out + err
 
     return run
@@ -81,38 +74,12 @@ def is_one_line(text: str) -> bool:
 # --- checkpoints ----------------------------------------------------------------------------------
 
 
-class Bomb:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.path}",)
-
-
-def forge(checkpoint: Path) -> None:
-    """Gives the manifest the right hashes of whatever is there now."""
-    file = checkpoint / "manifest.json"
-    document = json.loads(file.read_text())
-    document.pop("sha256")
-    hashed = {
-        n: hashlib.sha256((checkpoint / n).read_bytes()).hexdigest() for n in document["files"]
-    }
-    document["files"] = hashed
-    for entry in document["segments"]:
-        data = (checkpoint.parents[1] / "segments" / entry["name"]).read_bytes()
-        entry["sha256"] = hashlib.sha256(data).hexdigest()
-    body = json.dumps(document, sort_keys=True).encode()
-    file.write_text(json.dumps(document | {"sha256": hashlib.sha256(body).hexdigest()}))
-
-
-def bombs(mark: Path) -> Iterator[tuple[str, str, bytes]]:
+def bombs(bomb: Bomb, mark: Path) -> Iterator[tuple[str, str, bytes]]:
     """(how, file of the checkpoint, its content)."""
-    plain = pickle.dumps(Bomb(mark), protocol=2)
+    plain = pickle.dumps(bomb(mark), protocol=2)
     saved, packed = io.BytesIO(), io.BytesIO()
-    torch.save({"online": {"weight": Bomb(mark)}}, saved)
-    np.savez(packed, allow_pickle=True, a0=np.array([Bomb(mark)], dtype=object))
+    torch.save({"online": {"weight": bomb(mark)}}, saved)
+    np.savez(packed, allow_pickle=True, a0=np.array([bomb(mark)], dtype=object))
     for name in ("model.pt", "optimizer.pt", "arrays.npz", "state.json"):
         yield "a pickle", name, plain
     for name in ("model.pt", "optimizer.pt"):
@@ -125,11 +92,16 @@ def bombs(mark: Path) -> Iterator[tuple[str, str, bytes]]:
 
 
 def test_bombs_as_checkpoint_files_are_refused_and_execute_nothing(
-    sound: Path, tmp_path: Path, run_here: RunHere, say: Any
+    sound: Path,
+    forge: Callable[[Path], None],
+    bomb: Bomb,
+    tmp_path: Path,
+    run_here: RunHere,
+    say: Any,
 ) -> None:
     mark = tmp_path / "exploded"
     refused = 0
-    found = list(bombs(mark))
+    found = list(bombs(bomb, mark))
     for _, name, content in found:
         run = tmp_path / "here/run"
         shutil.copytree(sound, run)
@@ -145,7 +117,7 @@ def test_bombs_as_checkpoint_files_are_refused_and_execute_nothing(
         shutil.rmtree(run)
 
     assert not mark.exists()
-    pickle.loads(pickle.dumps(Bomb(mark)))  # it is a live one
+    pickle.loads(pickle.dumps(bomb(mark)))  # it is a live one
     assert mark.exists()
     say(f"bombs as checkpoint files: {refused} of {len(found)} refused in one line, 0 executed")
 
@@ -185,7 +157,7 @@ def segment_bombs(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def test_zstd_bombs_as_segments_are_refused_without_the_memory_they_ask_for(
-    sound: Path, tmp_path: Path, run_here: RunHere, say: Any
+    sound: Path, forge: Callable[[Path], None], tmp_path: Path, run_here: RunHere, say: Any
 ) -> None:
     (file,) = (sound / "segments").iterdir()
     whole = file.read_bytes()

@@ -1,7 +1,7 @@
 """What a finished run leaves of itself, by `run.keep`, and what can still be done with it."""
 
-import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from relic_rl import api, cli
 from relic_rl.records.run_status import read_status
 
 TINY = {"run.frames": 600, "run.threads": 1, "replay.min_steps": 64, "evaluation.episodes": 1}
+Evaluated = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +24,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         )
         for keep in ("replay", "checkpoint", "policy")
     }
-
-
-def evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    capsys.readouterr()
-    assert cli.main(["evaluate", str(run), "--episodes", "2", "--json"]) == 0
-    result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return result
 
 
 def test_each_leaves_what_it_says(runs: dict[str, Path]) -> None:
@@ -46,9 +40,9 @@ def test_each_leaves_what_it_says(runs: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("keep", ["checkpoint", "policy"])
 def test_what_is_left_plays_as_all_of_it_did(
-    keep: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    keep: str, runs: dict[str, Path], evaluated: Evaluated
 ) -> None:
-    assert evaluated(runs[keep], capsys) == evaluated(runs["replay"], capsys)
+    assert evaluated(runs[keep]) == evaluated(runs["replay"])
     assert read_status(runs[keep]).finished
 
 
@@ -56,19 +50,23 @@ def test_what_is_left_plays_as_all_of_it_did(
     ("keep", "says"), [("checkpoint", "has no replay to resume with"), ("policy", "are gone")]
 )
 def test_it_is_not_resumed_and_a_line_says_why(
-    keep: str, says: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    keep: str,
+    says: str,
+    runs: dict[str, Path],
+    evaluated: Evaluated,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    before = evaluated(runs[keep], capsys)
+    before = evaluated(runs[keep])
 
     status = cli.main(["resume", str(runs[keep]), "--frames", "900"])
 
     assert status == 1
     assert says in capsys.readouterr().err.splitlines()[-1]
-    assert evaluated(runs[keep], capsys) == before
+    assert evaluated(runs[keep]) == before
 
 
 def test_a_run_that_once_set_a_damaged_checkpoint_aside_plays_by_its_policy_file(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: dict[str, Path], tmp_path: Path, evaluated: Evaluated
 ) -> None:
     run = Path(shutil.copytree(runs["replay"], tmp_path / "run"))
     newest = max((run / "checkpoints").iterdir())
@@ -77,7 +75,7 @@ def test_a_run_that_once_set_a_damaged_checkpoint_aside_plays_by_its_policy_file
     assert cli.main(["resume", str(run), "--frames", "700", "--run.keep", "policy"]) == 0
 
     assert list((run / "checkpoints").iterdir()) == []
-    assert evaluated(run, capsys)["env_frames"] >= 700
+    assert evaluated(run)["env_frames"] >= 700
 
 
 def test_a_run_that_learned_nothing_keeps_what_it_is_resumed_with(

@@ -10,14 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from envs.games import ATARI57
-from relic_rl import __version__, cli
+from relic_rl import __version__
 from relic_rl.config import field_types
 from relic_rl.records.identity import read_identity
 
@@ -32,24 +31,6 @@ def relic_rl(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
     )
-
-
-@pytest.fixture
-def run_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command line in this process; returns exit status, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main(list(arguments))
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -608,6 +589,18 @@ def test_a_damaged_checkpoint_is_named_on_the_screen_and_the_one_before_it_used(
     assert [row["env_frames"] for row in evaluations(tmp_path / "run")] == ["1200", "2400"]
 
 
+def test_actors_and_lanes_of_each_make_the_lanes_of_the_run(
+    run_here: Callable[..., tuple[int, str, str]],
+) -> None:
+    flags = ("--preset", "smoke", "--frames", "100", "--evaluation.every_minutes", "0")
+    flags += ("--engine", "threads", "--actors", "2", "--lanes-per-actor", "3")
+    status, out, _ = run_here("train", "toy_memory", *flags, "--run-dir", "run")
+
+    assert (status, "6 lanes" in out) == (0, True)
+    status, _, err = run_here("train", "toy_memory", "--lanes-per-actor", "3")
+    assert (status, "--lanes-per-actor goes with --actors" in err) == (2, True)
+
+
 # --- processes ------------------------------------------------------------------------------------
 
 
@@ -619,14 +612,6 @@ def checkpoints(run: Path) -> list[int]:
 def evaluations(run: Path) -> list[dict[str, str]]:
     with (run / "evaluations.csv").open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "nothing happened for 90 s"
-        time.sleep(0.05)
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
@@ -642,7 +627,7 @@ def is_learning(run: Path) -> bool:
 
 
 @pytest.fixture
-def training(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+def training(wait_until: Callable[..., None], tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """An endless run of Pong in `tmp_path`/run, already learning."""
     endless = ("train", "pong", "--preset", "smoke", "--frames", "1000000000", "--run-dir", "run")
     soon = ("--replay.min_steps", "64", "--replay.replay_ratio", "4")
@@ -654,7 +639,7 @@ def training(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
         text=True,
     )
     try:
-        wait_for(lambda: is_learning(tmp_path / "run"), process)
+        wait_until(lambda: is_learning(tmp_path / "run"), process)
         yield process
     finally:
         process.kill()
@@ -710,7 +695,7 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(tmp_path: Path) -> 
 
 
 def test_a_run_says_what_it_starts_and_ends_at_once_while_its_emulators_load(
-    tmp_path: Path,
+    wait_until: Callable[..., None], tmp_path: Path
 ) -> None:
     many = ("--actor.lanes", "160", "--env.threads", "1", "--run.threads", "1")
     process = subprocess.Popen(
@@ -723,7 +708,7 @@ def test_a_run_says_what_it_starts_and_ends_at_once_while_its_emulators_load(
     assert process.stdout is not None
     while (line := process.stdout.readline()) != "starting 160 environments\n":
         assert line
-    wait_for(lambda: not catches(process.pid, signal.SIGTERM), process)  # in ale-py, that is
+    wait_until(lambda: not catches(process.pid, signal.SIGTERM), process)  # in ale-py, that is
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
 

@@ -33,13 +33,12 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def resume(run: Path, capsys: pytest.CaptureFixture[str]) -> RunHere:
+def resume(run: Path, run_here: Callable[..., tuple[int, str, str]]) -> RunHere:
     """Resumes it with these arguments: status, and all that was said."""
 
     def resume(*arguments: str, frames: str = "600") -> tuple[int, str]:
-        capsys.readouterr()
-        status = cli.main(["resume", str(run), "--frames", frames, *arguments])
-        return status, "".join(capsys.readouterr())
+        status, out, err = run_here("resume", str(run), "--frames", frames, *arguments)
+        return status, out + err
 
     return resume
 
@@ -120,6 +119,28 @@ def test_a_run_moved_to_a_machine_without_its_gpu_is_refused_and_stays_as_it_is(
     assert status == 1
     assert said.splitlines()[-1].startswith("relic-rl: run.device is cuda, but no CUDA device")
     assert ((run / "config.toml").read_text(), (run / "metrics.jsonl").read_text()) == before
+
+
+def test_a_run_of_a_gpu_goes_on_here_without_what_only_a_gpu_can_do(
+    run: Path, resume: RunHere, forge: Callable[[Path], None]
+) -> None:
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    state = json.loads((checkpoint / "state.json").read_text())
+    state["settings"] |= {"run.engine": "threads", "learner.bfloat16": True}
+    (checkpoint / "state.json").write_text(json.dumps(state))
+    forge(checkpoint)
+    text = (run / "config.toml").read_text()
+    for old, new in (("bfloat16 = false", "bfloat16 = true"), ('= "inline"', '= "threads"')):
+        assert old in text
+        text = text.replace(old, new, 1)
+    (run / "config.toml").write_text(text)
+
+    assert resume()[0] == 1
+    without = ("--learner.bfloat16", "false")
+    assert resume(*without)[0] == 2
+    status, said = resume(*without, "--allow-change", "learner.bfloat16")
+    assert (status, "changed: learner.bfloat16 from True to False" in said) == (0, True)
+    assert CheckpointStore(run).load().state["settings"]["learner.bfloat16"] is False
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from relic_rl.records.probes import Probing, Readout, Representation, append_pro
 from relic_rl.records.robustness import ROBUSTNESS_FILE, Judgement, save_judgement
 
 WriteRun = Callable[..., Path]
+Probed = Callable[..., Probing]
 CLEAN = Judgement(
     env_frames=8000,
     protocol="noop",
@@ -58,28 +59,19 @@ def represented(f1: float, r2: float | None, **known: float) -> Representation:
     return Representation(f1=f1, r2=r2, variables={"player_y": readout}, **known)
 
 
-def probing(f1: float, env_frames: int = 8000) -> Probing:
-    found = {
-        name: represented(f1 * share, f1 / 2, effective_rank=12.0)
-        for name, share in (("encoder", 1.0), ("lstm", 0.9), ("random_encoder", 0.5))
-    }
-    found["pixels"] = represented(0.1, None)
-    return Probing(
-        game="Freeway",
-        env_frames=env_frames,
-        updates=10,
-        seed=0,
-        steps=100,
-        episodes=2,
-        train_steps=50,
-        test_steps=50,
-        repeated_steps=0,
-        epsilon=0.001,
-        protocol="noop",
-        dropped=(),
-        chance=0.1,
-        representations=found,
-    )
+@pytest.fixture
+def probing(make_probing: Probed) -> Probed:
+    """A probing of Freeway whose encoder is worth an F1."""
+
+    def probing(f1: float, env_frames: int = 8000) -> Probing:
+        found = {
+            name: represented(f1 * share, f1 / 2, effective_rank=12.0)
+            for name, share in (("encoder", 1.0), ("lstm", 0.9), ("random_encoder", 0.5))
+        }
+        found["pixels"] = represented(0.1, None)
+        return make_probing(game="Freeway", env_frames=env_frames, steps=100, representations=found)
+
+    return probing
 
 
 def read(*labelled: tuple[str, Path]) -> Robustness:
@@ -328,7 +320,9 @@ def test_the_default_mode_stands_above_the_others_and_the_best_arm_is_marked(arm
     assert row[1].small == "5.0 to 7.0"
 
 
-def test_probes_stand_beside_their_controls(tmp_path: Path, write_run: WriteRun) -> None:
+def test_probes_stand_beside_their_controls(
+    tmp_path: Path, write_run: WriteRun, probing: Probed
+) -> None:
     run = write_run(tmp_path / "run", "Freeway", 0)
     append_probing(run, probing(0.2, env_frames=4000))
     append_probing(run, probing(0.8))
@@ -348,7 +342,7 @@ def test_probes_stand_beside_their_controls(tmp_path: Path, write_run: WriteRun)
 
 
 def test_arms_are_probed_for_the_variables_that_all_runs_of_the_game_have(
-    tmp_path: Path, write_run: WriteRun
+    tmp_path: Path, write_run: WriteRun, probing: Probed
 ) -> None:
     for arm, score in (("one", 0.1), ("two", None)):
         variables = {"player_y": Readout("agent_localization", 0.9, 0.5)}
@@ -364,7 +358,7 @@ def test_arms_are_probed_for_the_variables_that_all_runs_of_the_game_have(
 
 
 def test_curves_of_probes_are_over_the_variables_that_all_probings_of_the_game_have(
-    tmp_path: Path, write_run: WriteRun
+    tmp_path: Path, write_run: WriteRun, probing: Probed
 ) -> None:
     for arm, scores in (("one", (0.1, 0.1)), ("two", (None, 0.3))):
         run = write_run(tmp_path / arm, "Freeway", 0)
@@ -381,7 +375,9 @@ def test_curves_of_probes_are_over_the_variables_that_all_probings_of_the_game_h
     assert curves["one", "r2"] == curves["two", "r2"] == [0.5, 0.5]
 
 
-def test_no_control_is_the_best_of_its_row(tmp_path: Path, write_run: WriteRun) -> None:
+def test_no_control_is_the_best_of_its_row(
+    tmp_path: Path, write_run: WriteRun, probing: Probed
+) -> None:
     for arm, f1 in (("one", 0.5), ("two", 0.8)):
         append_probing(write_run(tmp_path / arm, "Freeway", 0), probing(f1))
     (table,) = read(("one", tmp_path / "one"), ("two", tmp_path / "two")).tables()
@@ -391,7 +387,7 @@ def test_no_control_is_the_best_of_its_row(tmp_path: Path, write_run: WriteRun) 
 
 
 def test_probes_over_training_are_a_curve_of_each_arm_with_the_bootstraps_interval(
-    tmp_path: Path, write_run: WriteRun
+    tmp_path: Path, write_run: WriteRun, probing: Probed
 ) -> None:
     for arm, scale in (("relic", 1.0), ("none", 0.5)):
         for seed in (0, 1, 2):
@@ -425,7 +421,7 @@ def test_probes_over_training_are_a_curve_of_each_arm_with_the_bootstraps_interv
 
 
 def test_a_run_that_was_probed_once_is_in_the_table_and_in_no_curve(
-    tmp_path: Path, write_run: WriteRun
+    tmp_path: Path, write_run: WriteRun, probing: Probed
 ) -> None:
     once = write_run(tmp_path / "freeway-s0", "Freeway", 0)
     append_probing(once, probing(0.2, 8000))
@@ -476,7 +472,9 @@ def test_a_run_without_its_clean_score_is_named(tmp_path: Path, write_run: Write
     assert found.failures == ("all Pong-s0: robustness.csv has no row without a corruption",)
 
 
-def test_the_section_is_in_every_file_of_the_report(tmp_path: Path, write_run: WriteRun) -> None:
+def test_the_section_is_in_every_file_of_the_report(
+    tmp_path: Path, write_run: WriteRun, probing: Probed
+) -> None:
     rows = (CLEAN, corrupted("shift", 3, 0.5), elsewhere(1, 0, 3.0))
     run = saved(write_run(tmp_path / "run", "Freeway", 0), *rows)
     for env_frames in (4000, 8000):

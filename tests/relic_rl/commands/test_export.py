@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ TINY = {
     "replay.min_steps": 64,
     "evaluation.episodes": 1,
 }
+Evaluated = Callable[..., dict[str, Any]]
 ARMS = {
     "shared": {},
     "separate": {
@@ -52,13 +54,6 @@ def policy_file(run: Path) -> Path:
     return out
 
 
-def evaluated(source: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
-    capsys.readouterr()
-    assert cli.main(["evaluate", str(source), "--episodes", "2", "--json", *flags]) == 0
-    result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return result
-
-
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     capsys.readouterr()
     status = cli.main(arguments)
@@ -67,12 +62,10 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     return status, err
 
 
-def test_a_file_plays_as_its_run_does(
-    run: Path, policy_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_plays_as_its_run_does(run: Path, policy_file: Path, evaluated: Evaluated) -> None:
     disturbed = ("--corruption", "gaussian_noise")
 
-    assert evaluated(policy_file, capsys, *disturbed) == evaluated(run, capsys, *disturbed)
+    assert evaluated(policy_file, *disturbed) == evaluated(run, *disturbed)
     assert api.evaluate(policy_file, episodes=1) == api.evaluate(run, episodes=1)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -187,7 +188,9 @@ def test_a_toy_is_filmed_as_it_is_seen(toy_run: Path, tmp_path: Path) -> None:
     assert (toy_run / "curves.png").is_file()
 
 
-def test_ctrl_c_ends_a_film_which_is_whole_as_far_as_it_got(toy_run: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_film_which_is_whole_as_far_as_it_got(
+    toy_run: Path, wait_until: Callable[..., None], tmp_path: Path
+) -> None:
     video, begun = tmp_path / "film.mp4", tmp_path / ".partial-film.mp4"
     film = ("watch", str(toy_run), "--video", str(video), "--episodes", "1000000")
     process = subprocess.Popen(
@@ -198,11 +201,7 @@ def test_ctrl_c_ends_a_film_which_is_whole_as_far_as_it_got(toy_run: Path, tmp_p
         start_new_session=True,
     )
     try:
-        give_up = time.monotonic() + 90
-        while not (begun.exists() and begun.stat().st_size):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
+        wait_until(lambda: begun.exists() and begun.stat().st_size, process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: ffmpeg's process, too
         out, err = process.communicate(timeout=60)
     finally:

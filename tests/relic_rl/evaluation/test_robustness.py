@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,7 @@ from relic_rl.records.probes import read_probings
 from relic_rl.records.robustness import ROBUSTNESS_FILE, Judgement, read_judgements
 from relic_rl.sweep.request import Placement, SweepRequest
 
-
-def evaluated(
-    breakout_run: Path, capsys: pytest.CaptureFixture[str], *flags: str, episodes: int = 2
-) -> dict[str, Any]:
-    capsys.readouterr()
-    command = ["evaluate", str(breakout_run), "--episodes", str(episodes), "--json", *flags]
-    assert cli.main(command) == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    found: dict[str, Any] = json.loads(line)
-    return found
+Evaluated = Callable[..., dict[str, Any]]
 
 
 def test_what_is_kept_is_the_share_of_the_score_above_random_play() -> None:
@@ -54,11 +46,11 @@ def test_nothing_is_kept_of_nothing(game: str, clean: float) -> None:
 
 
 def test_corrupted_scores_stand_beside_the_clean_ones_and_are_the_same_on_repeat(
-    breakout_run: Path, capsys: pytest.CaptureFixture[str]
+    breakout_run: Path, evaluated: Evaluated
 ) -> None:
-    clean = evaluated(breakout_run, capsys, episodes=1)
+    clean = evaluated(breakout_run, episodes=1)
     flags = ("--corruption", "impulse_noise", "--severity", "5")
-    one, two = (evaluated(breakout_run, capsys, *flags, episodes=1) for _ in range(2))
+    one, two = (evaluated(breakout_run, *flags, episodes=1) for _ in range(2))
 
     assert one == two
     assert {name: one[name] for name in clean} == clean
@@ -66,10 +58,10 @@ def test_corrupted_scores_stand_beside_the_clean_ones_and_are_the_same_on_repeat
 
 
 def test_corruptions_stand_in_the_order_of_all_each_with_its_severities(
-    toy_run: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: Path, evaluated: Evaluated
 ) -> None:
     flags = ("--corruption", "shift", "impulse_noise", "--severity", "5", "1")
-    found = evaluated(toy_run, capsys, *flags)
+    found = evaluated(toy_run, *flags)
 
     assert [(c["corruption"], c["severity"]) for c in found["corruptions"]] == [
         ("impulse_noise", 1),
@@ -167,12 +159,12 @@ def test_all_modes_are_played_at_the_default_difficulty_unless_it_is_given_too()
 
 
 def test_other_modes_stand_beside_the_default_and_are_the_same_on_repeat(
-    breakout_run: Path, capsys: pytest.CaptureFixture[str]
+    breakout_run: Path, evaluated: Evaluated
 ) -> None:
-    clean = evaluated(breakout_run, capsys, "--mode", "0", "--difficulty", "0", episodes=1)
+    clean = evaluated(breakout_run, "--mode", "0", "--difficulty", "0", episodes=1)
     assert clean["modes"] == []  # the default, by its number: played once
     flags = ("--mode", "0", "4", "--difficulty", "1")
-    one, two = (evaluated(breakout_run, capsys, *flags, episodes=1) for _ in range(2))
+    one, two = (evaluated(breakout_run, *flags, episodes=1) for _ in range(2))
 
     assert one == two
     assert {name: one[name] for name in clean if name != "modes"} | {"modes": []} == clean
@@ -213,11 +205,11 @@ def copy(toy_run: Path, tmp_path: Path) -> Path:
 
 
 def test_what_is_saved_is_what_was_played(
-    breakout_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    breakout_run: Path, tmp_path: Path, evaluated: Evaluated
 ) -> None:
     copy = Path(shutil.copytree(breakout_run, tmp_path / "run"))
     flags = ("--save", "--corruption", "shift", "--severity", "2", "--difficulty", "1")
-    found = evaluated(copy, capsys, *flags, episodes=1)
+    found = evaluated(copy, *flags, episodes=1)
     rows = read_judgements(copy)
 
     assert [(r.mode, r.difficulty, r.default_mode, r.corruption, r.severity) for r in rows] == [
@@ -235,19 +227,17 @@ def test_what_is_saved_is_what_was_played(
     assert [list(r.scores) for r in rows[2:]] == [m["scores"] for m in found["modes"]]
 
 
-def test_a_repeat_changes_nothing_and_another_seed_adds(
-    copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_repeat_changes_nothing_and_another_seed_adds(copy: Path, evaluated: Evaluated) -> None:
     flags = ("--save", "--corruption", "shift", "frozen")
-    found = evaluated(copy, capsys, *flags)
+    found = evaluated(copy, *flags)
     saved = (copy / ROBUSTNESS_FILE).read_text()
     (score, *_) = found["scores"]
     (copy / ROBUSTNESS_FILE).write_text(saved.replace(str(score), "777.0"))
 
-    assert evaluated(copy, capsys, *flags) == found
+    assert evaluated(copy, *flags) == found
     assert (copy / ROBUSTNESS_FILE).read_text() == saved
-    evaluated(copy, capsys, "--save", "--seed", "1")
-    evaluated(copy, capsys, "--save", episodes=3)
+    evaluated(copy, "--save", "--seed", "1")
+    evaluated(copy, "--save", episodes=3)
     assert [(row.seed, row.episodes, row.corruption) for row in read_judgements(copy)] == [
         (0, 2, "none"),
         (0, 2, "shift"),
@@ -271,9 +261,9 @@ def test_saving_beside_a_run_that_trains_touches_nothing_of_it(copy: Path) -> No
     assert {path: after[path] for path in before} == before
 
 
-def test_without_save_nothing_is_written(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_save_nothing_is_written(copy: Path, evaluated: Evaluated) -> None:
     before = sorted(copy.rglob("*"))
-    evaluated(copy, capsys)
+    evaluated(copy)
 
     assert sorted(copy.rglob("*")) == before
 
@@ -291,9 +281,9 @@ def test_a_damaged_file_of_saved_scores_is_told_before_anything_is_played(
 
 
 def test_a_last_row_without_an_end_and_bytes_that_are_no_text_are_not_passed_over(
-    copy: Path, capsys: pytest.CaptureFixture[str]
+    copy: Path, evaluated: Evaluated
 ) -> None:
-    evaluated(copy, capsys, "--save", "--corruption", "frozen")
+    evaluated(copy, "--save", "--corruption", "frozen")
     file, rows = copy / ROBUSTNESS_FILE, read_judgements(copy)
     file.write_bytes(file.read_bytes().rstrip(b"\n"))
     assert read_judgements(copy) == rows
@@ -395,10 +385,10 @@ def sweep(toy_run: Path, tmp_path: Path) -> Path:
 
 
 def test_a_sweeps_runs_are_played_and_saved_and_those_without_a_checkpoint_named(
-    sweep: Path, toy_run: Path, capsys: pytest.CaptureFixture[str]
+    sweep: Path, toy_run: Path, evaluated: Evaluated, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--corruption", "shift", "--episodes", "2")
-    alone = evaluated(toy_run, capsys, *flags[:2])
+    alone = evaluated(toy_run, *flags[:2])
 
     assert cli.main(["evaluate", str(sweep), "--json", "--save", *flags]) == 1
     out, err = capsys.readouterr()

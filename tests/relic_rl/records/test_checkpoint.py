@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import pickle
-import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,9 +20,10 @@ from agents.sequences import SequenceOptions
 from relic_rl.records.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.replay.options import ReplayOptions
-from relic_rl.replay.segment import SegmentName, encode_segment
+from relic_rl.replay.segment import Segment, SegmentName
 
 STEPS = 4
+Forge = Callable[[Path], None]
 
 
 def make_replay(capacity_steps: int = 400) -> ReplayBuffer:
@@ -33,29 +33,6 @@ def make_replay(capacity_steps: int = 400) -> ReplayBuffer:
         frame_stack=2,
         rng=np.random.default_rng(3),
     )
-
-
-def fill(replay: ReplayBuffer, episodes: range) -> None:
-    """One segment an episode, each of other numbers."""
-    for episode in episodes:
-        rng = np.random.default_rng(episode)
-        replay.insert(
-            encode_segment(
-                name=SegmentName(0, 0, 0, episode, 0),
-                frames=rng.integers(0, 256, (1 + STEPS + 1, 5, 4)).astype(np.uint8),
-                history_frames=1,
-                actions=rng.integers(0, 18, STEPS),
-                rewards=rng.normal(size=STEPS).astype(np.float32),
-                terminated=True,
-                truncated=False,
-                previous_action=-1,
-                previous_reward=0.0,
-                recurrent_state=rng.normal(size=(2, 3)).astype(np.float32),
-                td_max=1.0 + episode,
-                td_sum=2.0 + episode,
-                created_env_steps=STEPS * episode,
-            )
-        )
 
 
 STATE: dict[str, Any] = {
@@ -79,10 +56,27 @@ STATE: dict[str, Any] = {
 class Run:
     """A run folder with its store, its replay and a model that grows with each save."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, make_segment: Callable[..., Segment]) -> None:
         self.folder = folder
         self.store = CheckpointStore(folder)
         self.replay = make_replay()
+        self._make_segment = make_segment
+
+    def fill(self, episodes: range) -> None:
+        """One segment an episode, each of other numbers."""
+        for episode in episodes:
+            rng = np.random.default_rng(episode)
+            segment = self._make_segment(
+                SegmentName(0, 0, 0, episode, 0),
+                rng.integers(0, 256, (1 + STEPS + 1, 5, 4)).astype(np.uint8),
+                actions=rng.integers(0, 18, STEPS),
+                rewards=rng.normal(size=STEPS).astype(np.float32),
+                recurrent_state=rng.normal(size=(2, 3)).astype(np.float32),
+                td_max=1.0 + episode,
+                td_sum=2.0 + episode,
+                created_env_steps=STEPS * episode,
+            )
+            self.replay.insert(segment)
 
     def save(self, frames: int, *, state: dict[str, Any] | None = None) -> Path:
         weight = torch.full((3, 2), float(frames))
@@ -121,16 +115,16 @@ class Run:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(tmp_path)
+def run(tmp_path: Path, make_segment: Callable[..., Segment]) -> Run:
+    return Run(tmp_path, make_segment)
 
 
 @pytest.fixture
 def saved_twice(run: Run) -> Run:
     """Checkpoints 100 and 200, each with segments of its own."""
-    fill(run.replay, range(5))
+    run.fill(range(5))
     run.save(100)
-    fill(run.replay, range(5, 9))
+    run.fill(range(5, 9))
     run.save(200)
     return run
 
@@ -155,7 +149,7 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 def test_a_nested_state_comes_back_bit_for_bit(run: Run) -> None:
-    fill(run.replay, range(3))
+    run.fill(range(3))
     run.save(100, state=STATE)
     state = dict(run.load().state)
     state.pop("replay")
@@ -208,7 +202,7 @@ def test_the_same_moment_saved_twice_is_one_checkpoint_the_later(run: Run) -> No
 def test_segments_are_appended_once_and_never_rewritten_over_resumes_too(saved_twice: Run) -> None:
     first = saved_twice.segment_files()
     saved_twice.resume()
-    fill(saved_twice.replay, range(9, 12))
+    saved_twice.fill(range(9, 12))
     saved_twice.save(300)
     saved_twice.save(400)
     last = saved_twice.segment_files()
@@ -221,12 +215,12 @@ def test_segments_are_appended_once_and_never_rewritten_over_resumes_too(saved_t
 
 def test_files_whose_segments_are_all_evicted_are_removed(run: Run) -> None:
     run.replay = make_replay(capacity_steps=10 * STEPS)
-    fill(run.replay, range(6))
+    run.fill(range(6))
     run.save(100)
-    fill(run.replay, range(6, 12))  # evicts 0 and 1: 2 to 5 still need the first file
+    run.fill(range(6, 12))  # evicts 0 and 1: 2 to 5 still need the first file
     run.save(200)
     kept = sorted(run.segment_files())
-    fill(run.replay, range(12, 18))  # evicts the rest of it
+    run.fill(range(12, 18))  # evicts the rest of it
     run.save(300)
     still = sorted(run.segment_files())
     run.save(400)
@@ -354,14 +348,14 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
     assert "000000000200" in caplog.text
     assert Path(file).name in caplog.text.split("000000000200:")[1]
 
-    fill(saved_twice.replay, range(5, 8))
+    saved_twice.fill(range(5, 8))
     saved_twice.save(300)
 
     assert saved_twice.load().state["frames"] == 300
     assert len(saved_twice.load().segments) == 8
 
 
-def test_a_manifest_of_another_schema_is_not_guessed_at(saved_twice: Run) -> None:
+def test_a_manifest_of_another_schema_is_not_guessed_at(saved_twice: Run, forge: Forge) -> None:
     path = saved_twice.folder / NEWEST / "manifest.json"
     document = json.loads(path.read_text()) | {"schema": 99}
     path.write_text(json.dumps(document))
@@ -384,29 +378,9 @@ def test_without_any_checkpoint_one_error_says_so(tmp_path: Path) -> None:
         CheckpointStore(tmp_path).load()
 
 
-class Bomb:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.path}",)
-
-
-def forge(folder: Path) -> None:
-    """Gives a manifest the right hashes of whatever is there now."""
-    path = folder / "manifest.json"
-    document = json.loads(path.read_text())
-    document.pop("sha256")
-    for name in document["files"]:
-        document["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    body = json.dumps(document, sort_keys=True).encode()
-    path.write_text(json.dumps(document | {"sha256": hashlib.sha256(body).hexdigest()}))
-
-
 def test_a_compressed_array_is_refused_because_a_small_file_may_become_a_huge_one(
     saved_twice: Run,
+    forge: Forge,
 ) -> None:
     newest = saved_twice.folder / NEWEST
     with np.load(newest / "arrays.npz") as packed:
@@ -440,23 +414,23 @@ def test_where_nothing_is_sound_everything_stays_where_it_is(saved_twice: Run) -
 
 @pytest.mark.parametrize("writer", ["pickle", "torch", "numpy"])
 def test_a_pickle_bomb_executes_nothing_even_with_the_right_hashes(
-    saved_twice: Run, tmp_path_factory: pytest.TempPathFactory, writer: str
+    saved_twice: Run, forge: Forge, bomb: Any, tmp_path_factory: pytest.TempPathFactory, writer: str
 ) -> None:
     mark = tmp_path_factory.mktemp("bomb") / "exploded"
     newest = saved_twice.folder / NEWEST
     if writer == "pickle":
-        (newest / "model.pt").write_bytes(pickle.dumps(Bomb(mark), protocol=2))
+        (newest / "model.pt").write_bytes(pickle.dumps(bomb(mark), protocol=2))
     elif writer == "torch":
-        torch.save({"online": {"weight": Bomb(mark)}}, newest / "model.pt")
+        torch.save({"online": {"weight": bomb(mark)}}, newest / "model.pt")
     else:
-        objects = np.array([Bomb(mark)], dtype=object)
+        objects = np.array([bomb(mark)], dtype=object)
         np.savez(newest / "arrays.npz", allow_pickle=True, a0=objects)
     forge(newest)
     checkpoint = saved_twice.load()
 
     assert checkpoint.state["frames"] == 100
     assert not mark.exists()
-    pickle.loads(pickle.dumps(Bomb(mark)))  # it is a live one
+    pickle.loads(pickle.dumps(bomb(mark)))  # it is a live one
     assert mark.exists()
 
 
@@ -464,7 +438,7 @@ def test_segments_that_somebody_removes_from_a_run_at_work_are_written_again(
     saved_twice: Run,
 ) -> None:
     (saved_twice.folder / "segments/000000000000.seg").unlink()
-    fill(saved_twice.replay, range(9, 11))
+    saved_twice.fill(range(9, 11))
     saved_twice.save(300)
 
     assert saved_twice.load().state["frames"] == 300
@@ -474,24 +448,13 @@ def test_segments_that_somebody_removes_from_a_run_at_work_are_written_again(
 # --- full disks -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def files_limited_to(size: int) -> Iterator[None]:
-    """No file of this process can grow beyond so many bytes, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("full", ["segments", "checkpoints"])
 def test_a_failed_write_leaves_the_old_one_and_the_next_goes_through(
-    saved_twice: Run, full: str
+    saved_twice: Run, files_limited_to: Any, full: str
 ) -> None:
     before = saved_twice.segment_files()
     more = 2 if full == "segments" else 0  # then the disk is full before any other file
-    fill(saved_twice.replay, range(9, 9 + more))
+    saved_twice.fill(range(9, 9 + more))
 
     with (
         files_limited_to(200),  # a part of the first file
@@ -536,7 +499,7 @@ def test_a_failure_after_the_checkpoint_is_visible_costs_none_of_its_segments(
     saved_twice: Run,
 ) -> None:
     folder = saved_twice.folder / "checkpoints"
-    fill(saved_twice.replay, range(9, 11))
+    saved_twice.fill(range(9, 11))
     with (
         failing("fsync", lambda handle: Path(f"/proc/self/fd/{handle}").readlink() == folder),
         pytest.raises(CheckpointError, match="Input/output error"),
@@ -545,7 +508,7 @@ def test_a_failure_after_the_checkpoint_is_visible_costs_none_of_its_segments(
     assert saved_twice.checkpoints()[-1] == "000000000300"
     before = saved_twice.segment_files()
 
-    fill(saved_twice.replay, range(11, 13))
+    saved_twice.fill(range(11, 13))
     saved_twice.save(400)
 
     assert {name: saved_twice.segment_files()[name] for name in before} == before
@@ -559,12 +522,12 @@ def test_a_failure_after_the_checkpoint_is_visible_costs_none_of_its_segments(
 def test_all_is_on_the_disk_before_a_checkpoint_has_its_name(
     saved_twice: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(saved_twice.replay, range(9, 11))
+    saved_twice.fill(range(9, 11))
     done: list[str] = []
     sync, rename = os.fsync, Path.rename
 
     def fsync(handle: int) -> None:
-        done.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        done.append(f"sync {Path(f'/proc/self/fd/{handle}').readlink().name}")
         sync(handle)
 
     def renamed(path: Path, target: Path) -> Path:
@@ -573,16 +536,20 @@ def test_all_is_on_the_disk_before_a_checkpoint_has_its_name(
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "rename", renamed)
-    final = saved_twice.save(300)
+    saved_twice.save(300)
 
-    named = next(i for i, what in enumerate(done) if what.endswith(f"is {final.name}"))
-    staging = done[named].split()[0]
-    whole = {"model.pt", "optimizer.pt", "state.json", "manifest.json"}  # hidden until they are
-    files = {f".{p.name}" if p.name in whole else p.name for p in final.iterdir()}
-    (segments,) = [name for name in done if name.endswith(".seg")]
-    assert files | {segments, "segments", staging} <= set(done[:named])
-    assert max(map(done.index, files)) == done.index(".manifest.json")
-    assert "checkpoints" in done[named:]
+    assert done == [
+        "sync 000000000009.seg",
+        "sync segments",
+        "sync .model.pt",  # hidden until it is whole
+        "sync .optimizer.pt",
+        "sync .state.json",
+        "sync arrays.npz",
+        "sync .manifest.json",
+        "sync .staging-000000000300",
+        ".staging-000000000300 is 000000000300",
+        "sync checkpoints",
+    ]
 
 
 def test_a_replacement_that_cannot_be_taken_back_is_one_error_and_loses_nothing(
@@ -606,7 +573,7 @@ def test_a_segment_file_that_is_there_already_is_not_written_to(saved_twice: Run
     flip_a_bit(oldest)  # so that nobody can tell which segment files it names
     left = saved_twice.folder / "segments/000000000009.seg"
     left.write_bytes(b"whose?")
-    fill(saved_twice.replay, range(9, 11))
+    saved_twice.fill(range(9, 11))
     path = saved_twice.save(300)
 
     names = [

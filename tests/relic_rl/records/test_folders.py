@@ -3,17 +3,17 @@
 import errno
 import fcntl
 import os
-import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relic_rl.records.folders import FolderError, is_in_use
-from relic_rl.records.run_folder import CONFIG_FILE, existing_run, new_run
+from relic_rl.records.run_folder import existing_run, new_run
 
 HOLDER = """
 import sys
@@ -24,15 +24,6 @@ folder = existing_run(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A folder that holds a run, owned by nobody."""
-    path = tmp_path / "run"
-    new_run(path).close()
-    (path / CONFIG_FILE).write_text("seed = 1\n")
-    return path
 
 
 @pytest.fixture
@@ -86,13 +77,9 @@ def test_a_folder_that_was_given_back_can_be_taken_again(run: Path) -> None:
         existing_run(run).close()
 
 
-def test_a_full_disk_keeps_nobody_from_a_folder(run: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
+def test_a_full_disk_keeps_nobody_from_a_folder(run: Path, files_limited_to: Any) -> None:
+    with files_limited_to(0):
         folder = existing_run(run)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     assert is_in_use(run)
     folder.close()

@@ -130,48 +130,30 @@ def test_a_run_without_a_checkpoint_starts_with_empty_tables(begin: Begin, tmp_p
 
 
 def test_what_a_killed_session_mirrored_is_not_mirrored_again_when_it_is_trained_anew(
-    begin: Begin, tmp_path: Path
+    begin: Begin, tmp_path: Path, make_probing: Callable[..., Probing]
 ) -> None:
+    known = {"encoder": Representation(0.5, None, {})}
     progress = Progress()
     killed = begin(progress)
     checkpoint = killed.state()
     advance(killed, progress, 4)
     killed.write_evaluation([1.0])
-    killed.write_probing(probing(progress.env_frames))
+    killed.write_probing(make_probing(env_frames=progress.env_frames, representations=known))
     progress = Progress()
     resumed = begin(progress, state=checkpoint)
     mirror = Mirror()
     resumed.tracker = mirror
     advance(resumed, progress, 4)
     resumed.write_evaluation([1.0])
-    resumed.write_probing(probing(progress.env_frames))
+    resumed.write_probing(make_probing(env_frames=progress.env_frames, representations=known))
     advance(resumed, progress, 2)
     resumed.write_evaluation([2.0])
-    resumed.write_probing(probing(progress.env_frames))
+    resumed.write_probing(make_probing(env_frames=progress.env_frames, representations=known))
 
     evaluations = [row.get("updates", row.get("evaluation_score")) for row in mirror.rows]
     assert evaluations == [5, 6, 2.0, None]
     assert mirror.rows[-1] == {"env_frames": 2400, "probe_f1_encoder": 0.5}
     assert [row["updates"] for row in rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
-
-
-def probing(env_frames: int) -> Probing:
-    return Probing(
-        game="Pong",
-        env_frames=env_frames,
-        updates=1,
-        seed=0,
-        steps=100,
-        episodes=2,
-        train_steps=50,
-        test_steps=50,
-        repeated_steps=0,
-        epsilon=0.001,
-        protocol="noop",
-        dropped=(),
-        chance=0.1,
-        representations={"encoder": Representation(0.5, None, {})},
-    )
 
 
 class Mirror(Tracker):

@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import os
-import resource
 
 import numpy as np
 import pytest
@@ -214,20 +213,17 @@ def test_offsets_of_an_unknown_set_of_files_are_refused(log):
         log.truncate({"metrics.jsonl": 0, "episodes.csv": 0})
 
 
-def test_a_full_disk_warns_once_and_loses_nothing_that_fits_in_memory(tmp_path, log, caplog):
+def test_a_full_disk_warns_once_and_loses_nothing_that_fits_in_memory(
+    tmp_path, log, caplog, files_limited_to
+):
     rows = [{"env_frames": i, "text": "x" * 1000} for i in range(100)]
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     with caplog.at_level(logging.WARNING):
-        # A file-size limit fails as a full disk does, half a line written first.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, hard))
-        try:
+        with files_limited_to(65_536):  # half a line is written first
             for row in rows[:80]:
                 log.write_metrics(row)
             during = json_lines(tmp_path)
             log.sync()
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         for row in rows[80:]:
             log.write_metrics(row)
 

@@ -1,8 +1,8 @@
 """The record of probes: written, read, probed again, damaged."""
 
-import resource
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,47 +10,19 @@ from relic_rl.errors import UserError
 from relic_rl.records.probes import (
     PROBES_FILE,
     Probing,
-    Readout,
-    Representation,
     append_probing,
     drop_later_probings,
     read_probings,
 )
 
-
-def probing(**changes: object) -> Probing:
-    encoder = Representation(
-        f1=0.5,
-        r2=None,
-        variables={"ball_x": Readout("small_object_localization", 0.5, None)},
-        effective_rank=12.5,
-        mean_share=0.25,
-        invariance=0.1,
-        contrastive_accuracy=0.75,
-    )
-    found = Probing(
-        game="Pong",
-        env_frames=4000,
-        updates=10,
-        seed=0,
-        steps=1000,
-        episodes=16,
-        train_steps=700,
-        test_steps=190,
-        repeated_steps=10,
-        epsilon=0.2,
-        protocol="noop",
-        dropped=("player_x",),
-        chance=1 / 256,
-        representations={"encoder": encoder, "pixels": replace(encoder, effective_rank=None)},
-    )
-    return replace(found, **changes)  # type: ignore[arg-type]
+MakeProbing = Callable[..., Probing]
 
 
 def test_what_was_written_is_read_by_frames_and_the_last_of_a_checkpoint_counts(
     tmp_path: Path,
+    make_probing: MakeProbing,
 ) -> None:
-    late, early, again = probing(env_frames=8000), probing(), probing(seed=1)
+    late, early, again = make_probing(env_frames=8000), make_probing(), make_probing(seed=1)
     for one in (late, early, again):
         append_probing(tmp_path, one)
 
@@ -69,42 +41,48 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
         read_probings(tmp_path)
 
 
-def test_half_a_last_line_is_no_line_and_does_not_spoil_the_next(tmp_path: Path) -> None:
-    append_probing(tmp_path, probing())
+def test_half_a_last_line_is_no_line_and_does_not_spoil_the_next(
+    tmp_path: Path, make_probing: MakeProbing
+) -> None:
+    append_probing(tmp_path, make_probing())
     with (tmp_path / PROBES_FILE).open("ab") as file:
         file.write(b'{"game": "Po')
 
-    assert read_probings(tmp_path) == [probing()]
-    append_probing(tmp_path, probing(env_frames=8000))
-    assert read_probings(tmp_path) == [probing(), probing(env_frames=8000)]
+    assert read_probings(tmp_path) == [make_probing()]
+    append_probing(tmp_path, make_probing(env_frames=8000))
+    assert read_probings(tmp_path) == [make_probing(), make_probing(env_frames=8000)]
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, make_probing: MakeProbing
+) -> None:
     (tmp_path / PROBES_FILE).mkdir()
 
     with pytest.raises(UserError, match=rf"cannot write .*{PROBES_FILE}"):
-        append_probing(tmp_path, probing())
+        append_probing(tmp_path, make_probing())
 
 
-def test_a_line_that_the_disk_has_no_room_for_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    append_probing(tmp_path, probing())
+def test_a_line_that_the_disk_has_no_room_for_leaves_the_file_as_it_was(
+    tmp_path: Path, make_probing: MakeProbing, files_limited_to: Any
+) -> None:
+    append_probing(tmp_path, make_probing())
     size = (tmp_path / PROBES_FILE).stat().st_size
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
-    try:
-        with pytest.raises(UserError, match=rf"cannot write .*{PROBES_FILE}"):
-            append_probing(tmp_path, probing(env_frames=8000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    append_probing(tmp_path, probing(env_frames=9000))
+    with (
+        files_limited_to(size + 10),
+        pytest.raises(UserError, match=rf"cannot write .*{PROBES_FILE}"),
+    ):
+        append_probing(tmp_path, make_probing(env_frames=8000))
+    append_probing(tmp_path, make_probing(env_frames=9000))
 
-    assert read_probings(tmp_path) == [probing(), probing(env_frames=9000)]
+    assert read_probings(tmp_path) == [make_probing(), make_probing(env_frames=9000)]
 
 
-def test_what_is_later_is_dropped_and_a_damaged_line_is_left_to_its_reader(tmp_path: Path) -> None:
+def test_what_is_later_is_dropped_and_a_damaged_line_is_left_to_its_reader(
+    tmp_path: Path, make_probing: MakeProbing
+) -> None:
     assert drop_later_probings(tmp_path, 0) == 0  # there is none
     for env_frames in (4000, 8000, 12000):
-        append_probing(tmp_path, probing(env_frames=env_frames))
+        append_probing(tmp_path, make_probing(env_frames=env_frames))
     assert drop_later_probings(tmp_path, 8000) == 12000
     assert drop_later_probings(tmp_path, 8000) == 8000
     assert [one.env_frames for one in read_probings(tmp_path)] == [4000, 8000]

@@ -14,15 +14,6 @@ from relic_rl.records.run_folder import (
 )
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A folder that holds a run, owned by nobody."""
-    path = tmp_path / "run"
-    new_run(path).close()
-    (path / CONFIG_FILE).write_text("seed = 1\n")
-    return path
-
-
 def test_default_names_are_fit_and_tell_runs_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

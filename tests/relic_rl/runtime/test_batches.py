@@ -1,6 +1,7 @@
+import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ import torch
 from agents.sequences import SequenceOptions
 from relic_rl.replay.buffer import ReplayBuffer
 from relic_rl.replay.options import ReplayOptions
-from relic_rl.replay.segment import Segment, SegmentName, encode_segment
+from relic_rl.replay.segment import Segment, SegmentName
 from relic_rl.replay.sequences import SequenceBatch
 from relic_rl.runtime.batches import Batches, BatchesAhead, BatchesInTurn, training_batch
 
 CPU = torch.device("cpu")
 SEQUENCES, STEPS = 12, 5
+MakeSegment = Callable[..., Segment]
 
 
 def empty_replay(burn_in_steps: int = 0) -> ReplayBuffer:
@@ -27,26 +29,16 @@ def empty_replay(burn_in_steps: int = 0) -> ReplayBuffer:
 
 
 @pytest.fixture
-def replay() -> ReplayBuffer:
+def replay(make_segment: MakeSegment) -> ReplayBuffer:
     rng, buffer = np.random.default_rng(0), empty_replay()
     for episode in range(SEQUENCES):
-        buffer.insert(
-            encode_segment(
-                name=SegmentName(0, 0, 0, episode, 0),
-                frames=rng.integers(0, 255, (1 + STEPS + 1, 36, 36), dtype=np.uint8),
-                history_frames=1,
-                actions=rng.integers(0, 3, STEPS),
-                rewards=np.full(STEPS, episode, np.float32),
-                terminated=True,
-                truncated=False,
-                previous_action=-1,
-                previous_reward=0.0,
-                recurrent_state=np.zeros((2, 4), np.float32),
-                td_max=1.0,
-                td_sum=2.0,
-                created_env_steps=0,
-            )
+        segment = make_segment(
+            SegmentName(0, 0, 0, episode, 0),
+            rng.integers(0, 255, (1 + STEPS + 1, 36, 36), dtype=np.uint8),
+            actions=rng.integers(0, 3, STEPS),
+            rewards=np.full(STEPS, episode, np.float32),
         )
+        buffer.insert(segment)
     return buffer
 
 
@@ -67,33 +59,21 @@ def test_the_tensors_are_the_sequences_that_were_drawn(batches: Batches) -> None
         assert tensors.rewards[0].tolist() == [float(slot) for slot in sequences.slots]
 
 
-def random_episode(episode: int, rng: np.random.Generator) -> list[Segment]:
-    """Three segments in which no two numbers are the same by design."""
-    return [
-        encode_segment(
-            name=SegmentName(0, 0, 0, episode, index),
-            frames=rng.integers(0, 255, (1 + STEPS + (index == 2), 36, 36), dtype=np.uint8),
-            history_frames=1,
+def test_every_field_reaches_the_learner_under_its_own_name(make_segment: MakeSegment) -> None:
+    rng, replay = np.random.default_rng(0), empty_replay(burn_in_steps=STEPS)
+    for episode, index in itertools.product(range(4), range(3)):
+        segment = make_segment(  # no two numbers are the same by design
+            SegmentName(0, 0, 0, episode, index),
+            rng.integers(0, 255, (1 + STEPS + (index == 2), 36, 36), dtype=np.uint8),
             actions=rng.integers(0, 3, STEPS),
             rewards=rng.normal(size=STEPS).astype(np.float32),
             terminated=index == 2,
-            truncated=False,
             previous_action=-1 if index == 0 else 1,
             previous_reward=0.0 if index == 0 else 0.5,
             recurrent_state=rng.normal(size=(2, 4)).astype(np.float32),
             td_max=1.0 + rng.random(),
-            td_sum=2.0,
-            created_env_steps=0,
         )
-        for index in range(3)
-    ]
-
-
-def test_every_field_reaches_the_learner_under_its_own_name() -> None:
-    rng, replay = np.random.default_rng(0), empty_replay(burn_in_steps=STEPS)
-    for episode in range(4):
-        for segment in random_episode(episode, rng):
-            replay.insert(segment)
+        replay.insert(segment)
     sequences = replay.sample(16)
 
     tensors = training_batch(sequences, CPU)
@@ -117,7 +97,7 @@ def test_every_sequence_comes_about_equally_often(batches: Batches) -> None:
 
 
 def test_ahead_waits_with_two_batches_and_draws_no_more(
-    replay: ReplayBuffer, monkeypatch: pytest.MonkeyPatch
+    replay: ReplayBuffer, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample, drawn = replay.sample, 0
 
@@ -130,9 +110,7 @@ def test_ahead_waits_with_two_batches_and_draws_no_more(
     monkeypatch.setattr(replay, "sample", counted)
     batches = BatchesAhead(replay, 3, CPU)
     taken = batches.take()
-    give_up = time.monotonic() + 30
-    while drawn < 4 and time.monotonic() < give_up:  # one is taken, two wait, one is in its hands
-        time.sleep(0.01)
+    wait_until(lambda: drawn >= 4)  # one is taken, two wait, one is in its hands
     time.sleep(0.2)
     assert drawn == 4
     chosen, generation = taken.sequences.slots[:1], taken.sequences.generations[:1]

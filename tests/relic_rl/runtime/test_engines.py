@@ -66,14 +66,9 @@ def make_agent(config: Config) -> R2D2Agent:
 
 
 def make_engine(config: Config, agent: R2D2Agent) -> Engine:
+    epsilons = torch.tensor(EPSILONS)
     return build.make_engine(
-        config,
-        GAME,
-        agent,
-        torch.tensor(EPSILONS),
-        seed=0,
-        incarnation=0,
-        stopwatch=Stopwatch(),
+        config, GAME, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
     )
 
 

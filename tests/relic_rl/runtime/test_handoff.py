@@ -1,5 +1,5 @@
 import itertools
-import time
+from collections.abc import Callable
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_items_come_in_the_order_they_were_made() -> None:
     handoff.close()
 
 
-def test_a_maker_waits_when_nobody_takes() -> None:
+def test_a_maker_waits_when_nobody_takes(wait_until: Callable[..., None]) -> None:
     made: list[int] = []
     handoff: Handoff[int] = Handoff(3)
 
@@ -25,9 +25,7 @@ def test_a_maker_waits_when_nobody_takes() -> None:
 
     thread = handoff.thread("maker", make)
     thread.start()
-    give_up = time.monotonic() + 30
-    while len(made) < 4 and time.monotonic() < give_up:  # three wait, one is in its hands
-        time.sleep(0.01)
+    wait_until(lambda: len(made) >= 4)  # three wait, one is in its hands
 
     thread.join(0.2)
 

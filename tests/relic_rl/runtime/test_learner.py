@@ -1,5 +1,6 @@
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from agents.agent import R2D2Agent
 from relic_rl import build
 from relic_rl.config import resolve
-from relic_rl.replay.segment import SegmentName, encode_segment
+from relic_rl.replay.segment import Segment, SegmentName
 from relic_rl.runtime.batches import Batch, BatchesInTurn
 from relic_rl.runtime.learner import (
     MAX_SKIPPED_UPDATES,
@@ -92,7 +93,9 @@ def test_state_is_a_copy() -> None:
 
 
 @pytest.fixture
-def parts(request: pytest.FixtureRequest) -> tuple[Learner, R2D2Agent, Any]:
+def parts(
+    request: pytest.FixtureRequest, make_segment: Callable[..., Segment]
+) -> tuple[Learner, R2D2Agent, Any]:
     """A learner of the smoke preset on the toy, with some random episodes in the replay."""
     settings = getattr(request, "param", {})
     config = resolve("smoke", {"learner.diagnostics_every_updates": 2, **settings}).config
@@ -105,23 +108,17 @@ def parts(request: pytest.FixtureRequest) -> tuple[Learner, R2D2Agent, Any]:
         for index in range(4):
             ended = index == 3
             size = (history + steps + ended, spec.frame_height, spec.frame_width)
-            replay.insert(
-                encode_segment(
-                    name=SegmentName(0, 0, 0, episode, index),
-                    frames=rng.integers(0, 256, size, np.uint8),
-                    history_frames=history,
-                    actions=rng.integers(0, spec.actions, steps),
-                    rewards=rng.normal(size=steps).astype(np.float32),
-                    terminated=ended,
-                    truncated=False,
-                    previous_action=-1,
-                    previous_reward=0.0,
-                    recurrent_state=np.zeros((2, config.network.lstm), np.float32),
-                    td_max=1.0,
-                    td_sum=float(steps),
-                    created_env_steps=0,
-                )
+            segment = make_segment(
+                SegmentName(0, 0, 0, episode, index),
+                rng.integers(0, 256, size, np.uint8),
+                history_frames=history,
+                actions=rng.integers(0, spec.actions, steps),
+                rewards=rng.normal(size=steps).astype(np.float32),
+                terminated=ended,
+                recurrent_state=np.zeros((2, config.network.lstm), np.float32),
+                td_sum=float(steps),
             )
+            replay.insert(segment)
     batches = BatchesInTurn(replay, 4, agent.device)
     learner = Learner(agent=agent, replay=replay, batches=batches, stopwatch=Stopwatch())
     return learner, agent, replay
@@ -140,7 +137,9 @@ def test_an_update_learns_and_writes_the_priorities_back(parts: Any) -> None:
 
 
 @pytest.mark.parametrize("parts", [{"network.centred_input": True}], indirect=True)
-def test_the_mean_picture_is_measured_before_the_first_update_and_never_again(parts: Any) -> None:
+def test_the_mean_picture_is_measured_before_the_first_update_and_never_again(
+    parts: Any, make_segment: Callable[..., Segment]
+) -> None:
     learner, agent, replay = parts
     seen = torch.from_numpy(replay.frames_over_time(2_000)).double()
 
@@ -148,23 +147,13 @@ def test_the_mean_picture_is_measured_before_the_first_update_and_never_again(pa
     first = agent.online.encoder.centring.mean.clone()
     newest = replay.segments_since(0)[-1]
     white = np.full((newest.frame_count, newest.frame_height, newest.frame_width), 255, np.uint8)
-    replay.insert(
-        encode_segment(
-            name=SegmentName(0, 0, 0, 99, 0),
-            frames=white,
-            history_frames=newest.history_frames,
-            actions=newest.actions,
-            rewards=newest.rewards,
-            terminated=True,
-            truncated=False,
-            previous_action=-1,
-            previous_reward=0.0,
-            recurrent_state=newest.recurrent_state,
-            td_max=1.0,
-            td_sum=1.0,
-            created_env_steps=0,
-        )
+    segment = make_segment(
+        SegmentName(0, 0, 0, 99, 0),
+        white,
+        history_frames=newest.history_frames,
+        recurrent_state=newest.recurrent_state,
     )
+    replay.insert(segment)
     learner.update()
 
     torch.testing.assert_close(first.double(), seen.mean(0), rtol=0, atol=1e-3)

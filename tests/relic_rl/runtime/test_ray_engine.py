@@ -49,14 +49,10 @@ def give_place(local_ray: Cluster) -> Iterator[Callable[[], None]]:
 def engine(local_ray: Cluster) -> Iterator[RayEngine]:
     config = configuration.resolve("smoke", {"run.engine": "ray"}).config
     spec = build.env_spec(config, GAME)
+    agent = build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
+    epsilons = torch.full((4,), 0.5)
     engine = build.make_engine(
-        config,
-        GAME,
-        build.make_agent(config, spec, seed=0, device=torch.device("cpu")),
-        torch.full((4,), 0.5),
-        seed=0,
-        incarnation=0,
-        stopwatch=Stopwatch(),
+        config, GAME, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
     )
     assert isinstance(engine, RayEngine)
     yield engine
@@ -272,15 +268,3 @@ def test_modules_of_the_callers_folder_are_not_the_actors(tmp_path: Path) -> Non
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_actors_and_lanes_of_each_make_the_lanes_of_the_run(
-    capsys: pytest.CaptureFixture[str], tmp_path: object
-) -> None:
-    flags = ["--preset", "smoke", "--frames", "100", "--evaluation.every_minutes", "0"]
-    flags += ["--engine", "threads", "--actors", "2", "--lanes-per-actor", "3"]
-
-    assert main(["train", GAME, *flags, "--run-dir", f"{tmp_path}/run"]) == 0
-    assert "6 lanes" in capsys.readouterr().out
-    assert main(["train", GAME, "--lanes-per-actor", "3"]) == 2
-    assert "--lanes-per-actor goes with --actors" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -58,18 +59,14 @@ def worker_of_a_run(sweep: "subprocess.Popen[str]", folder: Path) -> psutil.Proc
 
 
 def test_a_sweep_survives_the_death_of_a_worker_and_goes_on_after_an_interrupt(
-    tmp_path: Path,
+    wait_until: Callable[..., None], tmp_path: Path
 ) -> None:
     folder = tmp_path / "sweep"
     first = start(folder)
     worker = worker_of_a_run(first, folder)
     assert worker.name().startswith("ray::run_to_its")
     worker.kill()
-    deadline = time.monotonic() + 300
-    while states(folder).count("done") < 3:
-        assert time.monotonic() < deadline
-        assert first.poll() is None
-        time.sleep(0.2)
+    wait_until(lambda: states(folder).count("done") >= 3, first, seconds=300)
     os.kill(first.pid, signal.SIGINT)
     said = first.communicate(timeout=100)[0]
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +25,11 @@ TOY = PlannedRun(
     game="toy_memory",
     seed=0,
     settings={
-        **{"run.frames": "400", "replay.min_steps": "64", "evaluation.episodes": "1"},
-        **{"run.threads": "1", "run.metrics_every_updates": "2"},
+        "run.frames": "400",
+        "run.threads": "1",
+        "run.metrics_every_updates": "2",
+        "replay.min_steps": "64",
+        "evaluation.episodes": "1",
     },
     varied={},
 )
@@ -50,7 +53,7 @@ def digest(folder: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def killed(wait_until: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed before its first checkpoint; tests must not change it."""
     run = tmp_path_factory.mktemp("killed") / TOY.folder
     process = subprocess.Popen(
@@ -61,10 +64,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
         stdout=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
-    while not (run / "config.toml").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until((run / "config.toml").exists)
     process.kill()
     process.wait()
     assert not (run / "checkpoints").exists()
@@ -103,12 +103,11 @@ def test_why_a_run_failed_is_readable_in_any_encoding(
     assert f"{sweep}/{TOY.folder}" in process.why()
 
 
-def test_a_run_that_is_killed_says_by_what_and_what_it_said_last(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_says_by_what_and_what_it_said_last(
+    wait_until: Callable[..., None], tmp_path: Path
+) -> None:
     process = start(tmp_path)
-    deadline = time.monotonic() + 60
-    while "starting 4 environments" not in said(process):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: "starting 4 environments" in said(process))
     psutil.Process(process._process.pid).kill()
 
     assert process.wait() == -signal.SIGKILL

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -42,6 +41,7 @@ TINY = (
     *("--preset", "smoke", "--replay.min_steps", "64", "--evaluation.episodes", "1"),
     *("--max-parallel", "2"),
 )
+RunHere = Callable[..., tuple[int, str, str]]
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -96,16 +96,14 @@ def test_a_grid_has_a_folder_for_each_combination_named_by_what_varies() -> None
     }
 
 
-def test_status_tells_apart_two_settings_of_one_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_tells_apart_two_settings_of_one_name(tmp_path: Path, run_here: RunHere) -> None:
     asked = request(
         representation__arm=("relic", "none"),
         learner__learning_rate=("1e-3", "1e-4"),
         representation__learning_rate=("1", "2"),
     )
     asked.write(tmp_path, Placement())
-    status, out, _ = run_here(capsys, "status", str(tmp_path))
+    status, out, _ = run_here("status", str(tmp_path))
 
     assert status == 0
     words = out.splitlines()[0].split()
@@ -345,11 +343,6 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     return folder, out.getvalue(), err.getvalue()
 
 
-def run_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    status = cli.main(list(arguments))
-    return status, *capsys.readouterr()
-
-
 def test_one_failure_is_named_and_stops_none_of_the_others(failed: tuple[Path, str, str]) -> None:
     folder, out, err = failed
 
@@ -367,13 +360,13 @@ def test_one_failure_is_named_and_stops_none_of_the_others(failed: tuple[Path, s
 
 
 def test_a_run_that_fails_after_its_last_evaluation_is_done_and_its_error_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run_here: RunHere
 ) -> None:
     folder, name = tmp_path / "sweep", "runs/toy_memory-s0"
     (folder / name / "policy.safetensors").mkdir(parents=True)  # where a file is to be
     asked = ("sweep", str(folder), "--games", "toy_memory", "--frames", "800", *TINY)
 
-    status, out, err = run_here(capsys, *asked, "--keep", "policy")
+    status, out, err = run_here(*asked, "--keep", "policy")
 
     assert (status, err.count("\n")) == (1, 1)
     assert f"{name} is done after" in out
@@ -383,14 +376,14 @@ def test_a_run_that_fails_after_its_last_evaluation_is_done_and_its_error_is_sai
 
 
 def test_three_that_fail_at_once_in_a_row_leave_the_others_waiting(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run_here: RunHere
 ) -> None:
     folder = tmp_path / "sweep"
     for seed in (0, 1, 2):
         (folder / f"logs/runs/toy_memory-s{seed}.log").mkdir(parents=True)
     asked = ("--games", "toy_memory", "--seeds", "0", "1", "2", "3", "4")
 
-    status, _, err = run_here(capsys, "sweep", str(folder), *asked, *TINY)
+    status, _, err = run_here("sweep", str(folder), *asked, *TINY)
 
     assert (status, err.count("\n")) == (1, 1)
     assert "3 of 5 runs failed, first runs/toy_memory-s0: cannot be started" in err
@@ -399,10 +392,10 @@ def test_three_that_fail_at_once_in_a_row_leave_the_others_waiting(
 
 
 def test_status_shows_every_run_and_why_one_failed(
-    failed: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
+    failed: tuple[Path, str, str], run_here: RunHere
 ) -> None:
     for watch in ((), ("--watch",)):  # of a sweep at rest, which ends by itself
-        status, out, err = run_here(capsys, "status", str(failed[0]), *watch)
+        status, out, err = run_here("status", str(failed[0]), *watch)
         rows = [line.split() for line in out.splitlines()]
 
         assert (status, err) == (0, "")
@@ -417,7 +410,7 @@ def test_status_shows_every_run_and_why_one_failed(
 def test_status_keeps_showing_a_sweep_until_its_end_or_an_interrupt(
     failed: tuple[Path, str, str],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    run_here: RunHere,
     monkeypatch: pytest.MonkeyPatch,
     end: str,
 ) -> None:
@@ -438,7 +431,7 @@ def test_status_keeps_showing_a_sweep_until_its_end_or_an_interrupt(
             sweep_at_work.close()
 
     monkeypatch.setattr(commands.status.time, "sleep", looked)
-    status, out, err = run_here(capsys, "status", str(folder), "--watch")
+    status, out, err = run_here("status", str(folder), "--watch")
 
     assert (status, err, [*looks]) == (0, "", [])
     at_end = "2 done, 1 running, 1 failed" if end == "Ctrl-C" else "3 done, 1 failed"
@@ -446,10 +439,8 @@ def test_status_keeps_showing_a_sweep_until_its_end_or_an_interrupt(
     assert f"4 runs: {at_end}" in out
 
 
-def test_status_prints_one_json_object(
-    failed: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    status, out, err = run_here(capsys, "status", str(failed[0]), "--json")
+def test_status_prints_one_json_object(failed: tuple[Path, str, str], run_here: RunHere) -> None:
+    status, out, err = run_here("status", str(failed[0]), "--json")
     found = json.loads(out)
     runs = {run["folder"]: run for run in found["runs"]}
 
@@ -467,16 +458,16 @@ def test_status_prints_one_json_object(
 
 def test_forced_colours_do_not_redraw_a_sweep_in_a_file(
     failed: tuple[Path, str, str],
-    capsys: pytest.CaptureFixture[str],
+    run_here: RunHere,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
 
-    assert "\x1b[" not in run_here(capsys, "status", str(failed[0]), "--watch")[1]
+    assert "\x1b[" not in run_here("status", str(failed[0]), "--watch")[1]
 
 
 def test_status_believes_the_runs_folders_more_than_the_manifest(
-    failed: tuple[Path, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    failed: tuple[Path, str, str], tmp_path: Path, run_here: RunHere
 ) -> None:
     folder = Path(shutil.copytree(failed[0], tmp_path / "copy"))
     manifest = folder / "manifest.jsonl"
@@ -484,7 +475,7 @@ def test_status_believes_the_runs_folders_more_than_the_manifest(
     stopped = [json.dumps({**line, "state": "queued", "why": "stopped"}) for line in lines]
     manifest.write_text("".join(f"{line}\n" for line in stopped))
     owned = existing_run(folder / "runs/breakout-s0")  # as by a `resume` by hand
-    status, out, _ = run_here(capsys, "status", str(folder))
+    status, out, _ = run_here("status", str(folder))
     owned.close()
 
     assert status == 0
@@ -525,13 +516,13 @@ def test_the_time_left_of_a_sweep_is_that_of_its_running_and_of_its_waiting_runs
 )
 def test_another_command_on_the_same_folder_is_refused_in_one_line(
     failed: tuple[Path, str, str],
-    capsys: pytest.CaptureFixture[str],
+    run_here: RunHere,
     arguments: list[str],
     words: list[str],
 ) -> None:
     before = digest(failed[0])
     tiny = [] if "--max-parallel" in arguments else list(TINY)
-    status, out, err = run_here(capsys, "sweep", str(failed[0]), *arguments, *tiny)
+    status, out, err = run_here("sweep", str(failed[0]), *arguments, *tiny)
 
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert all(word in err for word in words), err
@@ -550,17 +541,17 @@ def test_a_report_names_the_runs_that_have_no_score(failed: tuple[Path, str, str
 
 
 def test_the_same_command_leaves_what_is_done_and_retries_failures_on_request(
-    failed: tuple[Path, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    failed: tuple[Path, str, str], tmp_path: Path, run_here: RunHere
 ) -> None:
     folder = Path(shutil.copytree(failed[0], tmp_path / "sweep"))
     before = digest(folder / "runs")
 
-    status, _, err = run_here(capsys, "sweep", str(folder), *FOUR, *TINY)
+    status, _, err = run_here("sweep", str(folder), *FOUR, *TINY)
     assert (status, err.count("\n")) == (1, 1)
     assert digest(folder / "runs") == before
 
     (folder / FAILING).unlink()
-    status, out, err = run_here(capsys, "sweep", str(folder), "--retry-failed")
+    status, out, err = run_here("sweep", str(folder), "--retry-failed")
     assert (status, err) == (0, "")
     assert "4 of 4 runs are done" in out
     assert set(states(folder).values()) == {"done"}
@@ -570,9 +561,7 @@ def test_the_same_command_leaves_what_is_done_and_retries_failures_on_request(
     }
 
 
-def test_a_folder_that_is_something_else_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_is_something_else_is_refused(tmp_path: Path, run_here: RunHere) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/config.toml").write_text("")
     (tmp_path / "file").write_text("")
@@ -581,21 +570,21 @@ def test_a_folder_that_is_something_else_is_refused(
 
     for name, word in (("run", "another origin"), ("file", "file"), ("other", "another origin")):
         status, out, err = run_here(
-            capsys, "sweep", str(tmp_path / name), "--games", "pong", "--preset", "smoke"
+            "sweep", str(tmp_path / name), "--games", "pong", "--preset", "smoke"
         )
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert word in err
     for folder in ("run", "nothere"):
-        status, out, err = run_here(capsys, "status", str(tmp_path / folder))
+        status, out, err = run_here("status", str(tmp_path / folder))
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert "no sweep" in err
 
 
 def test_planning_in_both_ways_at_once_is_refused_and_takes_no_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run_here: RunHere
 ) -> None:
     status, out, err = run_here(
-        capsys, "sweep", str(tmp_path / "new"), "--dry-run", "--commands", "--games", "pong"
+        "sweep", str(tmp_path / "new"), "--dry-run", "--commands", "--games", "pong"
     )
 
     assert (status, out) == (2, "")
@@ -609,7 +598,7 @@ MINE = 'base = "smoke"\n[replay]\nmin_steps = 64\n[learner]\nbatch_sequences = 3
 
 
 def test_a_sweep_keeps_the_preset_it_was_begun_with_wherever_and_whenever_it_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_here: RunHere
 ) -> None:
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -620,11 +609,11 @@ def test_a_sweep_keeps_the_preset_it_was_begun_with_wherever_and_whenever_it_goe
     asked = ("--games", "toy_memory", "--seeds", "0", "--frames", "400")
     mine = ("--preset", "mine.toml", *asked, "--evaluation.episodes", "1", "--run.threads", "1")
     monkeypatch.chdir(here)
-    assert run_here(capsys, "sweep", "sweep", *mine)[0] == 1
+    assert run_here("sweep", "sweep", *mine)[0] == 1
     assert states(here / "sweep") == {"runs/toy_memory-s0": "failed"}
 
     (here / "mine.toml").write_text(MINE.replace("3", "4"))
-    status, out, err = run_here(capsys, "sweep", "sweep", *mine)
+    status, out, err = run_here("sweep", "sweep", *mine)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "is another sweep: preset mine.toml differs from its preset.toml" in err
 
@@ -633,11 +622,11 @@ def test_a_sweep_keeps_the_preset_it_was_begun_with_wherever_and_whenever_it_goe
     late.unlink()
     monkeypatch.chdir(elsewhere)
     sweep_dir = str(here / "sweep")
-    assert run_here(capsys, "sweep", sweep_dir, *mine)[0] == 1  # the same contents: it may go on
-    status, out, err = run_here(capsys, "sweep", sweep_dir, "--retry-failed")
+    assert run_here("sweep", sweep_dir, *mine)[0] == 1  # the same contents: it may go on
+    status, out, err = run_here("sweep", sweep_dir, "--retry-failed")
     assert (status, err) == (0, "")
     assert "batch_sequences = 3\n" in (late / "config.toml").read_text()
-    assert "1 done" in run_here(capsys, "status", sweep_dir)[1]
+    assert "1 done" in run_here("status", sweep_dir)[1]
 
 
 # --- a sweep that is killed -----------------------------------------------------------------------
@@ -649,7 +638,9 @@ LONG = (
 
 
 @pytest.fixture
-def begun(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
+def begun(
+    wait_until: Callable[..., None], tmp_path: Path
+) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
     """Starts the long sweep in `tmp_path`/sweep, and waits until a run has a new checkpoint."""
     folder = tmp_path / "sweep"
     processes = []
@@ -676,16 +667,6 @@ def begun(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
         process.communicate()
 
 
-def wait_until(
-    condition: Callable[[], bool], process: "subprocess.Popen[str] | None" = None
-) -> None:
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "nothing happened for 90 s"
-        time.sleep(0.05)
-
-
 def pending(pid: int) -> set[int]:
     """Signals that a suspended process has been sent."""
     (line,) = re.findall(r"^ShdPnd:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.M)
@@ -694,12 +675,13 @@ def pending(pid: int) -> set[int]:
 
 def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     begun: Callable[[], "subprocess.Popen[str]"],
+    wait_until: Callable[..., None],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    run_here: RunHere,
 ) -> None:
     folder = tmp_path / "sweep"
     killed = begun()
-    status, out, err = run_here(capsys, "sweep", str(folder))
+    status, out, err = run_here("sweep", str(folder))
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert f"in use by process {killed.pid}" in err
 
@@ -707,7 +689,7 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     killed.wait()
     runs = sorted((folder / "runs").iterdir())
     wait_until(lambda: not any(map(is_in_use, runs)))  # they end with the sweep, in order
-    assert "interrupted" in run_here(capsys, "status", str(folder))[1]
+    assert "interrupted" in run_here("status", str(folder))[1]
     kept = {run.name: read_status(run) for run in runs}
     assert any(progress.env_frames for progress in kept.values())
 
@@ -723,7 +705,7 @@ def test_a_killed_and_an_interrupted_sweep_go_on_to_each_run_exactly_once(
     assert "running" not in states(folder).values()
     assert not any(map(is_in_use, folder.glob("runs/*")))
 
-    status, out, err = run_here(capsys, "sweep", str(folder), *LONG, *TINY)
+    status, out, err = run_here("sweep", str(folder), *LONG, *TINY)
     assert (status, err) == (0, "")
     assert "2 of 2 runs are done" in out
     assert states(folder) == {f"runs/toy_memory-s{seed}": "done" for seed in range(2)}
@@ -755,7 +737,7 @@ def test_a_sweep_that_stops_on_a_full_disk_names_what_has_no_new_checkpoint(
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_while_its_sweep_stops_is_named(
-    begun: Callable[[], "subprocess.Popen[str]"],
+    begun: Callable[[], "subprocess.Popen[str]"], wait_until: Callable[..., None]
 ) -> None:
     process = begun()
     run = psutil.Process(process.pid).children()[0]
@@ -772,7 +754,7 @@ def test_a_run_that_is_killed_while_its_sweep_stops_is_named(
 
 @pytest.mark.slow
 def test_a_run_that_somebody_else_stops_is_named_and_is_no_success(
-    begun: Callable[[], "subprocess.Popen[str]"], tmp_path: Path
+    begun: Callable[[], "subprocess.Popen[str]"], wait_until: Callable[..., None], tmp_path: Path
 ) -> None:
     process = begun()
     runs = tmp_path / "sweep/runs"
