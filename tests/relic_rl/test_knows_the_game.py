@@ -4,6 +4,7 @@ Measured: F1 0.68 on Breakout, 0.93 on Freeway, 0.48 on Ms. Pac-Man, 0.68 on Pon
 """
 
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from torch import Tensor
 from agents.interface import EnvShape
 from agents.networks import ConvEncoder
 from agents.options import NetworkOptions
-from envs.atari import AtariLanes
 from envs.ram import RamVariable, ram_variables
 from relic_rl.evaluation.linear_probe import (
     classification_f1,
@@ -32,38 +32,13 @@ NOTED = {"Breakout": 0.728, "MsPacman": 0.464, "Pong": 0.786}
 """AtariARI's own random convolutions: mean accuracy over variables, 5 runs of random play. From
 `notebooks/query_wandb.ipynb` of mila-iqia/atari-representation-learning at 722f956, which is older
 than the paper; the paper's table of F1 we could not read."""
-STEPS, LANES, STACK = 4_000, 16, 4
+STACK = 4
 
 
-def played(game: str) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
-    """Stacks uint8[N, S, 84, 84], the variables uint8[N, V], and the episodes int64[N]."""
-    lanes = AtariLanes(game, LANES, 0, "noop", action_set="minimal", reseed_steps=0)
-    frames = lanes.reset()
-    ram = lanes.ram()
-    ram.begin()
-    rng = np.random.default_rng(0)
-    stacks = np.zeros((LANES, STACK, 84, 84), np.uint8)
-    stacks[:, -1] = frames
-    episode, kept = np.arange(LANES), []
-    for _ in range(STEPS // LANES):
-        kept.append((stacks.copy(), ram.read(), episode.copy()))
-        actions = rng.integers(lanes.spec.actions, size=LANES)
-        result = lanes.step(actions)
-        ram.follow(actions, result)
-        stacks = np.concatenate([stacks[:, 1:], result.frames[:, None]], axis=1)
-        ended = result.terminated | result.truncated
-        stacks[ended, :-1] = 0
-        episode[ended] += LANES
-    ram.close()
-    lanes.close()
-    seen, memory, episodes = map(np.concatenate, zip(*kept, strict=True))
-    at = [variable.byte for variable in ram_variables()[game]]
-    return torch.from_numpy(seen), torch.from_numpy(memory[:, at]), episodes
-
-
-def f1_of_random_convolutions(game: str) -> tuple[list[RamVariable], list[float], list[float]]:
+def f1_of_random_convolutions(
+    game: str, stacks: Tensor, labels: Tensor, episodes: NDArray[np.int64]
+) -> tuple[list[RamVariable], list[float], list[float]]:
     """What was asked for, the convolutions' F1, and that of the commonest value said always."""
-    stacks, labels, episodes = played(game)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = ConvEncoder(EnvShape(18, 84, 84), NetworkOptions(frame_stack=STACK))
@@ -88,8 +63,11 @@ def mean_over_kinds(asked: list[RamVariable], scores: list[float]) -> float:
 
 
 @pytest.mark.parametrize("game", ["Freeway", *NOTED])
-def test_random_convolutions_tell_much_more_than_the_commonest_value(game: str) -> None:
-    asked, told, guessed = f1_of_random_convolutions(game)
+def test_random_convolutions_tell_much_more_than_the_commonest_value(
+    random_play: Any, game: str
+) -> None:
+    play = random_play(game, 4_000, lanes=16, frame_stack=STACK)
+    asked, told, guessed = f1_of_random_convolutions(game, *play)
     over_kinds, over_variables = mean_over_kinds(asked, told), fmean(told)
     print(f"{game}: F1 {over_kinds:.3f} over kinds, {over_variables:.3f} over variables")
 
