@@ -119,7 +119,10 @@ def trace(request: pytest.FixtureRequest) -> Trace:
         trace.preferring_0 = len(trace.segments)
         prefer(agent, 1)
         engine.publish(agent)
-        collect(engine, trace, trace.steps + STEPS // 3)
+        after: dict[int, list[int]] = {}
+        while len(after) < len(EPSILONS) or min(map(len, after.values())) < STEPS // 10:
+            collect(engine, trace, trace.steps + 100)  # a busy machine may favour one actor
+            after = actions_by_lane(trace, trace.segments[trace.preferring_0 :])
         trace.metrics = engine.metrics()
         break_parameters(agent)
         try:
