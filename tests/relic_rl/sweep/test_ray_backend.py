@@ -88,6 +88,8 @@ def test_a_run_that_cannot_be_started_is_not_called_a_worker_that_died(tmp_path:
     (folder / "logs").write_text("in the way")
     said = start(folder).communicate(timeout=200)[0]
 
-    assert states(folder) == ["failed"] * len(GAMES)
+    failed = states(folder).count("failed")  # after three in a row no other is started
+    assert failed >= 3
+    assert states(folder) == ["failed"] * failed + ["queued"] * (len(GAMES) - failed)
     assert "failed: cannot be started: " in said
     assert "died" not in said
