@@ -237,6 +237,7 @@ class _AppendOnlyFile:
     def close(self) -> None:
         if not self._file.closed:
             self.sync()
+            self._write_waiting()  # what a sync took back: rather not surely there than not at all
             self._file.close()
 
     def _write_waiting(self) -> None:

@@ -260,6 +260,11 @@ def test_lines_that_the_system_took_and_could_not_put_on_the_disk_are_written_ag
     assert json_lines(tmp_path) == rows
     assert log.offsets()["metrics.jsonl"] == (tmp_path / "metrics.jsonl").stat().st_size
 
+    monkeypatch.setattr(os, "fsync", refuse)
+    log.write_metrics({"env_frames": 9})
+    log.close()  # the last try
+    assert json_lines(tmp_path) == [*rows, {"env_frames": 9}]
+
 
 def test_reproducible_removes_what_the_clock_wrote_and_nothing_else():
     row = {"env_frames": 1, "minutes": 2.0, "learn_seconds": 3.0, "frames_per_second": 4.0}
