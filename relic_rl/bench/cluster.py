@@ -6,7 +6,7 @@ is learned while experience is gathered, so that actors, transport and ingest ar
 
 import statistics
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -15,7 +15,6 @@ from relic_rl import config as configuration
 from relic_rl.bench.ceilings import GAME, Results
 from relic_rl.bench.experience import random_engine, random_learner
 from relic_rl.bench.learner import seconds_of_updates
-from relic_rl.bench.sizing import Rates, predict_run
 from relic_rl.config import Config
 from relic_rl.machine import devices
 from relic_rl.replay.buffer import ReplayBuffer
@@ -24,6 +23,34 @@ from relic_rl.runtime.engine import Engine
 ACTORS = (1, 2, 4)
 _SECONDS = 8.0
 _NETWORK_BYTES_PER_SECOND = 10e9 / 8
+"""Into the learner's machine."""
+
+
+class Rates(NamedTuple):
+    """What one environment step costs, as measured."""
+
+    actor_seconds: float
+    """Of one core, where it is acted: environment, network, recording, encoding, sending."""
+    ingest_seconds: float
+    """Of one core, at the learner: receiving, checking, inserting."""
+    learner_seconds: float
+    """Of the learner's device, at the configured replay ratio."""
+    step_bytes: float
+    """Over the border of a node, parameters included."""
+
+
+def bounds(rates: Rates, *, actors: int) -> dict[str, float]:
+    """Steps per second that each part of a run allows: it is as fast as the slowest.
+
+    The parts are the actors, on a core each; the process that takes the segments in beside the
+    learner; the network into that machine; the learner.
+    """
+    return {
+        "actors": actors / rates.actor_seconds,
+        "ingest": 1.0 / rates.ingest_seconds,
+        "network": _NETWORK_BYTES_PER_SECOND / rates.step_bytes,
+        "learner": 1.0 / rates.learner_seconds,
+    }
 
 
 def cluster(config: Config) -> Results:
@@ -137,26 +164,26 @@ def _steps_per_update(config: Config) -> float:
 def _model(config: Config, rates: Rates, results: Results) -> Results:
     """What the rates predict: compared with what was measured, then at the size of the paper."""
     checked = {}
+    gathering_seconds = rates.actor_seconds + rates.ingest_seconds
     for actors in ACTORS:
         measured = results[f"actors_{actors}"]["ray"]
-        # With the cores that they got: all of the machine's, if nothing else ran.
-        cores = measured["cores_used"]
-        predicted = predict_run(rates, actors=actors, actor_cores=cores, learns=False)
-        ratio = predicted.steps_per_second / measured["steps_per_second"]
-        checked[f"predicted_over_measured_{actors}"] = ratio
-    far = predict_run(rates, actors=256, network_bytes_per_second=_NETWORK_BYTES_PER_SECOND)
-    gathering = predict_run(
-        rates, actors=256, network_bytes_per_second=_NETWORK_BYTES_PER_SECOND, learns=False
-    )
+        # Nothing is learned, or crosses a network. All share the cores that they got: the whole
+        # machine's, if nothing else ran.
+        by_part = bounds(rates, actors=actors)
+        by_cores = measured["cores_used"] / gathering_seconds
+        predicted = min(by_part["actors"], by_part["ingest"], by_cores)
+        checked[f"predicted_over_measured_{actors}"] = predicted / measured["steps_per_second"]
+    far = bounds(rates, actors=256)
+    gathering = {part: steps for part, steps in far.items() if part != "learner"}
     # A run of a sweep acts and learns in turn, in one process; here all of them at once.
-    step_seconds = rates.actor_seconds + rates.ingest_seconds + rates.learner_seconds
+    step_seconds = gathering_seconds + rates.learner_seconds
     steps = config.run.frames / build.env_spec(config, GAME).frames_per_step
     return {
         **checked,
-        "actors_256_steps_per_second": far.steps_per_second,
-        "actors_256_bound": far.bound,
-        "actors_256_without_learning_steps_per_second": gathering.steps_per_second,
-        "actors_256_without_learning_bound": gathering.bound,
+        "actors_256_steps_per_second": min(far.values()),
+        "actors_256_bound": min(far, key=far.__getitem__),
+        "actors_256_without_learning_steps_per_second": min(gathering.values()),
+        "actors_256_without_learning_bound": min(gathering, key=gathering.__getitem__),
         "actors_that_feed_the_learner": rates.actor_seconds / rates.learner_seconds,
         "sweep_57_hours": steps * step_seconds / 3600.0,
     }

@@ -14,7 +14,6 @@ from relic_rl.bench.acting import steps_per_second
 from relic_rl.bench.ceilings import GAME, Results
 from relic_rl.bench.experience import random_actor, random_learner
 from relic_rl.bench.learner import seconds_of_updates
-from relic_rl.bench.sizing import predict_run_here
 from relic_rl.config import Config
 from relic_rl.console import Console
 from relic_rl.machine import devices
@@ -58,12 +57,11 @@ def end_to_end(config: Config) -> Results:
             rows += _rows_of_a_run(config)[1:]  # the first holds the time before learning
     results = _results(rows, config.replay.replay_ratio)
     if rows and (in_turn or device.type == "cuda"):
-        predicted = predict_run_here(
-            acting_steps_per_second=statistics.harmonic_mean(acting),
-            update_seconds=statistics.fmean(updating),
-            updates_per_step=config.replay.replay_ratio / config.learner.steps_per_update,
-            in_turn=in_turn,
-        )
+        # A sum where parts take turns, else the slower.
+        act = 1.0 / statistics.harmonic_mean(acting)
+        updates_per_step = config.replay.replay_ratio / config.learner.steps_per_update
+        learn = statistics.fmean(updating) * updates_per_step
+        predicted = 1.0 / (act + learn if in_turn else max(act, learn))
         results["predicted_steps_per_second"] = predicted
         results["predicted_over_measured"] = predicted / results["steps_per_second"]
     return results
