@@ -129,20 +129,18 @@ class Segment:
           uint8[frames, H, W], bit-equal to what was encoded.
 
         Raises:
-          ValueError: `frames` is not in [0, frame_count].
-          SegmentError: the compressed frames are damaged.
+          SegmentError: the compressed frames are damaged, or fewer than asked for.
         """
         frames = self.frame_count if frames is None else frames
-        if not 0 <= frames <= self.frame_count:
-            raise ValueError(f"frames is {frames}; the segment holds {self.frame_count}")
         decoded = np.empty((frames, self.frame_height, self.frame_width), np.uint8)
         compressed = memoryview(self.data)[_compressed_offset(self) : -_CRC.size]
-        if _content_bytes(compressed) != _decoded_bytes(self):
-            raise _unsound(self.name, "its frames do not have the announced size")
-        try:
-            _fill(decoded.reshape(-1).data, compressed)
-        except (zstandard.ZstdError, EOFError) as error:
+        try:  # zstd stops at the block after what is asked for
+            with _codecs.decompressor.stream_reader(compressed) as reader:
+                done = reader.readinto(decoded.reshape(-1).data)
+        except zstandard.ZstdError as error:
             raise _unsound(self.name, f"its frames do not decompress: {error}") from error
+        if done < decoded.nbytes:
+            raise _unsound(self.name, f"its frames end after {done} of {decoded.nbytes} bytes")
         return decoded
 
     @classmethod
@@ -168,9 +166,6 @@ class Segment:
             )
         return segment
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Segment.from_bytes, (self.data,)  # a segment that crosses a process is checked again
-
 
 def encode_segment(
     *,
@@ -190,6 +185,8 @@ def encode_segment(
 ) -> Segment:
     """Compresses steps into a segment. Arrays are copied; the other arguments are `Segment`'s.
 
+    What it made is read back, and so checked as any other: see `Segment.from_bytes`.
+
     Args:
       name: of the segment.
       frames: uint8[history_frames + steps (+ 1 if terminated or truncated), H, W], single frames.
@@ -208,18 +205,8 @@ def encode_segment(
     Raises:
       SegmentError: shapes disagree or a value is out of range.
     """
-    steps = len(actions)
-    frame_count = history_frames + steps + (terminated or truncated)
-    if frames.dtype != np.uint8 or frames.ndim != 3 or len(frames) != frame_count:
-        shape = f"{frames.dtype}{list(frames.shape)}"
-        raise _unsound(name, f"frames are {shape}, not uint8[{frame_count},H,W]")
-    if recurrent_state.ndim != 2 or len(recurrent_state) != 2:
-        raise _unsound(name, f"recurrent_state is {recurrent_state.shape}, not (2, D)")
-    if rewards.shape != (steps,) or actions.shape != (steps,):
-        raise _unsound(name, f"{actions.shape} actions but {rewards.shape} rewards")
-    if steps and not (actions.min() >= 0 and actions.max() <= 255):
+    if len(actions) and not (actions.min() >= 0 and actions.max() <= 255):
         raise _unsound(name, f"actions reach {actions.min()}..{actions.max()}, not 0..255")
-
     # The content size goes into the zstd header: that is what a reader checks before decoding.
     compressed = _codecs.compressor.compress(np.ascontiguousarray(frames).data)
     try:
@@ -228,7 +215,7 @@ def encode_segment(
             _VERSION,
             _TERMINATED * terminated | _TRUNCATED * truncated,
             history_frames,
-            steps,
+            len(actions),
             *frames.shape[1:],
             previous_action,
             recurrent_state.shape[1],
@@ -258,17 +245,6 @@ class _Codecs(threading.local):
 
 
 _codecs = _Codecs()
-
-
-def _fill(target: memoryview, compressed: memoryview) -> None:
-    """Decompresses exactly as many bytes as `target` holds; zstd stops at the block after them."""
-    done = 0
-    with _codecs.decompressor.stream_reader(compressed) as reader:
-        while done < len(target):
-            count = reader.readinto(target[done:])
-            if count == 0:
-                raise EOFError(f"they end after {done} of {len(target)} bytes")
-            done += count
 
 
 def _parse(data: bytes) -> tuple[Segment, int]:

@@ -1,5 +1,4 @@
 import dataclasses
-import pickle
 import struct
 import threading
 import tracemalloc
@@ -88,7 +87,7 @@ def test_a_segment_holds_what_went_in_also_after_the_wire(
 
 
 @PROPERTY
-@given(frames=st.integers(0, 8))
+@given(frames=st.integers(1, 8))
 def test_a_prefix_of_the_frames_decodes_to_the_same_frames(frames):
     put_in = values(steps=5, history=3)
 
@@ -98,7 +97,7 @@ def test_a_prefix_of_the_frames_decodes_to_the_same_frames(frames):
 
 
 def test_more_frames_than_stored_are_refused():
-    with pytest.raises(ValueError, match=r"frames is 9; the segment holds 8"):
+    with pytest.raises(SegmentError, match="its frames end after 192 of 216 bytes"):
         encode_segment(**values(steps=5, history=3)).decode_frames(9)
 
 
@@ -120,15 +119,6 @@ def test_a_segment_does_not_follow_its_source_arrays():
     put_in["actions"][:] = 1
 
     np.testing.assert_array_equal(segment.actions, actions)
-
-
-def test_a_segment_crosses_a_process_as_its_wire_bytes():
-    segment = encode_segment(**values())
-
-    pickled = pickle.dumps(segment)
-
-    assert pickle.loads(pickled) == segment
-    assert len(pickled) < len(segment.data) + 150
 
 
 @PROPERTY
@@ -208,22 +198,23 @@ def test_frames_cut_short_inside_a_sound_envelope_are_refused_at_decoding():
 
     lying = Segment.from_bytes(with_frames(segment, compressed[:-30]))
 
-    with pytest.raises(SegmentError, match="3/1099511627776/5/9/1: its frames do not decompress"):
+    with pytest.raises(SegmentError, match="3/1099511627776/5/9/1: its frames end after"):
         lying.decode_frames()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"terminated": True, "truncated": True}, "uint8\\[9,"),
-        ({"frames": np.zeros((7, 6, 4), np.uint8)}, r"uint8\[7, 6, 4\], not uint8\[8,"),
-        ({"frames": np.zeros((8, 6, 4), np.float32)}, "float32"),
+        ({"terminated": True, "truncated": True}, "exclude each other"),
+        ({"terminated": True}, "frames of 192 bytes, not 216"),
+        ({"frames": np.zeros((7, 6, 4), np.uint8)}, "frames of 168 bytes, not 192"),
+        ({"frames": np.zeros((8, 6, 4), np.float32)}, "frames of 768 bytes, not 192"),
         ({"actions": np.array([0, 1, 2, 3, 256])}, "0..256"),
         ({"actions": np.array([0, 1, 2, 3, -1])}, "-1..3"),
-        ({"rewards": np.zeros(4, np.float32)}, r"\(4,\) rewards"),
+        ({"rewards": np.zeros(4, np.float32)}, r"\d+ bytes where \d+ belong"),
         ({"rewards": np.array([0, 0, np.nan, 0, 0], np.float32)}, "reward is not finite"),
         ({"previous_reward": float("inf")}, "reward is not finite"),
-        ({"recurrent_state": np.zeros((3, 2), np.float32)}, r"\(3, 2\), not \(2, D\)"),
+        ({"recurrent_state": np.zeros((3, 2), np.float32)}, r"\d+ bytes where \d+ belong"),
         ({"td_max": float("nan")}, "td_max nan"),
         ({"td_sum": -1.0}, "td_sum -1.0"),
         ({"td_max": 1e300}, "does not fit the header"),
