@@ -11,7 +11,7 @@ from agents.agent import R2D2Agent
 from agents.exploration import epsilon_ladder
 from agents.interface import EnvShape
 from envs.atari import RESEED_STEPS
-from envs.interface import EnvSpec, FilmedLanes, Flavour, VectorEnv
+from envs.interface import EnvSpec, VectorEnv
 from envs.registry import Wanted, find_environment
 from relic_rl.config import Config
 from relic_rl.machine import devices
@@ -58,28 +58,6 @@ def env_spec(config: Config, game: str) -> EnvSpec:
     """
     with closing(make_env(config, game, lanes=1, seed=0)) as env:
         return env.spec
-
-
-def make_evaluation_env(
-    config: Config,
-    game: str,
-    *,
-    lanes: int,
-    seed: int,
-    updates: int,
-    flavour: Flavour | None = None,
-) -> FilmedLanes:
-    """The environment that an agent is judged in after so many updates.
-
-    Each episode is seeded, and so can be played again: the same `seed` gives the same episodes.
-    `flavour` is one of the game's; None, and the default, is what agents train in.
-    """
-    seed = named_seed(seed, f"evaluation {updates}")
-    environment = find_environment(game)
-    make_flavour = environment.make_flavour
-    if flavour is None or make_flavour is None or flavour == environment.find_flavours().default:
-        return make_env(config, game, lanes=lanes, seed=seed, reseed_steps=0)
-    return make_flavour(config.env, Wanted(lanes, seed), flavour)
 
 
 def make_agent(config: Config, spec: EnvSpec, *, seed: int, device: torch.device) -> R2D2Agent:

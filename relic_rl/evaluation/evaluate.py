@@ -13,7 +13,8 @@ import torch
 
 from envs.corrupted import CorruptedEnv
 from envs.corruptions import CORRUPTIONS
-from envs.interface import Flavour, Frames, Lanes
+from envs.interface import FilmedLanes, Flavour, Frames, Lanes
+from envs.registry import Wanted, find_environment
 from relic_rl import build
 from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.records.robustness import NO_CORRUPTION
@@ -72,18 +73,28 @@ def evaluate_agent(
     The same `seed` gives the same games and corruptions. Without a `condition` they are what the
     agent was trained in. `epsilon` is as in `make_player`.
     """
-    env = build.make_evaluation_env(
-        trained.config,
-        trained.spec.name,
-        lanes=evaluation_lanes(episodes),
-        seed=seed,
-        updates=trained.agent.updates,
-        flavour=condition and condition.flavour,
-    )
+    flavour = condition and condition.flavour
+    env = judging_env(trained, lanes=evaluation_lanes(episodes), seed=seed, flavour=flavour)
     start = partial(make_player, trained, seed=seed, epsilon=epsilon)
     with closing(env):
         seen = condition.seen(env, seed) if condition else env
         return play_episodes(seen, start, episodes=episodes, stop=stop, tell=tell)
+
+
+def judging_env(
+    trained: TrainedAgent, *, lanes: int, seed: int, flavour: Flavour | None
+) -> FilmedLanes:
+    """Lanes of seeded episodes: scored or filmed, the same `seed` gives an agent the same ones.
+
+    `flavour` is one of the game's; None, and the default, is what agents train in.
+    """
+    config, game = trained.config, trained.spec.name
+    seed = build.named_seed(seed, f"evaluation {trained.agent.updates}")
+    environment = find_environment(game)
+    make_flavour = environment.make_flavour
+    if flavour is None or make_flavour is None or flavour == environment.find_flavours().default:
+        return build.make_env(config, game, lanes=lanes, seed=seed, reseed_steps=0)
+    return make_flavour(config.env, Wanted(lanes, seed), flavour)
 
 
 def make_player(
@@ -125,12 +136,7 @@ def play_episodes(
       episodes: how many.
       stop: looked at before each step.
       tell: how far they are.
-
-    Raises:
-      ValueError: the episodes do not divide by the lanes.
     """
-    if episodes % env.lanes:
-        raise ValueError(f"episodes is {episodes}, must be a multiple of {env.lanes} lanes")
     wanted = episodes // env.lanes
     scores: list[list[float]] = [[] for _ in range(env.lanes)]
     steps, playing = 0, env.lanes

@@ -23,9 +23,8 @@ from PIL import Image
 
 from agents.value_rescaling import unrescale
 from envs.interface import Flavour, Picture
-from relic_rl import build
 from relic_rl.errors import UserError
-from relic_rl.evaluation.evaluate import Tell, make_player, nobody
+from relic_rl.evaluation.evaluate import Tell, judging_env, make_player, nobody
 from relic_rl.evaluation.overlay import Thought, draw, saliency
 from relic_rl.evaluation.trained import TrainedAgent
 from relic_rl.stop import ORDERS, StopRequest
@@ -109,14 +108,7 @@ def _play(
     trained: TrainedAgent, seed: int, flavour: Flavour | None, *, overlay: bool
 ) -> Iterator[_Step]:
     """Plays for ever, step by step."""
-    env = build.make_evaluation_env(
-        trained.config,
-        trained.spec.name,
-        lanes=1,
-        seed=seed,
-        updates=trained.agent.updates,
-        flavour=flavour,
-    )
+    env = judging_env(trained, lanes=1, seed=seed, flavour=flavour)
     with closing(env), closing(env.screen()) as screen:
         player = make_player(trained, env.reset(), seed=seed)
         ended = True

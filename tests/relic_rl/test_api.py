@@ -16,6 +16,7 @@ import pytest
 
 from relic_rl import api, build, cli
 from relic_rl.errors import UsageError, UserError
+from relic_rl.evaluation.evaluate import judging_env
 from relic_rl.evaluation.trained import load_trained
 from relic_rl.machine.process import SPIN_COUNT
 
@@ -62,10 +63,7 @@ def test_training_from_python_takes_a_path_as_preset_and_a_seed_of_numpys(tmp_pa
 
 def test_an_agent_that_is_given_frame_by_frame_plays_the_evaluations_episode(run: Path) -> None:
     agent = api.load(run)
-    trained = load_trained(run)
-    env = build.make_evaluation_env(
-        trained.config, trained.spec.name, lanes=1, seed=0, updates=trained.agent.updates
-    )
+    env = judging_env(load_trained(run), lanes=1, seed=0, flavour=None)
     frame, reward, score = env.reset()[0], 0.0, None
     while score is None:
         result = env.step(np.array([agent.act(frame, reward)]))

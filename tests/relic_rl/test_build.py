@@ -1,6 +1,7 @@
 import inspect
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,9 @@ def test_the_emulators_are_those_that_the_configuration_asks_for(
         assert given["action_set"] == action_set
         assert given["reseed_steps"] == RESEED_STEPS
 
-        build.make_evaluation_env(config, "Breakout", lanes=2, seed=5, updates=7).close()
+        spec, agent = build.env_spec(config, "Breakout"), SimpleNamespace(updates=7)
+        trained = TrainedAgent(agent, config, spec, env_frames=0, tracker_id=None)  # type: ignore[arg-type]
+        evaluate.judging_env(trained, lanes=2, seed=5, flavour=None).close()
         assert given["protocol"] == protocol
         assert given["action_set"] == action_set
         assert given["reseed_steps"] == 0

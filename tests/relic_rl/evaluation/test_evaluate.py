@@ -224,11 +224,6 @@ def test_the_same_seed_plays_the_same_and_another_does_not() -> None:
     assert not np.array_equal(one.actions, other.actions)
 
 
-def test_episodes_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(ValueError, match="episodes is 5, must be a multiple of 2 lanes"):
-        Witness(MemoryLanes(2, 0)).play(5)
-
-
 def test_emulators_may_take_two_minutes_for_a_step_and_ten_in_an_evaluation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
