@@ -99,7 +99,6 @@ def make_engine(
     config: Config,
     game: str,
     agent: R2D2Agent,
-    epsilons: torch.Tensor,
     *,
     seed: int,
     incarnation: int,
@@ -116,19 +115,12 @@ def make_engine(
             make_actor,
             config,
             game,
-            epsilons,
             agent,
             seed=seed,
             threads=max(_emulators_cores(agent) // config.actor.actors, 1),
         ),
         alone=partial(
-            make_actor,
-            devices.without_gpu_options(config),
-            game,
-            epsilons,
-            None,
-            seed=seed,
-            threads=1,
+            make_actor, devices.without_gpu_options(config), game, None, seed=seed, threads=1
         ),
         game=game,
         segment_steps=config.learner.segment_steps,
@@ -147,7 +139,6 @@ def _emulators_cores(agent: R2D2Agent) -> int:
 def make_actor(
     config: Config,
     game: str,
-    epsilons: torch.Tensor,
     agent: R2D2Agent | None,
     number: int,
     incarnation: int,
@@ -161,7 +152,6 @@ def make_actor(
     Args:
       config: the run's.
       game: a game's or a toy's name.
-      epsilons: float32[lanes], of all the run's.
       agent: whose policy it acts with; None: one of its own on the CPU, for parameters to come.
       number: of the actor among the run's; its lanes begin at so many times their number.
       incarnation: how often it was started before.
@@ -181,7 +171,7 @@ def make_actor(
         agent.policy(),
         frames,
         frame_stack=config.network.frame_stack,
-        epsilons=epsilons[first : first + lanes],
+        epsilons=make_epsilons(config)[first : first + lanes],
         device=agent.device,
         seed=named_seed(seed, f"exploration {number} {incarnation}"),
         cuda_graph=config.actor.cuda_graph,

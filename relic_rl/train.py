@@ -90,13 +90,11 @@ class Training:
             replay_ratio=config.replay.replay_ratio,
             steps_per_update=config.learner.steps_per_update,
         )
-        epsilons = build.make_epsilons(config)
         console.say(f"starting {counted(config.actor.lanes, 'environment')}")
         self.engine = build.make_engine(
             config,
             game,
             self.agent,
-            epsilons,
             seed=seed,
             incarnation=self.incarnation,
             stopwatch=self.stopwatch,
@@ -116,7 +114,7 @@ class Training:
                 seed,
                 progress=self.progress,
                 console=console,
-                epsilons=epsilons.tolist(),
+                epsilons=build.make_epsilons(config).tolist(),
                 state=state,
             )
             refused.pop_all()

@@ -34,8 +34,7 @@ def random_actor(
     lanes = lanes or config.actor.lanes
     config = replace(config, actor=replace(config.actor, lanes=lanes, actors=1))
     agent = build.make_agent(config, build.env_spec(config, game), seed=0, device=device)
-    epsilons = build.make_epsilons(config)
-    actor = build.make_actor(config, game, epsilons, agent, 0, 0, Stopwatch(), seed=0, threads=0)
+    actor = build.make_actor(config, game, agent, 0, 0, Stopwatch(), seed=0, threads=0)
     with closing(actor):
         yield actor
 
@@ -44,15 +43,7 @@ def random_actor(
 def random_engine(config: Config, device: torch.device) -> Iterator[tuple[Engine, R2D2Agent]]:
     """The engine that the configuration names, on the real game, and whose weights it acts with."""
     agent = build.make_agent(config, build.env_spec(config, GAME), seed=0, device=device)
-    engine = build.make_engine(
-        config,
-        GAME,
-        agent,
-        build.make_epsilons(config),
-        seed=0,
-        incarnation=0,
-        stopwatch=Stopwatch(),
-    )
+    engine = build.make_engine(config, GAME, agent, seed=0, incarnation=0, stopwatch=Stopwatch())
     with closing(engine):
         yield engine, agent
 

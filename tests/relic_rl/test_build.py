@@ -50,11 +50,10 @@ def test_acting_with_the_momentum_encoder_of_a_shared_one_is_a_users_error() -> 
 def played(number: int, incarnation: int) -> tuple[bytes, bytes]:
     """Frames (on the toy they are the episodes' cues) and actions of an actor's first steps."""
     overrides = {"run.engine": "threads", "actor.actors": 2, "actor.lanes": 8, "run.threads": 1}
+    overrides |= {"actor.epsilon_base": 1.0}  # at random
     config = resolve("smoke", overrides).config
-    random = (torch.ones(8), None)  # epsilons; an agent of its own
-    actor = build.make_actor(
-        config, "toy_memory", *random, number, incarnation, Stopwatch(), seed=0, threads=1
-    )
+    named = (number, incarnation, Stopwatch())
+    actor = build.make_actor(config, "toy_memory", None, *named, seed=0, threads=1)
     segments = [segment for _ in range(60) for segment in actor.step().segments]
     actor.close()
     segments.sort(key=lambda segment: segment.name)
@@ -145,14 +144,13 @@ def test_every_value_of_the_configuration_arrives_at_replay_and_actor(
     replay = witnessed(monkeypatch, build, "ReplayBuffer")
     parts = ("Player", "Recorder", "Actor")
     player, recorder, actor = (witnessed(monkeypatch, build, part) for part in parts)
-    epsilons = torch.rand(6)
 
     build.make_replay(config, seed=0)
-    build.make_actor(config, "toy_memory", epsilons, None, 1, 4, Stopwatch(), seed=0, threads=1)
+    build.make_actor(config, "toy_memory", None, 1, 4, Stopwatch(), seed=0, threads=1)
 
     assert (replay["options"], replay["sequence"]) == (config.replay, config.learner)
     assert (replay["frame_stack"], player["frame_stack"]) == (3, 3)
-    assert torch.equal(player["epsilons"], epsilons[3:])
+    assert torch.equal(player["epsilons"], build.make_epsilons(config)[3:])
     assert (actor["env"].lanes, actor["first_lane"], actor["run_lanes"]) == (3, 3, 6)
     assert np.array_equal(recorder.pop("frames"), player["frames"])
     assert (recorder.pop("network"), recorder.pop("learner")) == (config.network, config.learner)

@@ -24,8 +24,7 @@ def test_the_paper_preset_makes_three_updates_at_full_size_within_24_gib() -> No
     spec = build.env_spec(config, "Pong")
     agent = build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
     replay = build.make_replay(config, seed=0)
-    epsilons = torch.ones(config.actor.lanes)
-    actor = build.make_actor(config, "Pong", epsilons, agent, 0, 0, stopwatch, seed=0, threads=0)
+    actor = build.make_actor(config, "Pong", agent, 0, 0, stopwatch, seed=0, threads=0)
     while len(replay) < config.learner.batch_sequences:
         for segment in actor.step().segments:
             replay.insert(segment)

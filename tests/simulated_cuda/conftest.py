@@ -57,7 +57,6 @@ def make_setting() -> Iterator[Callable[..., Setting]]:
         actor = build.make_actor(
             config,
             "Breakout",
-            build.make_epsilons(config),
             agent,
             0,
             0,

@@ -28,10 +28,7 @@ def main(address: str) -> None:
     config = configuration.resolve("smoke", overrides).config
     spec = build.env_spec(config, GAME)
     agent = build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
-    epsilons = torch.ones(config.actor.lanes)
-    engine = build.make_engine(
-        config, GAME, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
-    )
+    engine = build.make_engine(config, GAME, agent, seed=0, incarnation=0, stopwatch=Stopwatch())
     try:
         for _ in range(2):
             while engine.collect().steps == 0:

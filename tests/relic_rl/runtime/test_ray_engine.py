@@ -50,10 +50,7 @@ def engine(local_ray: Cluster) -> Iterator[RayEngine]:
     config = configuration.resolve("smoke", {"run.engine": "ray"}).config
     spec = build.env_spec(config, GAME)
     agent = build.make_agent(config, spec, seed=0, device=torch.device("cpu"))
-    epsilons = torch.full((4,), 0.5)
-    engine = build.make_engine(
-        config, GAME, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
-    )
+    engine = build.make_engine(config, GAME, agent, seed=0, incarnation=0, stopwatch=Stopwatch())
     assert isinstance(engine, RayEngine)
     yield engine
     engine.close()

@@ -29,10 +29,8 @@ def make_agent(config: Config) -> R2D2Agent:
 
 
 def make_engine(config: Config) -> ThreadsEngine:
-    agent, epsilons = make_agent(config), build.make_epsilons(config)
-    engine = build.make_engine(
-        config, GAME, agent, epsilons, seed=0, incarnation=0, stopwatch=Stopwatch()
-    )
+    agent = make_agent(config)
+    engine = build.make_engine(config, GAME, agent, seed=0, incarnation=0, stopwatch=Stopwatch())
     assert isinstance(engine, ThreadsEngine)
     return engine
 
