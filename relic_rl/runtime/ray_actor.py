@@ -12,16 +12,12 @@ import platform
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from envs.interface import EpisodeRecord
 from relic_rl.machine import process
 from relic_rl.runtime.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from relic_rl.runtime.actor import Actor
-
-Parameters = dict[str, dict[str, NDArray[Any]]]
 
 
 class Round(NamedTuple):
@@ -70,12 +66,7 @@ class RemoteActor:
         return Place(platform.node(), os.getpid())
 
     def act(
-        self,
-        incarnation: int,
-        steps: int,
-        env_steps: int,
-        version_updates: int,
-        parameters: Parameters | None,
+        self, incarnation: int, steps: int, env_steps: int, newest: dict[str, Any] | None
     ) -> Round | None:
         """Takes steps in every lane.
 
@@ -83,8 +74,7 @@ class RemoteActor:
           incarnation: of the actor that is meant.
           steps: of each lane.
           env_steps: the run's counter, which stamps the segments.
-          version_updates: of the parameters.
-          parameters: to act with from here on; None: as before.
+          newest: the state of the policy to act with from here on; None: as before.
 
         Returns:
           What they brought; None if this process does not hold that actor.
@@ -92,8 +82,7 @@ class RemoteActor:
         actor = self._actor
         if actor is None or incarnation != self._incarnation:
             return None
-        if parameters is not None:
-            newest = {"version_updates": version_updates, "parameters": parameters}
+        if newest is not None:
             actor.policy.load_state(newest)
         actor.env_steps = env_steps
         collected = [actor.step() for _ in range(steps)]

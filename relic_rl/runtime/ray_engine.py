@@ -85,9 +85,8 @@ class RayEngine:
         self._fingerprint = fingerprint(crew.game)
         self._make_actor = crew.alone
         self._refresh_steps = crew.actors.refresh_steps
-        self._round_steps = round_steps(
-            crew.actors.lanes_per_actor, crew.segment_steps, self._refresh_steps
-        )
+        enough = min(ROUND_STEPS // crew.actors.lanes_per_actor, self._refresh_steps // 4)
+        self._round_steps = max(crew.segment_steps, enough)
         self._stopwatch = crew.stopwatch
         remote = self._ray.remote(
             num_cpus=1, max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD"
@@ -194,16 +193,8 @@ class RayEngine:
             parameters = self._parameters_for(seat)
             seat.version_updates, seat.steps_since_refresh = self._version_updates, 0
         seat.steps_since_refresh += self._round_steps
-        asked = self._ask(
-            seat,
-            "act",
-            seat.incarnation,
-            self._round_steps,
-            self._env_steps,
-            self._version_updates,
-            parameters,
-        )
-        seat.rounds.add(asked)
+        wanted = (seat.incarnation, self._round_steps, self._env_steps, parameters)
+        seat.rounds.add(self._ask(seat, "act", *wanted))
 
     @property
     def _newest_updates(self) -> int:
@@ -218,12 +209,7 @@ class RayEngine:
         has_last = self._parameters is None or seat.version_updates == self._version_updates
         if self._agent is not None and has_last:
             self._version_updates = self._agent.updates
-            self._parameters = self._ray.put(
-                {
-                    part: {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-                    for part, tensors in self._agent.parameters_for_policy().items()
-                }
-            )
+            self._parameters = self._ray.put(self._agent.policy().state())
         return self._parameters
 
     def _ask(self, seat: _Seat, method: str, *arguments: Any) -> Any:
@@ -265,8 +251,8 @@ class RayEngine:
         if method == "begin":
             seat.place = value
             _log.info("actor %d.%d acts on %s", seat.number, seat.incarnation, value)
-        else:
-            self._expect_same(value)
+        elif problem := difference(self._fingerprint, value):
+            raise ClusterError(f"a node of the cluster does not fit this run: {problem}")
         return None
 
     def _unpack(self, seat: _Seat, brought: Round | None) -> Collected | None:
@@ -285,11 +271,6 @@ class RayEngine:
             self._window_seconds[name] += taken
         segments = [Segment.from_bytes(data) for data in brought.segments]
         return Collected(brought.steps, segments, brought.episodes)
-
-    def _expect_same(self, there: dict[str, str]) -> None:
-        problem = difference(self._fingerprint, there)
-        if problem:
-            raise ClusterError(f"a node of the cluster does not fit this run: {problem}")
 
     def _lose(self, seat: _Seat, error: Exception) -> None:
         """Gives an incarnation up; the next one begins as soon as Ray has a process for it."""
@@ -347,11 +328,6 @@ class RayEngine:
                 self._ray.kill(seat.handle)
                 seat.handle = self._remote.remote()
                 self._lose(seat, StalledError(f"no answer for {STALL_SECONDS:.0f} s"))
-
-
-def round_steps(lanes: int, segment_steps: int, refresh_steps: int) -> int:
-    """Steps of every lane in a round of an actor: a segment's, or more if it has few lanes."""
-    return max(segment_steps, min(ROUND_STEPS // lanes, refresh_steps // 4))
 
 
 def _last_line(error: Exception) -> str:

@@ -81,9 +81,7 @@ def prefer(agent: R2D2Agent, action: int) -> None:
 
 def break_parameters(agent: R2D2Agent) -> None:
     """The agent now publishes what no policy can load."""
-    parts = agent.parameters_for_policy()
-    parts["online"] = {name: torch.zeros(1) for name in parts["online"]}
-    agent.parameters_for_policy = lambda: parts  # type: ignore[method-assign]
+    agent.online.core.bias_hh_l0 = torch.nn.Parameter(torch.zeros(1))
     agent.updates = VERSION + 2
 
 
