@@ -284,20 +284,24 @@ class ReplayBuffer:
 
     def _refresh_sequences(self, name: SegmentName) -> None:
         """Opens or closes to draws the sequences that need this segment, just come or gone."""
-        reach = self._sequence.unroll_segments
-        around = [self._store.find(name.shifted(offset)) for offset in range(-reach, reach + 1)]
-        for start in range(reach + 1):
-            first = around[start]
-            if first is None:
-                continue
-            needed = _until_end(around[start : start + reach + 1])
-            leaf = 0.0 if needed is None else self._first_leaf(needed[:reach])
-            self._set_leaf(self._store.slot_of(first.name), leaf)
+        for offset in range(-self._sequence.unroll_segments, 1):
+            start = name.shifted(offset)
+            if start in self._store:
+                needed = self._needed(start)
+                leaf = 0.0 if needed is None else self._first_leaf(needed)
+                self._set_leaf(self._store.slot_of(start), leaf)
 
     def _needed(self, name: SegmentName) -> list[Segment] | None:
         """Returns what the sequence that starts there trains on and looks ahead to, if complete."""
-        reach = range(self._sequence.unroll_segments + 1)
-        return _until_end(self._store.find(name.shifted(offset)) for offset in reach)
+        present: list[Segment] = []
+        for offset in range(self._sequence.unroll_segments + 1):
+            segment = self._store.find(name.shifted(offset))
+            if segment is None:
+                return None
+            present.append(segment)
+            if segment.ended:
+                break
+        return present
 
     def _restored_leaf(self, slot: int, leaf: float, exponent: float) -> float:
         """Returns the leaf for a slot that had that one, by that exponent and any unroll."""
@@ -309,9 +313,10 @@ class ReplayBuffer:
         if leaf > 0 and exponent > 0:
             return float(self._leaf(np.array(leaf ** (1 / exponent))))
         # It was not complete, or an exponent of 0 has made all priorities alike.
-        return self._first_leaf(needed[: self._sequence.unroll_segments])
+        return self._first_leaf(needed)
 
-    def _first_leaf(self, unroll: list[Segment]) -> float:
+    def _first_leaf(self, needed: list[Segment]) -> float:
+        unroll = needed[: self._sequence.unroll_segments]
         td_max = max(segment.td_max for segment in unroll)
         td_mean = sum(segment.td_sum for segment in unroll) / sum(s.steps for s in unroll)
         mix = self._options.priority_mix
@@ -350,15 +355,3 @@ class ReplayBuffer:
         if self._layout not in (None, layout):
             raise ValueError(f"segment {segment.name} holds {layout}, the replay {self._layout}")
         self._layout = layout
-
-
-def _until_end(segments: Iterable[Segment | None]) -> list[Segment] | None:
-    """Returns the segments up to the episode's end, or None if one is missing before it."""
-    present: list[Segment] = []
-    for segment in segments:
-        if segment is None:
-            return None
-        present.append(segment)
-        if segment.ended:
-            break
-    return present

@@ -106,22 +106,20 @@ def decode(draw: Draw, sequence: SequenceOptions) -> SequenceBatch:
         batch.unroll_state[:, column] = segments[int(has_burn_in)].recurrent_state
         row = 0 if has_burn_in else sequence.burn_in_steps
         for segment in segments:
-            # A later segment's history is the end of the one before: it is already in place.
-            known_frames = 0 if segment is segments[0] else history
-            row = _place(batch, column, row, segment, known_frames)
+            row = _place(batch, column, row, segment)
     return batch
 
 
-def _place(batch: SequenceBatch, column: int, row: int, segment: Segment, known_frames: int) -> int:
+def _place(batch: SequenceBatch, column: int, row: int, segment: Segment) -> int:
     """Writes a segment from `row` on, as far as the rows reach; returns the row after its steps."""
     steps = min(segment.steps, len(batch.actions) - row)
     end = row + steps
     has_final_row = segment.ended and end < len(batch.actions)
     observed_end = end + has_final_row
 
+    # A later segment's history is the end of the one before, and is written once more.
     decoded = segment.decode_frames(segment.history_frames + observed_end - row)
-    last_frame = row + len(decoded)
-    batch.frames[row + known_frames : last_frame, column] = decoded[known_frames:]
+    batch.frames[row : row + len(decoded), column] = decoded
     batch.previous_actions[row, column] = segment.previous_action
     batch.previous_rewards[row, column] = segment.previous_reward
     batch.previous_actions[row + 1 : observed_end, column] = segment.actions[
