@@ -118,14 +118,7 @@ class Player:
         }
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes over what `state` gave.
-
-        Raises:
-          ValueError: it is of other lanes or other frames.
-        """
-        if state["stacks"].shape != self._stacks.shape:
-            found, needed = state["stacks"].shape, self._stacks.shape
-            raise ValueError(f"frame stacks are {list(found)}, must be {list(needed)}")
+        """Takes over what `state` gave: of as many lanes, and of such frames."""
         self._stacks[:] = state["stacks"]
         self._previous_actions[:] = state["previous_actions"]
         self._previous_rewards[:] = state["previous_rewards"]

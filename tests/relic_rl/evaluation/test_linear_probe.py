@@ -60,11 +60,6 @@ def test_every_part_has_an_episode_if_there_are_three(lengths: tuple[int, ...]) 
         assert all(len(part) for part in split_by_episode(episodes, seed=seed))
 
 
-def test_two_episodes_are_too_few() -> None:
-    with pytest.raises(ValueError, match="2 episodes"):
-        split_by_episode(np.array([0, 0, 1]), seed=0)
-
-
 # --- the maths ------------------------------------------------------------------------------------
 
 
