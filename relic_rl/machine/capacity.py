@@ -7,6 +7,7 @@ spin against each other, and memory beyond the limit gets the process killed.
 
 import os
 import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,8 +86,10 @@ class ControlGroups:
             ):
                 limit, usage = (_text(group / name).strip() for name in (limit_file, usage_file))
                 if limit.isdigit() and usage.isdigit() and int(limit) < _UNLIMITED_BYTES:
-                    cached = _entry(_text(group / "memory.stat"), cache)
-                    found.append(max(0, int(limit) - int(usage) + cached))
+                    stat = _text(group / "memory.stat")  # lines of `name number`
+                    cached = re.search(rf"^{cache} (\d+)$", stat, re.MULTILINE)
+                    free = int(limit) - int(usage) + int(cached[1] if cached else 0)
+                    found.append(max(0, free))
         return min(found)
 
     def _groups(self, controller: str) -> Iterator[Path]:
@@ -103,15 +106,6 @@ class ControlGroups:
             root = self._root / controller if controllers else self._root
             group = root / path.strip("/")
             yield from (group, *(parent for parent in group.parents if parent.is_relative_to(root)))
-
-
-def _entry(text: str, name: str) -> int:
-    """A number of a file of `name number` lines; 0 if it is not there."""
-    for line in text.splitlines():
-        key, _, value = line.partition(" ")
-        if key == name and value.strip().isdigit():
-            return int(value)
-    return 0
 
 
 def _text(path: Path) -> str:

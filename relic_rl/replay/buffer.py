@@ -45,6 +45,9 @@ class ReplayBuffer:
       sequence: how sequences lie over segments.
       frame_stack: frames of one observation. R2D2: 4.
       rng: source of all draws. Its state is JSON-able for PCG64, numpy's default.
+
+    Attributes:
+      stale_priorities: those ignored since the run began, because their sequence was gone.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class ReplayBuffer:
         self._tree = SumTree()  # by slot; 0: cannot be drawn
         self._layout: dict[str, int] | None = None
         self._sequences = 0
-        self._stale_priorities = 0
+        self.stale_priorities = 0
         self._newest_env_steps = 0
 
     def __len__(self) -> int:
@@ -80,11 +83,6 @@ class ReplayBuffer:
     def bytes(self) -> int:
         """Resident bytes, estimated."""
         return self._store.bytes
-
-    @property
-    def stale_priorities(self) -> int:
-        """Priorities ignored since the run began, because their sequence was gone."""
-        return self._stale_priorities
 
     @property
     def oldest_serial(self) -> int:
@@ -187,7 +185,7 @@ class ReplayBuffer:
         with self._lock:
             is_fresh = (self._store.generations(slots) == generations) & (self._tree.get(slots) > 0)
             self._tree.set(slots[is_fresh], self._leaf(values[is_fresh]))
-            self._stale_priorities += int((~is_fresh).sum())
+            self.stale_priorities += int((~is_fresh).sum())
         return int(is_fresh.sum())
 
     def describe(self, slots: ArrayLike, generations: ArrayLike) -> str:
@@ -243,7 +241,7 @@ class ReplayBuffer:
             return state | {
                 "leaves": self._tree.get(state["slots"]),
                 "priority_exponent": self._options.priority_exponent,
-                "stale_priorities": self._stale_priorities,
+                "stale_priorities": self.stale_priorities,
                 "newest_env_steps": self._newest_env_steps,
                 "rng": self._rng.bit_generator.state,
             }
@@ -271,7 +269,7 @@ class ReplayBuffer:
             leaves = np.array([self._restored_leaf(slot, leaf, exponent) for slot, leaf in stored])
             self._tree.set(state["slots"], leaves)
             self._sequences = int(np.count_nonzero(leaves))
-            self._stale_priorities = int(state["stale_priorities"])
+            self.stale_priorities = int(state["stale_priorities"])
             self._newest_env_steps = int(state["newest_env_steps"])
             self._rng.bit_generator.state = state["rng"]
             self._evict_excess()

@@ -33,15 +33,10 @@ class RateLimiter:
         self._trained_steps += self._steps_per_update
 
     @property
-    def owed_updates(self) -> float:
-        """Updates that the steps taken so far allow and that were not made yet."""
-        allowed = self._env_steps * self._replay_ratio
-        return (allowed - self._trained_steps) / self._steps_per_update
-
-    @property
     def may_update(self) -> bool:
-        """Whether the learner may make an update."""
-        return self.owed_updates >= 1.0
+        """Whether the steps taken so far allow an update that was not made yet."""
+        allowed = self._env_steps * self._replay_ratio
+        return allowed - self._trained_steps >= self._steps_per_update
 
     @property
     def replay_ratio(self) -> float:

@@ -184,14 +184,14 @@ class Recorder:
             current["greedy_q"][ready, :n].T,
         )
         total = steps + following
-        last = np.maximum(total - 1, 0)
+        last = total - 1
         columns = np.arange(len(ready))
         beyond = total < K + n
         greedy_q[total[beyond], columns[beyond]] = greedy_q[last[beyond], columns[beyond]]
         terminated = np.zeros((K + n, len(ready)), np.bool_)
         ends_after = current["terminated"][ready] & (current["steps"][ready] <= n)
         is_over = np.where(ended, waiting["terminated"][ready], ends_after)
-        terminated[last, columns] = is_over & (total > 0)
+        terminated[last, columns] = is_over
         values = torch.from_numpy(greedy_q).unsqueeze(-1)
         targets = n_step_double_q_targets(
             rewards=torch.from_numpy(rewards),
