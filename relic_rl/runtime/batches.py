@@ -88,9 +88,7 @@ class BatchesAhead:
     ) -> None:
         self._in_turn = BatchesInTurn(replay, batch_sequences, device)
         self._stream = stream_beside(device)
-        self._waiting: Handoff[Batch] = Handoff(AHEAD_BATCHES)
-        self._thread = self._waiting.thread("batches", self._sample)
-        self._started = False
+        self._waiting: Handoff[Batch] = Handoff({"batches": self._sample}, AHEAD_BATCHES)
 
     def take(self) -> Batch:
         """Returns the oldest batch that is ready; blocks until there is one.
@@ -98,9 +96,6 @@ class BatchesAhead:
         Raises:
           BaseException: what ended the thread.
         """
-        if not self._started:
-            self._started = True
-            self._thread.start()
         batch = self._waiting.take()
         if self._stream is not None:
             # All tensors' one memory is the copying stream's: not reused before this one is done.
@@ -111,8 +106,6 @@ class BatchesAhead:
     def close(self) -> None:
         """Ends the thread."""
         self._waiting.close()
-        if self._started:
-            self._thread.join()
 
     def _sample(self) -> Batch | None:
         torch.set_num_threads(1)  # of this thread: costs nothing when it is so

@@ -1,4 +1,4 @@
-"""A bounded queue between threads that make items and the one that takes them.
+"""Threads that make items, and a bounded queue between them and the one that takes these.
 
 A producer that is ahead of its consumer blocks. An exception that ends a producer is raised in the
 consumer.
@@ -6,27 +6,32 @@ consumer.
 
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
+CLOSE_SECONDS = 10.0
+"""How long the end waits for what the threads are at."""
 _POLL_SECONDS = 0.2
 T = TypeVar("T")
 
 
 class Handoff(Generic[T]):
-    """A bounded queue that ends its threads.
+    """A bounded queue and the threads that fill it; they start when the first item is taken.
 
     Args:
+      makers: of each thread, by its name, what makes an item (None: not this time).
       waiting_items: how many items may wait in the queue, at least 1.
     """
 
-    def __init__(self, waiting_items: int) -> None:
+    def __init__(self, makers: Mapping[str, Callable[[], T | None]], waiting_items: int) -> None:
         self._queue: queue.Queue[T | BaseException] = queue.Queue(waiting_items)
         self._closed = threading.Event()
-
-    def thread(self, name: str, make: Callable[[], T | None]) -> threading.Thread:
-        """Returns a thread, not started, that makes items until `close` (None: not this time)."""
-        return threading.Thread(target=self._run, args=(make,), name=name, daemon=True)
+        self._started = False
+        self._threads = [
+            threading.Thread(target=self._run, args=(make,), name=name, daemon=True)
+            for name, make in makers.items()
+        ]
 
     def take(self) -> T:
         """Returns the oldest item; blocks until there is one.
@@ -34,14 +39,26 @@ class Handoff(Generic[T]):
         Raises:
           BaseException: what ended a thread.
         """
+        if not self._started:
+            self._started = True
+            for thread in self._threads:
+                thread.start()
         item = self._queue.get()
         if isinstance(item, BaseException):
             raise item
         return item
 
-    def close(self) -> None:
-        """Ends the threads; items that were not taken are dropped."""
+    def close(self) -> set[str]:
+        """Ends the threads; items that were not taken are dropped.
+
+        Returns:
+          The names of those that hang: daemons, they end with the process.
+        """
         self._closed.set()
+        until = time.monotonic() + CLOSE_SECONDS
+        for thread in self._threads if self._started else []:
+            thread.join(max(until - time.monotonic(), 0.0))
+        return {thread.name for thread in self._threads if thread.is_alive()}
 
     def _run(self, make: Callable[[], T | None]) -> None:
         try:

@@ -11,7 +11,6 @@ Source of the layout: Hessel et al., "Podracer architectures for scalable RL", 2
 """
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -22,15 +21,13 @@ from torch import Tensor
 
 from agents.agent import R2D2Agent
 from relic_rl.runtime.actor import Actor, Collected
-from relic_rl.runtime.handoff import Handoff
+from relic_rl.runtime.handoff import CLOSE_SECONDS, Handoff
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.runtime.transfers import stream_beside
 from relic_rl.runtime.watchdog import Watchdog
 
 WAITING_STEPS = 2
 """Steps of each actor that may wait for the learner."""
-CLOSE_SECONDS = 10.0
-"""How long the end of a run waits for its actors' last steps."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,16 +70,15 @@ class ThreadsEngine:
     def __init__(self, actors: Sequence[Actor], stopwatch: Stopwatch) -> None:
         self._actors = list(actors)
         self._stopwatch = stopwatch
-        self._steps: Handoff[Collected] = Handoff(WAITING_STEPS * len(self._actors))
+        self._names = [f"actor-{number}" for number in range(len(self._actors))]
+        self._steps: Handoff[Collected] = Handoff(
+            {name: partial(self._act, number) for number, name in enumerate(self._names)},
+            WAITING_STEPS * len(self._actors),
+        )
         self._newest: Published | None = None
         self._timed: dict[str, float] = defaultdict(float)
         self._streams = [stream_beside(actor.device) for actor in self._actors]
         self._watchdogs = [Watchdog() for _ in self._actors]
-        self._threads = [
-            self._steps.thread(f"actor-{number}", partial(self._act, number))
-            for number in range(len(self._actors))
-        ]
-        self._started = False
 
     def collect(self) -> Collected:
         """One actor's step, waited for; an emulator that hangs ends the process.
@@ -90,10 +86,6 @@ class ThreadsEngine:
         Raises:
           BaseException: what ended an actor's thread.
         """
-        if not self._started:
-            self._started = True
-            for thread in self._threads:
-                thread.start()
         with self._stopwatch.time("waiting"):
             return self._steps.take()
 
@@ -121,15 +113,12 @@ class ThreadsEngine:
 
     def close(self) -> None:
         """Ends the threads and releases the emulators, except those that hang."""
-        self._steps.close()
         for watchdog in self._watchdogs:  # from here on a hanging actor is left behind
             watchdog.close()
-        deadline = time.monotonic() + CLOSE_SECONDS
-        for thread, actor in zip(self._threads, self._actors, strict=True):
-            if self._started:
-                thread.join(max(deadline - time.monotonic(), 0.0))
-            if thread.is_alive():  # a daemon: it ends with the process
-                _log.warning("%s did not end within %.0f s", thread.name, CLOSE_SECONDS)
+        hanging = self._steps.close()
+        for name, actor in zip(self._names, self._actors, strict=True):
+            if name in hanging:
+                _log.warning("%s did not end within %.0f s", name, CLOSE_SECONDS)
             else:
                 actor.close()
 

@@ -1,4 +1,5 @@
 import itertools
+import time
 from collections.abc import Callable
 
 import pytest
@@ -8,8 +9,7 @@ from relic_rl.runtime.handoff import Handoff
 
 def test_items_come_in_the_order_they_were_made() -> None:
     numbers = itertools.count()
-    handoff: Handoff[int] = Handoff(2)
-    handoff.thread("maker", lambda: next(numbers)).start()
+    handoff: Handoff[int] = Handoff({"maker": lambda: next(numbers)}, 2)
 
     assert [handoff.take() for _ in range(50)] == list(range(50))
     handoff.close()
@@ -17,29 +17,24 @@ def test_items_come_in_the_order_they_were_made() -> None:
 
 def test_a_maker_waits_when_nobody_takes(wait_until: Callable[..., None]) -> None:
     made: list[int] = []
-    handoff: Handoff[int] = Handoff(3)
 
     def make() -> int:
         made.append(0)
         return len(made)
 
-    thread = handoff.thread("maker", make)
-    thread.start()
-    wait_until(lambda: len(made) >= 4)  # three wait, one is in its hands
+    handoff: Handoff[int] = Handoff({"maker": make}, 3)
+    assert handoff.take() == 1
+    wait_until(lambda: len(made) >= 5)  # one is taken, three wait, one is in its hands
 
-    thread.join(0.2)
+    time.sleep(0.2)
 
-    assert thread.is_alive()
-    assert len(made) == 4
-    handoff.close()
-    thread.join(10)
-    assert not thread.is_alive()
+    assert len(made) == 5
+    assert handoff.close() == set()
 
 
 def test_a_maker_that_has_nothing_now_is_asked_again() -> None:
     answers = iter([1, None, None, 2])
-    handoff: Handoff[int] = Handoff(1)
-    handoff.thread("maker", lambda: next(answers)).start()
+    handoff: Handoff[int] = Handoff({"maker": lambda: next(answers)}, 1)
 
     assert [handoff.take(), handoff.take()] == [1, 2]
     handoff.close()
@@ -47,12 +42,9 @@ def test_a_maker_that_has_nothing_now_is_asked_again() -> None:
 
 def test_what_ends_a_maker_comes_after_what_it_made() -> None:
     answers = iter([1, 2])
-    handoff: Handoff[int] = Handoff(5)
-    thread = handoff.thread("maker", lambda: next(answers))
-    thread.start()
+    handoff: Handoff[int] = Handoff({"maker": lambda: next(answers)}, 5)
 
     assert [handoff.take(), handoff.take()] == [1, 2]
     with pytest.raises(StopIteration):
         handoff.take()
-    thread.join(10)
-    assert not thread.is_alive()
+    assert handoff.close() == set()
