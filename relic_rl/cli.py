@@ -25,7 +25,7 @@ from relic_rl.commands import (
     train,
     watch,
 )
-from relic_rl.commands.arguments import Parser, spelled
+from relic_rl.commands.arguments import Parser, add_verb, spelled
 from relic_rl.errors import UserError, is_out_of_memory
 from relic_rl.machine import process
 from relic_rl.stop import whole_process
@@ -99,7 +99,7 @@ def _parser() -> Parser:
     shtab.add_argument_to(parser, help="Print a shell's completion script and exit.")
     verbs = parser.add_subparsers(prog="relic-rl", metavar="COMMAND", required=True)
     for verb in VERBS:
-        verb.add_to(verbs)
+        add_verb(verbs, verb)
     return parser
 
 

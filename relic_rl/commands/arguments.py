@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import shtab
@@ -91,22 +92,21 @@ class Suggestions(tuple[str, ...]):
     """Choices for help and completion, of an argument that also takes others."""
 
 
-def add_verb(verbs: Any, name: str, run: Any, *, usage: str, doc: str | None) -> Parser:
+def add_verb(verbs: Any, verb: ModuleType) -> None:
     """Adds a verb to the command line.
 
     Args:
       verbs: what `add_subparsers` returned.
-      name: of the verb.
-      run: called with the arguments that are given, by name.
-      usage: the arguments in short.
-      doc: the module's docstring; its first line describes the verb in the list of all.
+      verb: its module. The docstring describes it, with its first line in the list of all; `USAGE`
+        is its arguments in short; `run` is called with those that are given, by name.
     """
-    summary, _, rest = (doc or "").partition("\n")
-    parser: Parser = verbs.add_parser(
-        name, usage=f"relic-rl {name} {usage}", help=summary, description=f"{summary} {rest}"
+    name = verb.__name__.rpartition(".")[2]
+    summary, _, rest = (verb.__doc__ or "").partition("\n")
+    parser = verbs.add_parser(
+        name, usage=f"relic-rl {name} {verb.USAGE}", help=summary, description=f"{summary} {rest}"
     )
-    parser.set_defaults(run=run, parser=parser)
-    return parser
+    parser.set_defaults(run=verb.run, parser=parser)
+    verb.add_arguments(parser)
 
 
 def add_settings(parser: Parser, *, short: Iterable[str] = (), several: bool = False) -> None:

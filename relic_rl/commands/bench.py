@@ -16,12 +16,11 @@ from relic_rl.console import print_line, size
 from relic_rl.errors import UsageError
 from relic_rl.runtime.engines import ENGINES, EngineName
 
+USAGE = "[flags] [--SECTION.FIELD VALUE ...]"
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl bench`."""
-    parser = arguments.add_verb(
-        verbs, "bench", run, usage="[flags] [--SECTION.FIELD VALUE ...]", doc=__doc__
-    )
+
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_preset(parser, otherwise="laptop")
     arguments.add_path(
         parser, "--json", dest="json_file", metavar="FILE", help="Where to write the figures"

@@ -13,6 +13,7 @@ from relic_rl.commands.printing import print_json, print_table, table_console
 from relic_rl.config import Resolved
 from relic_rl.records.identity import environment_of
 
+USAGE = "[GAME] [flags] [--SECTION.FIELD VALUE ...]"
 _HEADS = ("setting", "value", "from", "meaning", "source of the default")
 _KNOWN = ("value", "from", "meaning", "source")
 _MEANING_COLUMNS = 36
@@ -20,11 +21,8 @@ _MEANING_COLUMNS = 36
 _SOURCE_COLUMNS = 24
 
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl config`."""
-    parser = arguments.add_verb(
-        verbs, "config", run, usage="[GAME] [flags] [--SECTION.FIELD VALUE ...]", doc=__doc__
-    )
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_game(parser, nargs="?")
     arguments.add_preset(parser)
     arguments.add_json(parser)

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 from rich.table import Table
@@ -19,6 +19,8 @@ from relic_rl.commands.printing import new_table, print_json, print_table
 from relic_rl.console import size
 from relic_rl.errors import ResourceError, UserError
 from relic_rl.machine.capacity import available_bytes, cores
+
+USAGE = "[flags]"
 
 
 class UnfitMachineError(UserError):
@@ -36,9 +38,8 @@ class _Needs(NamedTuple):
     problems: list[str]
 
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl doctor`."""
-    parser = arguments.add_verb(verbs, "doctor", run, usage="[flags]", doc=__doc__)
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_preset(parser, otherwise="all shipped ones")
     arguments.add_json(parser)
 

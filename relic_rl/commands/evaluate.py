@@ -33,16 +33,14 @@ from relic_rl.stop import StopRequest
 if TYPE_CHECKING:
     from relic_rl.evaluation.evaluate import Condition
 
+USAGE = "RUN_DIR|SWEEP_DIR [flags]"
 _SPARE = ("frames", "of human")
 """Columns of a sweep's table that a narrow screen is left without."""
 ALL = "all"
 
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl evaluate`."""
-    parser = arguments.add_verb(
-        verbs, "evaluate", run, usage="RUN_DIR|SWEEP_DIR [flags]", doc=__doc__
-    )
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_agent(parser, or_else="a sweep's for all of its runs")
     arguments.add_number(
         parser, "--episodes", help="Episodes to play; by default as many as at the run's end"

@@ -4,19 +4,17 @@ It holds no replay, no optimizer and no pickle.
 """
 
 from pathlib import Path
-from typing import Any
 
 from relic_rl.commands import arguments
 from relic_rl.console import print_line
 from relic_rl.errors import UsageError
 from relic_rl.records.run_folder import POLICY_SUFFIX
 
+USAGE = f"RUN_DIR --out FILE{POLICY_SUFFIX}"
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl export`."""
-    parser = arguments.add_verb(
-        verbs, "export", run, usage=f"RUN_DIR --out FILE{POLICY_SUFFIX}", doc=__doc__
-    )
+
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_run_dir(parser)
     arguments.add_path(
         parser,

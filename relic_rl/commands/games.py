@@ -1,15 +1,14 @@
 """List the 57 games with their random and human scores."""
 
-from typing import Any
-
 from envs.games import ATARI57, REFERENCE_SOURCE
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import new_table, print_json, print_table
 
+USAGE = "[flags]"
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl games`."""
-    parser = arguments.add_verb(verbs, "games", run, usage="[flags]", doc=__doc__)
+
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_json(parser)
 
 

@@ -9,7 +9,6 @@ added to its probes.jsonl, for `relic-rl report`.
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -25,6 +24,7 @@ from relic_rl.records.probes import PROBES_FILE, Probing, append_probing
 from relic_rl.records.run_folder import expect_run
 from relic_rl.stop import StopRequest
 
+USAGE = "RUN_DIR [flags]"
 HEADINGS = {"encoder": "encoder", "lstm": "LSTM", "random_encoder": "random", "pixels": "pixels"}
 KINDS = dict(
     zip(CATEGORIES, ("agent", "small object", "other object", "display", "other"), strict=True)
@@ -32,9 +32,8 @@ KINDS = dict(
 """Of variables, in the order of a table."""
 
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl probe`."""
-    parser = arguments.add_verb(verbs, "probe", run, usage="RUN_DIR [flags]", doc=__doc__)
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_agent(parser)
     arguments.add_number(
         parser,

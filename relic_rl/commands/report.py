@@ -3,7 +3,6 @@
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from relic_rl.analysis.published import DEFAULT_AGAINST
 from relic_rl.commands import arguments
@@ -11,12 +10,11 @@ from relic_rl.console import print_line
 from relic_rl.errors import UsageError
 from relic_rl.records.tracking import FILE_TRACKERS, TrackerName
 
+USAGE = "DIR [DIR ...] --out DIR [flags]"
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl report`."""
-    parser = arguments.add_verb(
-        verbs, "report", run, usage="DIR [DIR ...] --out DIR [flags]", doc=__doc__
-    )
+
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_path(
         parser,
         "dirs",

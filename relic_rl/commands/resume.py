@@ -28,16 +28,14 @@ from relic_rl.records.run_status import (
 if TYPE_CHECKING:
     from relic_rl.records.checkpoint import Checkpoint
 
+USAGE = "RUN_DIR [flags] [--SECTION.FIELD VALUE ...]"
 CHANGEABLE = ("run.frames", "run.minutes", "run.ray_address", "run.track", "run.keep")
 """Settings that a resume changes without asking: when to end, where to act, who is told,
 what is left."""
 
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl resume`."""
-    parser = arguments.add_verb(
-        verbs, "resume", run, usage="RUN_DIR [flags] [--SECTION.FIELD VALUE ...]", doc=__doc__
-    )
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_run_dir(parser)
     parser.add_argument(
         "--allow-change",

@@ -19,6 +19,7 @@ from relic_rl.records.run_status import RunStatus
 from relic_rl.sweep.request import short_names
 from relic_rl.sweep.status import RunInSweep, State, SweepStatus, read_sweep
 
+USAGE = "SWEEP_DIR [flags]"
 _REFRESH_SECONDS = 2.0
 _LIVE_ORDER: tuple[State, ...] = ("running", "failed", "interrupted", "queued", "done")
 _SUMMARY_ORDER: tuple[State, ...] = ("done", "running", "interrupted", "queued", "failed")
@@ -27,9 +28,8 @@ _SPARE = ("minutes", "time left", "HNS", "frames", "why")
 _STYLES = {"done": "green", "failed": "red", "running": "bold", "interrupted": "yellow"}
 
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl status`."""
-    parser = arguments.add_verb(verbs, "status", run, usage="SWEEP_DIR [flags]", doc=__doc__)
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_path(parser, "sweep_dir", metavar="SWEEP_DIR", help="The sweep's folder")
     parser.add_argument(
         "--watch", action="store_true", help="Keep showing it, until the sweep ends or Ctrl-C"

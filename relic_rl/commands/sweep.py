@@ -10,12 +10,11 @@ from envs.games import ATARI57, GAME_SETS
 from relic_rl.commands import arguments
 from relic_rl.sweep.backends import BACKENDS
 
+USAGE = "SWEEP_DIR [flags] [--SECTION.FIELD VALUE ...]"
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl sweep`."""
-    parser = arguments.add_verb(
-        verbs, "sweep", run, usage="SWEEP_DIR [flags] [--SECTION.FIELD VALUE ...]", doc=__doc__
-    )
+
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_path(
         parser,
         "sweep_dir",

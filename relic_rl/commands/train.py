@@ -16,12 +16,11 @@ from relic_rl.records.folders import write_whole
 from relic_rl.records.identity import RunIdentity, check_seed, environment_of
 from relic_rl.runtime.engines import ENGINES
 
+USAGE = "GAME [flags] [--SECTION.FIELD VALUE ...]"
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl train`."""
-    parser = arguments.add_verb(
-        verbs, "train", run, usage="GAME [flags] [--SECTION.FIELD VALUE ...]", doc=__doc__
-    )
+
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_game(parser)
     arguments.add_preset(parser)
     arguments.add_number(parser, "--seed", least=0, help="Seed of all random numbers")

@@ -4,7 +4,6 @@ import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from relic_rl.commands import arguments
 from relic_rl.console import Console, counted, print_line
@@ -12,12 +11,11 @@ from relic_rl.errors import UsageError
 from relic_rl.records.identity import check_seed
 from relic_rl.records.tracking import FILE_TRACKERS, TrackerName
 
+USAGE = "RUN_DIR --video FILE.mp4|FILE.gif [flags]"
 
-def add_to(verbs: Any) -> None:
-    """Adds `relic-rl watch`."""
-    parser = arguments.add_verb(
-        verbs, "watch", run, usage="RUN_DIR --video FILE.mp4|FILE.gif [flags]", doc=__doc__
-    )
+
+def add_arguments(parser: arguments.Parser) -> None:
+    """Adds what it takes."""
     arguments.add_agent(parser)
     arguments.add_path(
         parser,
