@@ -100,6 +100,7 @@ class _Played:
     """What came of it."""
 
     name: str
+    """Of a run of a sweep; empty of an agent alone."""
     spec: EnvSpec
     judgements: list[Judgement]
 
@@ -193,10 +194,14 @@ def run(
     if stop.requested:
         kept = "; what was played is saved" * save
         raise UserError(f"stopped before all episodes were played{kept}")
-    if is_sweep:
-        _print_sweep(played, asked, as_json=as_json)
-    else:
-        _print_one(played[0], asked, as_json=as_json)
+    if as_json and is_sweep:
+        print_json({"runs": [{"run": one.name, **one.document(asked)} for one in played]})
+    elif as_json:
+        print_json(played[0].document(asked))
+    elif not is_sweep:
+        _print_one(played[0], asked)
+    elif played:
+        print_table(_sweep_table(played, with_kept=asked.corrupted), _SPARE)
     if skipped:
         raise UserError(f"not evaluated: {', '.join(skipped)}")
 
@@ -256,10 +261,7 @@ def _play_sweep(
             yield replace(played, name=name)
 
 
-def _print_one(played: _Played, asked: _Asked, *, as_json: bool) -> None:
-    if as_json:
-        print_json(played.document(asked))
-        return
+def _print_one(played: _Played, asked: _Asked) -> None:
     spec, clean = played.spec, played.clean
     print_line(f"{spec.name} after {clean.env_frames:,} frames{under_rules(spec)}")
     listed = ", ".join(f"{score:.0f}" for score in clean.scores)
@@ -271,15 +273,6 @@ def _print_one(played: _Played, asked: _Asked, *, as_json: bool) -> None:
         print_table(_corruptions_table(played))
     if played.elsewhere:
         print_table(_modes_table(played.elsewhere))
-
-
-def _print_sweep(played: Sequence[_Played], asked: _Asked, *, as_json: bool) -> None:
-    if as_json:
-        documents = [{"run": one.name, **one.document(asked)} for one in played]
-        print_json({"runs": documents})
-        return
-    if played:
-        print_table(_sweep_table(played, with_kept=asked.corrupted), _SPARE)
 
 
 def _sweep_table(played: Sequence[_Played], *, with_kept: bool) -> Table:
