@@ -57,7 +57,7 @@ class Console:
         with suppress(OSError, ValueError):
             self._out.say(text)
 
-    def status(self, row: Mapping[str, object]) -> None:
+    def status(self, row: Mapping[str, Any]) -> None:
         """Shows how the run stands; called often, it writes rarely, as do those below.
 
         Args:
@@ -120,7 +120,7 @@ class Console:
             by_minutes += f" of {duration(60 * budget.minutes)}"
         else:
             by_frames = f"{count(frames)} of {count(budget.frames)} frames"
-        left = budget.seconds_left(frames, minutes, _number(row, "frames_per_second") or 0.0)
+        left = budget.seconds_left(frames, minutes, row.get("frames_per_second") or 0.0)
         estimate = [] if left is None else [f"{duration(left)} left"]
         return [by_frames, by_minutes, *estimate], budget.fraction(frames, minutes)
 
@@ -242,11 +242,5 @@ def _folded(parts: list[str], columns: int) -> str:
     return textwrap.fill(line, columns).replace("\xa0", " ")
 
 
-def _parts(row: Mapping[str, object]) -> list[str]:
-    numbers = [(show, _number(row, name)) for name, show in _FIELDS]
-    return [show(value) for show, value in numbers if value is not None]
-
-
-def _number(row: Mapping[str, object], name: str) -> float | None:
-    value = row.get(name)
-    return float(value) if isinstance(value, int | float) else None
+def _parts(row: Mapping[str, Any]) -> list[str]:
+    return [show(row[name]) for name, show in _FIELDS if row.get(name) is not None]
