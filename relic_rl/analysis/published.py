@@ -75,7 +75,10 @@ def find_methods(names: Sequence[str]) -> list[str]:
       ValueError: a name is none of them.
     """
     for name in names:
-        _expect(name)
+        if name not in METHODS:
+            raise ValueError(
+                f"no published scores for {name!r}: give a .csv file, or of {', '.join(METHODS)}"
+            )
     others = [METHODS[name] for name in names if name not in _TWINS]
     if not others or any(method.benchmark == "57" for method in others):
         return list(names)
@@ -83,12 +86,7 @@ def find_methods(names: Sequence[str]) -> list[str]:
 
 
 def published_scores(method: str) -> dict[str, list[float]]:
-    """Returns game → raw score of each run, or their mean alone, for all games of the benchmark.
-
-    Raises:
-      ValueError: if the method is not a key of `METHODS`.
-    """
-    _expect(method)
+    """Returns game → raw score of each run, or their mean alone, for all games of the benchmark."""
     if METHODS[method].benchmark == "57":
         rows = _rows("published_scores.csv")
         return {row["game"]: [float(row[method])] for row in rows}
@@ -98,10 +96,3 @@ def published_scores(method: str) -> dict[str, list[float]]:
         for row in rows
         if row["method"] == method
     }
-
-
-def _expect(method: str) -> None:
-    if method not in METHODS:
-        raise ValueError(
-            f"no published scores for {method!r}: give a .csv file, or of {', '.join(METHODS)}"
-        )
