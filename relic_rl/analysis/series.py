@@ -6,7 +6,7 @@ series of its own and named by it. A sweep's grid has a series per combination. 
 folders whose runs are one series, whatever they differ in.
 """
 
-import os.path
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,10 +185,7 @@ class _Search:
 
 def _holds(folder: Path, name: str) -> bool:
     """Whether a file is there and may be seen."""
-    try:
-        return (folder / name).is_file()
-    except OSError:
-        return False
+    return os.access(folder / name, os.F_OK)
 
 
 def names_apart(paths: Sequence[Path]) -> list[str]:
