@@ -93,20 +93,17 @@ class Run:
         return int(self.evaluations.frames[-1])
 
 
-def passed_by_all(frames: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
-    """From the last curve's beginning to the first one's end; if all are one point, the furthest.
+def common_frames(frames: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """All points of all curves that all have passed, ascending: perhaps none.
+
+    They are from the last curve's beginning to the first one's end; if all are one point, the
+    furthest.
 
     Args:
       frames: of each curve, float64[N], ascending.
     """
-    first = max(float(of_one[0]) for of_one in frames)
-    last = min(float(of_one[-1]) for of_one in frames)
-    return first, first if all(len(of_one) == 1 for of_one in frames) else last
-
-
-def common_frames(frames: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """All points of all curves that all have passed, ascending; arguments as above."""
-    first, last = passed_by_all(frames)
+    first = max(of_one[0] for of_one in frames)
+    last = first if all(len(of_one) == 1 for of_one in frames) else min(f[-1] for f in frames)
     points = np.unique(np.concatenate(frames))
     return points[(first <= points) & (points <= last)]
 

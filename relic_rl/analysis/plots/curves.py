@@ -29,7 +29,7 @@ from relic_rl.analysis.plots.style import (
     short,
     styled,
 )
-from relic_rl.analysis.runs import Curve, Run, common_frames, passed_by_all
+from relic_rl.analysis.runs import Curve, Run, common_frames
 from relic_rl.analysis.scores import aggregate
 from relic_rl.analysis.series import Series
 
@@ -233,8 +233,8 @@ def aggregate_curves(
 
 def _aggregates_over_frames(series: Series) -> tuple[NDArray[np.float64], list[dict[str, float]]]:
     """Frame counts, up to 50, that all runs have passed, and the aggregate rows at each."""
-    first, last = passed_by_all([run.evaluations.frames for run in series.runs])
-    frames = np.unique(np.linspace(first, last, 50)) if last >= first else np.array([])
+    common = common_frames([run.evaluations.frames for run in series.runs])
+    frames = np.unique(np.linspace(common[0], common[-1], 50)) if len(common) else common
     points = []
     for at in frames:
         scores: dict[str, list[float]] = {}
