@@ -1,12 +1,10 @@
 """Film a trained agent at play: a run's last checkpoint, a policy file, --trained."""
 
-import sys
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from relic_rl.commands import arguments
-from relic_rl.console import Console, counted, print_line
+from relic_rl.console import beside_results, counted, print_line
 from relic_rl.errors import UsageError
 from relic_rl.records.identity import check_seed
 from relic_rl.records.tracking import FILE_TRACKERS, TrackerName
@@ -91,7 +89,7 @@ def run(
         )
     is_cut = max_frames is None and is_gif(video)
     asked = one_condition(loaded.spec.name, mode=mode, difficulty=difficulty)
-    with closing(Console(stream=sys.stderr)) as console:
+    with beside_results() as console:
         made = film(
             loaded,
             video,
