@@ -17,14 +17,10 @@ from relic_rl import config as configuration
 from relic_rl.commands import arguments
 from relic_rl.commands.printing import new_table, print_json, print_table
 from relic_rl.console import size
-from relic_rl.errors import ResourceError, UserError
+from relic_rl.errors import ResourceError
 from relic_rl.machine.capacity import available_bytes, cores
 
 USAGE = "[flags]"
-
-
-class UnfitMachineError(UserError):
-    """Something that every run needs is missing."""
 
 
 class _Needs(NamedTuple):
@@ -48,7 +44,7 @@ def run(*, preset: str | None = None, as_json: bool = False) -> None:
     """Prints the machine and the presets' needs.
 
     Raises:
-      UnfitMachineError: no run can work here.
+      ResourceError: no run can work here.
       UsageError: no such preset.
     """
     needs = [
@@ -61,7 +57,7 @@ def run(*, preset: str | None = None, as_json: bool = False) -> None:
     else:
         _print(machine, needs)
     if missing:
-        raise UnfitMachineError(
+        raise ResourceError(
             f"{len(missing)} ROMs are missing, first {missing[0]}: unset ALE_ROMS_DIR if it is "
             "set, or install ale-py again"
         )
