@@ -102,8 +102,10 @@ def common_frames(frames: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     Args:
       frames: of each curve, float64[N], ascending.
     """
-    first = max(of_one[0] for of_one in frames)
-    last = first if all(len(of_one) == 1 for of_one in frames) else min(f[-1] for f in frames)
+    first = max(float(of_one[0]) for of_one in frames)
+    last = min(float(of_one[-1]) for of_one in frames)
+    if all(len(of_one) == 1 for of_one in frames):
+        last = first
     points = np.unique(np.concatenate(frames))
     return points[(first <= points) & (points <= last)]
 
