@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from relic_rl.analysis import probe_tables
 from relic_rl.analysis.columns import Column
-from relic_rl.analysis.robustness import Robustness
+from relic_rl.analysis.judged import Judged
+from relic_rl.analysis.robustness import heat_of
 from relic_rl.analysis.runs import Run
 from relic_rl.analysis.scores import MIN_SEEDS, Estimate, performance_profile
 from relic_rl.analysis.series import Series
@@ -76,21 +78,21 @@ def draw_run(run: Run, folder: Path) -> Picture:
 
 
 def draw_report(
-    series: Sequence[Series], columns: Sequence[Column], robustness: Robustness, folder: Path
+    series: Sequence[Series], columns: Sequence[Column], judged: Sequence[Judged], folder: Path
 ) -> Drawn:
     """Writes the pictures of a report, those of robustness as far as there is something to show.
 
     Args:
       series: all, with their unfinished runs.
       columns: those of the series that have one, and the published ones.
-      robustness: what was saved of it.
+      judged: what was saved of the runs.
       folder: where to; it is there.
     """
     labels = [column.label for column in columns if column.is_own]
     try:
         with _any_failure_named("all pictures"):
             plans = [*_plans_of_columns(series, columns), *_plans_of_runs(series)]
-            of_robustness = _plans_of_robustness(robustness, labels)
+            of_robustness = _plans_of_robustness(judged, labels)
     except PictureError as error:
         return Drawn(failures=[str(error)])
     failures: list[str] = []
@@ -110,12 +112,11 @@ def _drawn(plans: Sequence[_Plan], folder: Path, failures: list[str]) -> list[Pi
     return pictures
 
 
-def _plans_of_robustness(robustness: Robustness, labels: Sequence[str]) -> list[_Plan]:
-    from relic_rl.analysis.plots.heat_map import heat_map
-    from relic_rl.analysis.plots.probe_curves import probe_curves
+def _plans_of_robustness(judged: Sequence[Judged], labels: Sequence[str]) -> list[_Plan]:
+    from relic_rl.analysis.plots import heat_map, probe_curves
 
     plans = []
-    if (heat := robustness.heat()) is not None:
+    if (heat := heat_of(judged)) is not None:
         plans.append(
             _Plan(
                 "robustness",
@@ -123,10 +124,10 @@ def _plans_of_robustness(robustness: Robustness, labels: Sequence[str]) -> list[
                 "The share of its score that an agent keeps when what it sees is corrupted, mean"
                 " over the severities and seeds that were played. 100 is the clean score, 0 is"
                 " random play. A row without numbers has a clean score hardly above random play.",
-                partial(heat_map, heat),
+                partial(heat_map.heat_map, heat),
             )
         )
-    if curves := robustness.probe_curves():
+    if curves := probe_tables.probe_curves(judged):
         plans.append(
             _Plan(
                 "probes",
@@ -137,7 +138,7 @@ def _plans_of_robustness(robustness: Robustness, labels: Sequence[str]) -> list[
                 " probed. Bands are 95 % intervals, where there are"
                 f" {MIN_SEEDS} seeds or more. The controls are the mean over all runs of a game. An"
                 " R² far below 0 is off the picture.",
-                partial(probe_curves, curves, labels),
+                partial(probe_curves.probe_curves, curves, labels),
             )
         )
     return plans

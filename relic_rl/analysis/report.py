@@ -19,10 +19,11 @@ from typing import Any
 
 from relic_rl.analysis import notes
 from relic_rl.analysis.columns import Column, make_columns
+from relic_rl.analysis.judged import Judged, read_judged
 from relic_rl.analysis.page import PageContent, render_page
 from relic_rl.analysis.pictures import NO_PICTURES, Drawn, draw_report
 from relic_rl.analysis.published import DEFAULT_AGAINST
-from relic_rl.analysis.robustness import KEPT, Robustness, read_robustness
+from relic_rl.analysis.robustness import KEPT, heat_of, robustness_csv, robustness_tables
 from relic_rl.analysis.runs import shown
 from relic_rl.analysis.scores import (
     ROW_LABELS,
@@ -64,7 +65,8 @@ class Report:
     series: Sequence[Series]
     """All, with their unfinished runs."""
     columns: Sequence[Column]
-    robustness: Robustness
+    judged: Sequence[Judged]
+    """Of the runs that count, what was saved."""
     warnings: tuple[str, ...]
 
     @property
@@ -82,9 +84,9 @@ class Report:
             replace(table, caption=f"{table.caption} {caution}".strip())
             for table in (*aggregates, score_table(columns))
         ]
-        robust = self.robustness.tables()
+        robust = robustness_tables(self.judged)
         footnotes = notes.footnotes(columns)
-        footnotes += [KEPT] * bool(self.robustness.heat())
+        footnotes += [KEPT] * bool(heat_of(self.judged))
         footnotes += [notes.INTERVALS] * (bool(robust) and notes.INTERVALS not in footnotes)
         content = PageContent(
             title=" and ".join(one.label for one in counted),
@@ -102,7 +104,7 @@ class Report:
             "table.md": markdown([*tables, *robust], warnings, footnotes),
             "table.tex": latex([*tables, *robust], warnings, footnotes),
             "scores.csv": _scores(counted),
-            "robustness.csv": self.robustness.csv(),
+            "robustness.csv": robustness_csv(self.judged),
         }
         return {name: text for name, text in texts.items() if text}
 
@@ -130,9 +132,9 @@ def read_report(
     warnings = [f"Mixed: {line}." for line in mixed]
     warnings += [f"Left out: {line}." for line in notes.by_reason(found.left_out)]
     warnings += notes.warnings(series, columns)
-    robustness = read_robustness(series)
-    warnings += [f"Left out of robustness: {line}." for line in robustness.failures]
-    return Report(series, columns, robustness, tuple(warnings))
+    judged, lost = read_judged(series)
+    warnings += [f"Left out of robustness: {line}." for line in lost]
+    return Report(series, columns, judged, tuple(warnings))
 
 
 def write_report(
@@ -169,7 +171,7 @@ def write_report(
         )
     report = read_report(folders, against, labelled=labelled, allow_mixed=allow_mixed)
     make_writable(out_dir, "report folder")
-    drawn = draw_report(report.series, report.columns, report.robustness, out_dir)
+    drawn = draw_report(report.series, report.columns, report.judged, out_dir)
     report = replace(report, warnings=(*report.warnings, *drawn.failures))
     texts = report.texts(drawn)
     for name, text in texts.items():

@@ -13,7 +13,6 @@ from typing import TypeVar
 from envs.corruptions import CORRUPTIONS, LEVELS
 from envs.games import ATARI57
 from envs.interface import Flavour
-from relic_rl.analysis import probe_tables
 from relic_rl.analysis.judged import (
     BEST,
     CLEAN,
@@ -24,10 +23,10 @@ from relic_rl.analysis.judged import (
     labels_of,
     line,
     points,
-    read_judged,
 )
+from relic_rl.analysis.probe_tables import probes_table
 from relic_rl.analysis.scores import mean_share_over_games
-from relic_rl.analysis.series import Series, span
+from relic_rl.analysis.series import span
 from relic_rl.analysis.tables import Cell, Table
 from relic_rl.records.robustness import NO_CORRUPTION, Judgement
 from relic_rl.records.tables import csv_table
@@ -44,58 +43,6 @@ KEPT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Robustness:
-    """All that was saved of the runs of a report."""
-
-    judged: tuple[Judged, ...]
-    """All runs, in the order of their series and games."""
-    failures: tuple[str, ...]
-    """What is left out, and why."""
-
-    @property
-    def corrupted(self) -> list[Judged]:
-        """Runs that were judged under a corruption."""
-        return [one for one in self.judged if len(one.looks) > 1]
-
-    def heat(self) -> "Heat | None":
-        """The shares that are kept, for a picture; None without any."""
-        judged = self.corrupted
-        corruptions = _ordered((name for one in judged for name, _ in one.looks), CORRUPTIONS)
-        corruptions = [name for name in corruptions if name != NO_CORRUPTION]
-        rows, shares = [], []
-        for game, by_label in by_game(judged).items():
-            for label, runs in by_label.items():
-                rows.append((game, label))
-                shares.append([_mean_share(runs, name) for name in corruptions])
-        if not any(share is not None for row in shares for share in row):
-            return None
-        return Heat(rows, corruptions, shares)
-
-    def probe_curves(self) -> list[probe_tables.ProbeCurve]:
-        """What probes found over training, for a picture."""
-        return probe_tables.probe_curves(self.judged)
-
-    def tables(self) -> list[Table]:
-        """Those that have something to show."""
-        tables = (
-            _corrupted_table(self),
-            _modes_table(self),
-            probe_tables.probes_table(self.judged),
-        )
-        return [table for table in tables if table is not None]
-
-    def csv(self) -> str:
-        """A line for each evaluation that counts; empty without any."""
-        return csv_table(
-            [
-                {"series": one.label, "game": one.run.game, "run_seed": one.run.seed, **asdict(row)}
-                for one in self.judged
-                for row in one.rows
-            ]
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Heat:
     """Shares of a score that are kept: a row for each game and series, a column a corruption."""
 
@@ -106,10 +53,41 @@ class Heat:
     """Means over severities and seeds; None where there is none."""
 
 
-def read_robustness(series: Sequence[Series]) -> Robustness:
-    """Reads what was saved of the runs that count."""
-    judged, failures = read_judged(series)
-    return Robustness(tuple(judged), tuple(failures))
+def heat_of(judged: Sequence[Judged]) -> Heat | None:
+    """The shares that are kept, for a picture; None without any."""
+    judged = _corrupted(judged)
+    corruptions = _ordered((name for one in judged for name, _ in one.looks), CORRUPTIONS)
+    corruptions = [name for name in corruptions if name != NO_CORRUPTION]
+    rows, shares = [], []
+    for game, by_label in by_game(judged).items():
+        for label, runs in by_label.items():
+            rows.append((game, label))
+            shares.append([_mean_share(runs, name) for name in corruptions])
+    if not any(share is not None for row in shares for share in row):
+        return None
+    return Heat(rows, corruptions, shares)
+
+
+def robustness_tables(judged: Sequence[Judged]) -> list[Table]:
+    """Those that have something to show."""
+    tables = (_corrupted_table(judged), _modes_table(judged), probes_table(judged))
+    return [table for table in tables if table is not None]
+
+
+def robustness_csv(judged: Sequence[Judged]) -> str:
+    """A line for each evaluation that counts; empty without any."""
+    return csv_table(
+        [
+            {"series": one.label, "game": one.run.game, "run_seed": one.run.seed, **asdict(row)}
+            for one in judged
+            for row in one.rows
+        ]
+    )
+
+
+def _corrupted(judged: Sequence[Judged]) -> list[Judged]:
+    """Runs that were judged under a corruption."""
+    return [one for one in judged if len(one.looks) > 1]
 
 
 def _earned(runs: Sequence[Judged]) -> float | None:
@@ -129,9 +107,9 @@ def _mean_share(runs: Sequence[Judged], corruption: str) -> float | None:
     return fmean(fmean(map(one.above_random, its)) for one, its in played) / earned
 
 
-def _corrupted_table(robustness: Robustness) -> Table | None:
+def _corrupted_table(judged: Sequence[Judged]) -> Table | None:
     """Of each game what is kept, and the scores that this comes from; then the means over games."""
-    judged = robustness.corrupted
+    judged = _corrupted(judged)
     common = set.intersection(*(set(one.looks) for one in judged)) if judged else set()
     common -= {CLEAN}
     if not common:
@@ -185,9 +163,9 @@ def _in_words(looks: Iterable[Look]) -> str:
     return f"{', '.join(name for name, _ in ordered)} at severity {severities.pop()}"
 
 
-def _modes_table(robustness: Robustness) -> Table | None:
+def _modes_table(judged: Sequence[Judged]) -> Table | None:
     """A row for each mode and difficulty of each game, the default first."""
-    judged = [one for one in robustness.judged if len(one.flavours) > 1]
+    judged = [one for one in judged if len(one.flavours) > 1]
     if not judged:
         return None
     labels, lines = labels_of(judged), []

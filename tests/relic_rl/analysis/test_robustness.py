@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from relic_rl.analysis.probe_tables import ProbeCurve
+from relic_rl.analysis.judged import Judged, read_judged
+from relic_rl.analysis.probe_tables import ProbeCurve, probe_curves
 from relic_rl.analysis.report import read_report, write_report
-from relic_rl.analysis.robustness import Robustness, read_robustness
+from relic_rl.analysis.robustness import Heat, heat_of, robustness_csv, robustness_tables
 from relic_rl.analysis.scores import mean_over_games
 from relic_rl.analysis.series import find_series
 from relic_rl.analysis.tables import Table
@@ -74,8 +76,28 @@ def probing(make_probing: Probed) -> Probed:
     return probing
 
 
-def read(*labelled: tuple[str, Path]) -> Robustness:
-    return read_robustness(find_series([], labelled).series)
+class Read(NamedTuple):
+    """What was saved, and what a report makes of it."""
+
+    judged: list[Judged]
+    failures: tuple[str, ...]
+
+    def heat(self) -> Heat | None:
+        return heat_of(self.judged)
+
+    def tables(self) -> list[Table]:
+        return robustness_tables(self.judged)
+
+    def csv(self) -> str:
+        return robustness_csv(self.judged)
+
+    def probe_curves(self) -> list[ProbeCurve]:
+        return probe_curves(self.judged)
+
+
+def read(*labelled: tuple[str, Path]) -> Read:
+    judged, failures = read_judged(find_series([], labelled).series)
+    return Read(judged, tuple(failures))
 
 
 def cells(table: Table) -> list[list[str]]:
@@ -446,7 +468,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(
     (bad / ROBUSTNESS_FILE).write_text("no table\n1\n")
     report = read_report([], [], labelled=arms[:1])
 
-    assert report.robustness.heat() is not None
+    assert heat_of(report.judged) is not None
     (line,) = [line for line in report.warnings if "robustness" in line]
     assert line.startswith("Left out of robustness: relic Pong-s0: ")
     assert "line 2 is damaged" in line
