@@ -4,8 +4,7 @@ A picture that fails is named in a line; no run and no report is lost to it. Mat
 fail at its import, is therefore imported with the first picture and not before.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,8 +72,10 @@ def draw_run(run: Run, folder: Path) -> Picture:
     Raises:
       PictureError: it failed, for whatever reason.
     """
-    with _any_failure_named("curves.png and curves.svg"):
+    try:
         return _made(_plan_of_run("curves", run.folder.name, run), folder)
+    except Exception as error:
+        raise PictureError(_not_drawn("curves.png and curves.svg", error)) from error
 
 
 def draw_report(
@@ -90,11 +91,10 @@ def draw_report(
     """
     labels = [column.label for column in columns if column.is_own]
     try:
-        with _any_failure_named("all pictures"):
-            plans = [*_plans_of_columns(series, columns), *_plans_of_runs(series)]
-            of_robustness = _plans_of_robustness(judged, labels)
-    except PictureError as error:
-        return Drawn(failures=[str(error)])
+        plans = [*_plans_of_columns(series, columns), *_plans_of_runs(series)]
+        of_robustness = _plans_of_robustness(judged, labels)
+    except Exception as error:
+        return Drawn(failures=[_not_drawn("all pictures", error)])
     failures: list[str] = []
     pictures = _drawn(plans, folder, failures)
     return Drawn(pictures, _drawn(of_robustness, folder, failures), failures)
@@ -105,10 +105,9 @@ def _drawn(plans: Sequence[_Plan], folder: Path, failures: list[str]) -> list[Pi
     pictures: list[Picture] = []
     for plan in plans:
         try:
-            with _any_failure_named(f"{plan.name}.png and {plan.name}.svg"):
-                pictures.append(_made(plan, folder))
-        except PictureError as error:
-            failures.append(str(error))
+            pictures.append(_made(plan, folder))
+        except Exception as error:
+            failures.append(_not_drawn(f"{plan.name}.png and {plan.name}.svg", error))
     return pictures
 
 
@@ -233,11 +232,7 @@ def _made(plan: _Plan, folder: Path) -> Picture:
     return Picture(plan.title, plan.caption, png, svg, figure.get_figwidth())
 
 
-@contextmanager
-def _any_failure_named(pictures: str) -> Iterator[None]:
+def _not_drawn(pictures: str, error: Exception) -> str:
     """A drawing library fails in more ways than can be listed, and none is worth a run."""
-    try:
-        yield
-    except Exception as error:
-        words = " ".join(str(error).split())[:200]
-        raise PictureError(f"not drawn: {pictures} ({type(error).__name__}: {words})") from error
+    words = " ".join(str(error).split())[:200]
+    return f"not drawn: {pictures} ({type(error).__name__}: {words})"
