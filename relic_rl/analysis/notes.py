@@ -63,11 +63,10 @@ def lead(series: Sequence[Series]) -> str:
     runs = [run for one in series for run in one.runs]
     games = len({run.game for run in runs})
     seeds = len({run.seed for run in runs})
-    frames = span([run.env_frames for run in runs])
+    frames = span([run.env_frames for run in runs], "frame")
     what_counts = caution(series) or "The score of a run is the evaluation at its end."
     return (
-        f"{games} of the 57 Atari games, {counted(seeds, 'seed')}, {frames} frames per run."
-        f" {what_counts}"
+        f"{games} of the 57 Atari games, {counted(seeds, 'seed')}, {frames} per run. {what_counts}"
     )
 
 
@@ -81,23 +80,22 @@ def caution(series: Sequence[Series]) -> str:
 def facts(series: Sequence[Series]) -> list[tuple[str, str]]:
     """What was run, on what: name and value of each fact."""
     runs = [run for one in series for run in one.runs]
-    episodes = span([len(run.last_scores) for run in runs])
+    episodes = span([len(run.last_scores) for run in runs], "full episode")
     epsilons = _distinct(f"{run.epsilon:g}" for run in runs)
     facts = [
         ("Protocol", _distinct(_PROTOCOLS.get(run.protocol, run.protocol) for run in runs)),
         (
             "Evaluation",
-            f"{episodes} full episode{'s' * (episodes != '1')}, epsilon {epsilons}; "
-            "the last evaluation, not the best",
+            f"{episodes}, epsilon {epsilons}; the last evaluation, not the best",
         ),
     ]
     for one in series:
         seeds = _distinct(str(seed) for seed in sorted({run.seed for run in one.runs}))
         seeds = f"{'seeds' if ',' in seeds else 'seed'} {seeds}"
-        frames = span([run.env_frames for run in one.runs])
+        frames = span([run.env_frames for run in one.runs], "frame")
         minutes = round(sum(float(run.evaluations.minutes[-1]) for run in one.runs))
         games = len({run.game for run in one.runs})
-        trained = f"{frames} frames per run, {counted(minutes, 'minute')} of training in total"
+        trained = f"{frames} per run, {counted(minutes, 'minute')} of training in total"
         facts.append((one.label, f"{games} of 57 games, {seeds}, {trained}"))
     for name, key in _VERSIONS.items():
         values = _distinct(str(one[key]) for run in runs for one in run.sessions if one.get(key))
@@ -177,7 +175,7 @@ def _unlike_references(runs: Sequence[Run], columns: Sequence[Column]) -> list[s
     ):
         lines.append(
             f"The scores of Atari 100k are after {ATARI100K_FRAMES:,} frames per game, these runs'"
-            f" after {span([run.env_frames for run in runs])}."
+            f" after {span([run.env_frames for run in runs], 'frame')}."
         )
     if "57" in benchmarks:
         if any(run.settings.get("env.action_set") == "minimal" for run in runs):

@@ -119,8 +119,8 @@ def probes_table(judged: Sequence[Judged]) -> Table | None:
     caption = (
         "Linear probes for the variables of the game's memory, mean over their categories (Anand et"
         " al., 2019): of what was learned, and of two controls; of the variables that changed in"
-        f" the play of all runs of a game. {BEST} {span([one.steps for one in last])} steps of"
-        f" checkpoints of {span([one.env_frames for one in last])} frames."
+        f" the play of all runs of a game. {BEST} {span([one.steps for one in last], 'step')} of"
+        f" checkpoints of {span([one.env_frames for one in last], 'frame')}."
     )
     known = tuple(line for line in lines if any(cell.key is not None for cell in line))
     return Table("Robustness: probes and controls", caption, ("Game", *labels), known)

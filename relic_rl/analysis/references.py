@@ -76,7 +76,7 @@ def _published(name: str) -> Reference:
     scores = published_scores(name)
     method = METHODS[name]
     counts = {len(runs) for runs in scores.values()}
-    each = "one score" if counts == {1} else f"{span(counts)} runs"
+    each = "one score" if counts == {1} else span(counts, "run")
     source = (
         f"{method.label}: {method.source}; {each} per game, {method.selection}; each game trained"
         f" for {method.frames}."

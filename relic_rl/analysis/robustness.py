@@ -201,8 +201,8 @@ def _percent(share: float) -> str:
 
 def _checkpoints(rows: Sequence[Judgement]) -> str:
     return (
-        f"{span([row.episodes for row in rows])} episodes of checkpoints of"
-        f" {span([row.env_frames for row in rows])} frames."
+        f"{span([row.episodes for row in rows], 'episode')} of checkpoints of"
+        f" {span([row.env_frames for row in rows], 'frame')}."
     )
 
 

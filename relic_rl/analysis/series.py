@@ -14,6 +14,7 @@ from typing import Any
 
 from envs.registry import ENVIRONMENTS
 from relic_rl.analysis.runs import Run, read_run, shown
+from relic_rl.console import counted
 from relic_rl.records.run_folder import CONFIG_FILE
 from relic_rl.records.sweep_folder import NO_GRID, SWEEP_FILE
 from relic_rl.sweep.manifest import read_states, why_unfinished
@@ -132,10 +133,10 @@ def first_few(words: Sequence[str], *, most: int = 3, between: str = ", ") -> st
     return between.join([*words[:most], *[f"and {more} more"] * (more > 0)])
 
 
-def span(values: Collection[int]) -> str:
-    """Least and greatest, in words; one number if they are equal."""
+def span(values: Collection[int], noun: str) -> str:
+    """Least and greatest, in words: `2 to 10 episodes`; one number if they are equal."""
     low, high = min(values), max(values)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return counted(low, noun) if low == high else f"{low:,} to {counted(high, noun)}"
 
 
 class _Search:

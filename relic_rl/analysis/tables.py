@@ -85,8 +85,8 @@ def score_table(columns: Sequence[Column]) -> Table:
 
 
 def _seeds(column: Column) -> str:
-    seeds = span([len(scores) for scores in column.shared.values()])
-    named = f"{column.label}: {seeds} {'seed' if seeds == '1' else 'seeds'} per game"
+    seeds = span([len(scores) for scores in column.shared.values()], "seed")
+    named = f"{column.label}: {seeds} per game"
     if column.aggregate is None or column.aggregate.intervals is None:
         return f"{named}, so no intervals: they need {MIN_SEEDS} of every game."
     return f"{named}, with 95 % intervals."

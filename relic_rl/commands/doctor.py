@@ -50,7 +50,9 @@ def run(*, preset: str | None = None, as_json: bool = False) -> None:
     needs = [
         _needs(name) for name in (configuration.preset_paths() if preset is None else [preset])
     ]
-    machine, missing = dict(_machine()), _missing_roms()
+    missing = _missing_roms()
+    machine = dict(_machine())
+    machine["ROMs"] = f"{len(ATARI57) - len(missing)} of {len(ATARI57)}"
     if as_json:
         presets = [one._asdict() for one in needs]
         print_json({"machine": machine, "presets": presets, "missing_roms": missing})
@@ -110,7 +112,6 @@ def _machine() -> Iterator[tuple[str, str]]:
             for name in ("relic-rl", "torch", "ale-py", "gymnasium", "numpy")
         ),
     )
-    yield "ROMs", f"{len(ATARI57) - len(_missing_roms())} of {len(ATARI57)}"
 
 
 def _needs(preset: str) -> _Needs:
