@@ -41,22 +41,10 @@ def _sources(large: int, small: int) -> tuple[NDArray[np.intp], NDArray[np.float
       intp[K, small], places, and float32[K, small], weights: 0 where it has fewer than K.
     """
     scale = large / small
-    found: list[list[tuple[int, float]]] = []
-    for pixel in range(small):
-        begin, end = pixel * scale, (pixel + 1) * scale
-        width = min(scale, large - begin)
-        first, last = int(np.ceil(begin)), min(int(np.floor(end)), large - 1)
-        first = min(first, last)
-        taken = [(place, 1 / width) for place in range(first, last)]
-        if first - begin > _LEAST_SHARE:
-            taken.insert(0, (first - 1, (first - begin) / width))
-        if end - last > _LEAST_SHARE:
-            taken.append((last, min(end - last, 1.0, width) / width))
-        found.append(taken)
-    most = max(map(len, found))
-    places = np.zeros((most, small), np.intp)
-    weights = np.zeros((most, small), np.float32)
-    for pixel, taken in enumerate(found):
-        for k, (place, weight) in enumerate(taken):
-            places[k, pixel], weights[k, pixel] = place, weight
-    return places, weights
+    begin = np.arange(small) * scale
+    end = np.arange(1, small + 1) * scale
+    places = np.floor(begin).astype(np.intp) + np.arange(int(np.ceil(scale)) + 1)[:, None]
+    covered = np.minimum(places + 1, end) - np.maximum(places, begin)
+    counts = (covered > _LEAST_SHARE) & (places < large)
+    weights = np.where(counts, covered / np.minimum(scale, large - begin), 0).astype(np.float32)
+    return np.minimum(places, large - 1), weights
