@@ -1,4 +1,7 @@
-"""Faults on real runs: every test kills, damages or starves real processes and real files."""
+"""Faults on real runs: every test kills, damages or starves real processes and real files.
+
+Tests print their figures, which belong into docs/reliability.md; pytest shows them by -rP.
+"""
 
 import json
 import os
@@ -68,8 +71,6 @@ class Process:
 class Launcher:
     """Starts one command line after the other; see launcher.py."""
 
-    small = SMALL
-
     def __init__(self) -> None:
         self.folder = Path()
         self._process = subprocess.Popen(
@@ -129,9 +130,3 @@ def launcher(one_launcher: Launcher, tmp_path: Path) -> Launcher:
     """Runs command lines in `tmp_path`."""
     one_launcher.folder = tmp_path
     return one_launcher
-
-
-@pytest.fixture
-def say() -> Callable[[str], None]:
-    """Prints a test's figures, which belong into docs/reliability.md; pytest shows them by -rP."""
-    return print

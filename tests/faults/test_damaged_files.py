@@ -67,7 +67,6 @@ def test_damage_is_detected_and_the_state_before_it_used_or_the_run_refused(
     launcher: Any,
     sound: Path,
     tmp_path: Path,
-    say: Any,
     caplog: pytest.LogCaptureFixture,
     harm: Harm,
     count: int,
@@ -111,7 +110,7 @@ def test_damage_is_detected_and_the_state_before_it_used_or_the_run_refused(
         shutil.rmtree(run)
 
     detected = outcomes["previous used"] + outcomes["refused"]
-    say(
+    print(
         f"{harm.__name__}: {detected} of {count} detected; the previous checkpoint used in "
         f"{outcomes['previous used']}, refused in {outcomes['refused']} (a segment file that both "
         f"need); {outcomes['through the command line']} more through `relic-rl resume`"

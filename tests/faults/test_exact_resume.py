@@ -68,7 +68,7 @@ def hashes(run: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("game", ["pong"])
 def test_n_and_n_frames_are_2n_frames_bit_for_bit_on_every_seed(
-    launcher: Any, tmp_path: Path, say: Any, game: str
+    launcher: Any, tmp_path: Path, game: str
 ) -> None:
     found = []
     for seed in SEEDS:
@@ -82,7 +82,7 @@ def test_n_and_n_frames_are_2n_frames_bit_for_bit_on_every_seed(
 
     equal = sum(one == other for one, other in found)
     kinds = list(found[0][0])
-    say(
+    print(
         f"N + N = 2N, {game}, N = {N_FRAMES:,} frames: {equal} of {len(SEEDS)} seeds equal in all "
         f"{len(kinds)} hashes ({', '.join(kinds)}); {len({h['parameters'] for h, _ in found})} "
         "different runs"

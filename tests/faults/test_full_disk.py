@@ -73,7 +73,7 @@ def starve(
 
 
 def test_a_full_disk_costs_checkpoints_but_neither_the_run_nor_the_last_one(
-    launcher: Any, small_disk: Path, say: Any
+    launcher: Any, small_disk: Path
 ) -> None:
     filler = small_disk / "filler"
 
@@ -87,11 +87,11 @@ def test_a_full_disk_costs_checkpoints_but_neither_the_run_nor_the_last_one(
 
     told = starve(launcher, small_disk / "run", fill, lambda process: filler.unlink())
 
-    say(f"full disk of {DISK_BYTES >> 20} MiB: {told}")
+    print(f"full disk of {DISK_BYTES >> 20} MiB: {told}")
 
 
 def test_files_that_may_not_grow_cost_checkpoints_but_not_the_run(
-    launcher: Any, tmp_path: Path, say: Any
+    launcher: Any, tmp_path: Path
 ) -> None:
     def limit(process: Any, size: int) -> None:
         unlimited = resource.RLIM_INFINITY
@@ -104,15 +104,15 @@ def test_files_that_may_not_grow_cost_checkpoints_but_not_the_run(
         lambda process: limit(process, resource.RLIM_INFINITY),
     )
 
-    say(f"file-size limit of {LARGEST_FILE_BYTES:,} bytes: {told}")
+    print(f"file-size limit of {LARGEST_FILE_BYTES:,} bytes: {told}")
 
 
 def test_a_disk_that_will_not_hold_the_checkpoints_is_refused_before_the_start(
-    launcher: Any, small_disk: Path, say: Any
+    launcher: Any, small_disk: Path
 ) -> None:
     status, text = launcher.run("train", "pong", "--run-dir", str(small_disk / "run"))
 
-    say(text.strip())
+    print(text.strip())
     assert (status, text.count("\n")) == (1, 1)
     assert "of disk" in text
     assert list(small_disk.iterdir()) == []

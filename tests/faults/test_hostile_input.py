@@ -97,7 +97,6 @@ def test_bombs_as_checkpoint_files_are_refused_and_execute_nothing(
     bomb: Bomb,
     tmp_path: Path,
     run_here: RunHere,
-    say: Any,
 ) -> None:
     mark = tmp_path / "exploded"
     refused = 0
@@ -119,7 +118,7 @@ def test_bombs_as_checkpoint_files_are_refused_and_execute_nothing(
     assert not mark.exists()
     pickle.loads(pickle.dumps(bomb(mark)))  # it is a live one
     assert mark.exists()
-    say(f"bombs as checkpoint files: {refused} of {len(found)} refused in one line, 0 executed")
+    print(f"bombs as checkpoint files: {refused} of {len(found)} refused in one line, 0 executed")
 
 
 WINDOW = "a window of 2 GiB"
@@ -157,7 +156,7 @@ def segment_bombs(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def test_zstd_bombs_as_segments_are_refused_without_the_memory_they_ask_for(
-    sound: Path, forge: Callable[[Path], None], tmp_path: Path, run_here: RunHere, say: Any
+    sound: Path, forge: Callable[[Path], None], tmp_path: Path, run_here: RunHere
 ) -> None:
     (file,) = (sound / "segments").iterdir()
     whole = file.read_bytes()
@@ -179,7 +178,7 @@ def test_zstd_bombs_as_segments_are_refused_without_the_memory_they_ask_for(
         shutil.rmtree(run)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before) / 1024
 
-    say(
+    print(
         f"zstd bombs as segments: {len(found)} of {len(found)} refused in one line; peak memory "
         f"grew by {grown:.0f} MiB"
     )
@@ -195,9 +194,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("kind", ["run", "sweep", "game", "resumed"])
-def test_names_cannot_leave_their_folder(
-    tmp_path: Path, run_here: RunHere, say: Any, kind: str
-) -> None:
+def test_names_cannot_leave_their_folder(tmp_path: Path, run_here: RunHere, kind: str) -> None:
     small = ("--preset", "smoke", "--frames", "400")
     before = digest(tmp_path)
     for name in NAMES:
@@ -212,11 +209,11 @@ def test_names_cannot_leave_their_folder(
         assert is_one_line(text), (name, text)
         assert digest(tmp_path) == before, name
 
-    say(f"names of a {kind}: {len(NAMES)} of {len(NAMES)} refused in one line, nothing written")
+    print(f"names of a {kind}: {len(NAMES)} of {len(NAMES)} refused in one line, nothing written")
 
 
 def test_a_symbolic_link_as_run_folder_or_inside_one_is_refused(
-    sound: Path, tmp_path: Path, run_here: RunHere, say: Any
+    sound: Path, tmp_path: Path, run_here: RunHere
 ) -> None:
     here, outside = tmp_path / "here", tmp_path / "outside"
     outside.mkdir()
@@ -248,7 +245,7 @@ def test_a_symbolic_link_as_run_folder_or_inside_one_is_refused(
         assert digest(tmp_path) == before
         shutil.rmtree(run)
 
-    say(f"symbolic links: {len(refused)} of {len(refused)} refused in one line")
+    print(f"symbolic links: {len(refused)} of {len(refused)} refused in one line")
     for status, text in refused:
         assert (status, is_one_line(text)) == (1, True), text
         assert "symbolic link" in text
@@ -291,7 +288,7 @@ def harmed(document: dict[str, Any], change: tuple[str, str, str, Any]) -> dict[
 
 
 def test_configurations_with_unknown_missing_or_mistyped_keys_are_refused(
-    sound: Path, tmp_path: Path, run_here: RunHere, say: Any
+    sound: Path, tmp_path: Path, run_here: RunHere
 ) -> None:
     run = tmp_path / "here/run"
     shutil.copytree(sound, run)
@@ -331,7 +328,7 @@ def test_configurations_with_unknown_missing_or_mistyped_keys_are_refused(
     config.write_text(text)
     (run / "lock").unlink()
 
-    say(
+    print(
         f"configurations: {sum(kinds.values())} of {sum(kinds.values())} refused in one line "
         f"({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))})"
     )
@@ -358,7 +355,7 @@ def top_harmed(document: dict[str, Any], change: tuple[str, str, Any]) -> dict[s
 
 
 def test_a_game_or_seed_that_is_missing_or_mistyped_is_refused_and_no_top_level_key_is_a_traceback(
-    sound: Path, tmp_path: Path, run_here: RunHere, say: Any
+    sound: Path, tmp_path: Path, run_here: RunHere
 ) -> None:
     run = tmp_path / "here/run"
     shutil.copytree(sound, run)
@@ -406,7 +403,7 @@ def test_a_game_or_seed_that_is_missing_or_mistyped_is_refused_and_no_top_level_
 
     is_one_line_or_harmless()
 
-    say(
+    print(
         f"top-level keys: {counts['refused']} refused in one line, {counts['not needed']} without "
         "effect, no traceback"
     )

@@ -80,7 +80,7 @@ def fingerprint(run: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(("game", "kills"), [("toy_memory", 75), ("pong", 25)])
 def test_a_run_killed_again_and_again_resumes_every_time_and_loses_an_interval_at_most(
-    launcher: Any, tmp_path: Path, say: Any, game: str, kills: int
+    launcher: Any, tmp_path: Path, game: str, kills: int
 ) -> None:
     rng = random.Random(game)
     run = tmp_path / "run"
@@ -113,7 +113,7 @@ def test_a_run_killed_again_and_again_resumes_every_time_and_loses_an_interval_a
     assert straight.wait() == 0, straight.text
 
     lost = [seconds / INTERVAL_SECONDS for seconds, _ in losses]
-    say(
+    print(
         f"SIGKILL, {game}: {resumed} of {kills} resumed, {killed_writing} killed while a "
         f"checkpoint was written, largest loss {max(lost):.2f} intervals of {INTERVAL_SECONDS} "
         f"s, mean {sum(lost) / kills:.2f}; after {total:,} frames equal to the run never killed"
@@ -127,7 +127,7 @@ def test_a_run_killed_again_and_again_resumes_every_time_and_loses_an_interval_a
 
 
 def test_a_run_terminated_at_any_instant_leaves_in_order_and_resumes(
-    launcher: Any, tmp_path: Path, say: Any
+    launcher: Any, tmp_path: Path
 ) -> None:
     rng = random.Random(1)
     run = tmp_path / "run"
@@ -155,7 +155,7 @@ def test_a_run_terminated_at_any_instant_leaves_in_order_and_resumes(
     assert process.wait() == 0
     assert launcher.run("resume", "run", "--frames", str(frames + 2000))[0] == 0
 
-    say(
+    print(
         f"SIGTERM, pong: {in_order} of {stops} left with status 0 and were resumed; slowest exit "
         f"{max(seconds):.2f} s, mean {sum(seconds) / stops:.2f} s"
     )

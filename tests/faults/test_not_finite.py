@@ -85,7 +85,6 @@ def spoil_rewards(training: Training, put: Any, is_bad: Callable[[], bool]) -> N
 @pytest.mark.parametrize("spoil", [spoil_gradients, spoil_pixels, spoil_rewards])
 def test_an_update_that_is_not_finite_changes_nothing_is_counted_and_its_batch_is_noted(
     start: Callable[..., Training],
-    say: Any,
     caplog: pytest.LogCaptureFixture,
     spoil: Any,
     value: float,
@@ -113,7 +112,7 @@ def test_an_update_that_is_not_finite_changes_nothing_is_counted_and_its_batch_i
     rows = rows_of(training)
     noted = sum(record.message.startswith("an update is skipped") for record in caplog.records)
 
-    say(
+    print(
         f"{spoil.__name__.removeprefix('spoil_')}, {value}: {learner.skipped_updates} of "
         f"{injected} skipped, {changed} changed a parameter, {noted} noted in the log, "
         f"{sum(bool(row['skipped_batch']) for row in rows)} rows name a batch"
@@ -131,7 +130,7 @@ def test_an_update_that_is_not_finite_changes_nothing_is_counted_and_its_batch_i
 
 @pytest.mark.slow
 def test_ten_in_a_row_stop_the_run_on_its_last_good_checkpoint(
-    start: Callable[..., Training], say: Any
+    start: Callable[..., Training],
 ) -> None:
     training = start()
     bad = [False]
@@ -146,14 +145,14 @@ def test_ten_in_a_row_stop_the_run_on_its_last_good_checkpoint(
     training.close()
     checkpoint = CheckpointStore(training.folder).load()
 
-    say(f"stopped after {training.learner.skipped_updates}: {error.value}"[:140])
+    print(f"stopped after {training.learner.skipped_updates}: {error.value}"[:140])
     assert "\n" not in str(error.value)
     assert checkpoint.state["learner"]["skipped_updates"] == 0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_reward_that_is_no_number_stops_the_run_where_it_comes_from(
-    start: Callable[..., Training], say: Any, value: float
+    start: Callable[..., Training], value: float
 ) -> None:
     training = start()
     env = training.engine._actor._env  # type: ignore[attr-defined]
@@ -177,7 +176,7 @@ def test_a_reward_that_is_no_number_stops_the_run_where_it_comes_from(
         finish(training)
     resident = training.replay.segments_since(0)
 
-    say(str(error.value))
+    print(str(error.value))
     assert all(np.isfinite(segment.rewards).all() for segment in resident)
     assert CheckpointStore(training.folder).load().state["progress"]["env_steps"] == 0
 

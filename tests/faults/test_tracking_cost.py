@@ -72,7 +72,7 @@ def training(tmp_path: Path) -> Iterator[Training]:
     training.close()
 
 
-def test_a_mirrored_step_costs_at_most_two_percent_more(training: Training, say: Any) -> None:
+def test_a_mirrored_step_costs_at_most_two_percent_more(training: Training) -> None:
     own = set(thread_seconds())
     mirror = make_tracker(["offline"], TrackedRun(training.folder, "cost"))
     log, waited = mirror.log, 0.0
@@ -96,7 +96,7 @@ def test_a_mirrored_step_costs_at_most_two_percent_more(training: Training, say:
     of_mirror += service_seconds() - service
     steps = training.progress.env_steps - steps
 
-    say(
+    print(
         f"wandb, laptop preset, {UPDATES} updates, {steps:,} agent steps: {of_mirror:.2f} s of "
         f"processor time in its threads and processes beside {of_run:.1f} s of the run's own, "
         f"{100 * of_mirror / of_run:.2f} %; the loop waited {1000 * waited:.2f} ms for it"
@@ -104,7 +104,7 @@ def test_a_mirrored_step_costs_at_most_two_percent_more(training: Training, say:
     assert (of_mirror + waited) / of_run <= SHARE
 
 
-def test_a_run_goes_on_when_wandbs_process_is_killed(tmp_path: Path, say: Any) -> None:
+def test_a_run_goes_on_when_wandbs_process_is_killed(tmp_path: Path) -> None:
     # In a process of its own: wandb does not get over it, nor do other tests in that process.
     script = Path(__file__).with_name("killed_tracker.py")
     result = subprocess.run(
@@ -117,7 +117,7 @@ def test_a_run_goes_on_when_wandbs_process_is_killed(tmp_path: Path, say: Any) -
     found = json.loads(result.stdout.splitlines()[-1])
     rows = (tmp_path / "metrics.jsonl").read_text().count("\n")
 
-    say(
+    print(
         f"wandb killed ({found['killed']} processes): the run ended by itself with {rows} rows; "
         f"closing took {found['closing_seconds']:.1f} s"
     )
