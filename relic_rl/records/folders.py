@@ -21,6 +21,15 @@ class FolderError(UserError):
     """A folder is not what the command needs."""
 
 
+@contextmanager
+def refusing(doing: str) -> Iterator[None]:
+    """Raises FolderError, `cannot DOING: why`, for what the system refuses in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise FolderError(f"cannot {doing}: {error.strerror or error}") from error
+
+
 class FolderLock:
     """A folder that this process owns: until `close`, or until it ends, however it does.
 
@@ -36,10 +45,8 @@ class FolderLock:
     def __init__(self, path: Path, kind: str, otherwise: str | None = None) -> None:
         or_else = f", or {otherwise}" if otherwise else ""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
+        with refusing(f"write in {kind} {path}"):
             self._handle = os.open(path / LOCK_FILE, flags, 0o644)
-        except OSError as error:
-            raise FolderError(f"cannot write in {kind} {path}: {error.strerror}") from error
         try:
             _take(self._handle)
         except BlockingIOError as error:
@@ -113,20 +120,15 @@ def expect_no_link(path: Path, kind: str) -> None:
 
 def make_writable(path: Path, kind: str) -> None:
     """Makes a folder, and those above it; raises FolderError unless files can be made in it."""
-    try:
+    with refusing(f"make {kind} {path}"):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FolderError(f"cannot make {kind} {path}: {error.strerror}") from error
     expect_writable(path, kind)
 
 
 def expect_writable(path: Path, kind: str) -> None:
     """Raises FolderError unless files can be made in a folder: before the work, not after it."""
-    try:
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise FolderError(f"cannot write in {kind} {path}: {error.strerror}") from error
+    with refusing(f"write in {kind} {path}"), tempfile.TemporaryFile(dir=path):
+        pass
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.errors import UsageError, UserError
 from relic_rl.records.checkpoint_files import hash_of
-from relic_rl.records.folders import write_whole
+from relic_rl.records.folders import refusing, write_whole
 from relic_rl.records.identity import environment_of
 
 SCHEMA = 1
@@ -77,10 +77,8 @@ def write_policy(path: Path, policy: PolicyFile) -> int:
     }
     document = {**body, "sha256": hash_of(body)}
     content = save(tensors, {_KEY: json.dumps(document)})
-    try:
+    with refusing(f"write {path}"):
         write_whole(path, content)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
     return len(content)
 
 
@@ -90,15 +88,14 @@ def read_policy(path: Path) -> PolicyFile:
     Raises:
       UserError: unreadable, of another kind or version, or changed since.
     """
-    try:
+    with refusing(f"read {path}"):
         content = path.read_bytes()  # not by safetensors, for which names of files are UTF-8
+    try:
         tensors = load(content)
         text = _metadata(content).get(_KEY)
         if text is None:
             raise UserError(f"{path} holds no policy of relic-rl: use what `export` wrote")
         document = json.loads(text)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (SafetensorError, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"{path} is no policy file: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:

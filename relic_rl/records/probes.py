@@ -13,7 +13,7 @@ from statistics import fmean
 import pydantic
 
 from relic_rl.errors import UserError
-from relic_rl.records.folders import alone, write_whole
+from relic_rl.records.folders import alone, refusing, write_whole
 
 PROBES_FILE = "probes.jsonl"
 
@@ -95,11 +95,8 @@ def append_probing(run_dir: Path, probing: Probing) -> None:
     """
     path = run_dir / PROBES_FILE
     line = (json.dumps(asdict(probing), allow_nan=False) + "\n").encode()
-    try:
-        with alone(run_dir):  # a run and a command may both write
-            write_whole(path, b"".join([*_whole_lines(path), line]))
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with refusing(f"write {path}"), alone(run_dir):  # a run and a command may both write
+        write_whole(path, b"".join([*_whole_lines(path), line]))
 
 
 def drop_later_probings(run_dir: Path, env_frames: int) -> int:
@@ -143,10 +140,8 @@ def read_probings(run_dir: Path) -> list[Probing]:
       UserError: the file is damaged.
     """
     path = run_dir / PROBES_FILE
-    try:
+    with refusing(f"read {path}"):
         lines = _whole_lines(path)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     found: dict[int, Probing] = {}
     for number, line in enumerate(lines, start=1):
         try:

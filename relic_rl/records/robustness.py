@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from relic_rl.errors import UserError
-from relic_rl.records.folders import alone, write_whole
+from relic_rl.records.folders import alone, refusing, write_whole
 from relic_rl.records.tables import csv_table, read_table
 
 ROBUSTNESS_FILE = "robustness.csv"
@@ -66,13 +66,10 @@ def save_judgement(run_dir: Path, judgement: Judgement) -> None:
       UserError: the file is damaged, or cannot be written.
     """
     path = run_dir / ROBUSTNESS_FILE
-    try:
-        with alone(run_dir):
-            known = {row.key: row for row in read_judgements(run_dir)}
-            known[judgement.key] = judgement
-            write_whole(path, csv_table([asdict(row) for row in known.values()]))
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with refusing(f"write {path}"), alone(run_dir):
+        known = {row.key: row for row in read_judgements(run_dir)}
+        known[judgement.key] = judgement
+        write_whole(path, csv_table([asdict(row) for row in known.values()]))
 
 
 def read_judgements(run_dir: Path) -> list[Judgement]:
@@ -83,9 +80,8 @@ def read_judgements(run_dir: Path) -> list[Judgement]:
     """
     path = run_dir / ROBUSTNESS_FILE
     try:
-        columns = read_table(path, Judgement, appended=False)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        with refusing(f"read {path}"):
+            columns = read_table(path, Judgement, appended=False)
     except ValueError as error:
         raise UserError(f"{run_dir}: {error}; move the file away") from None
     return list(map(Judgement, *columns.values()))

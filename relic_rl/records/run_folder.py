@@ -15,6 +15,7 @@ from relic_rl.records.folders import (
     check_path,
     expect_no_link,
     make_writable,
+    refusing,
 )
 from relic_rl.records.metrics import FILES as TABLES
 
@@ -62,7 +63,7 @@ def holds_run(path: Path) -> bool:
 
 def expect_run(path: Path) -> None:
     """Raises FolderError unless the folder holds a run, and nothing that leads elsewhere."""
-    try:
+    with refusing(f"open run folder {path}"):
         if not path.is_dir():
             problem = "is a file, no run folder" if path.exists() else "does not exist"
             raise FolderError(f"{path} {problem}")
@@ -70,8 +71,6 @@ def expect_run(path: Path) -> None:
             raise FolderError(f"{path} is no run folder: it has no {CONFIG_FILE}")
         for entry in (path, *path.iterdir()):
             expect_no_link(entry, "run folder" if entry == path else "file of a run")
-    except OSError as error:
-        raise FolderError(f"cannot open run folder {path}: {error.strerror}") from error
 
 
 def default_path(game_slug: str, preset: str, seed: int, name: str | None = None) -> Path:
