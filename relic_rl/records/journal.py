@@ -18,7 +18,7 @@ from relic_rl import config as configuration
 from relic_rl.config import Config
 from relic_rl.console import Console, counted
 from relic_rl.counters import Progress
-from relic_rl.records.metrics import Episode, Evaluation, MetricsLog
+from relic_rl.records.metrics import FILES, Episode, Evaluation, MetricsLog
 from relic_rl.records.probes import Probing, append_probing, drop_later_probings
 from relic_rl.records.run_status import last_evaluation, last_metrics
 from relic_rl.records.sweep_folder import names_of
@@ -76,8 +76,7 @@ class Journal:
         self._mirrored_frames = last_evaluation(folder).get("env_frames", 0) if state else 0
         self._folder = folder
         self._tables = MetricsLog(folder)
-        nothing = dict.fromkeys(self._tables.offsets(), 0)
-        self._tables.truncate(state["metrics_offsets"] if state else nothing)
+        self._tables.truncate(state["metrics_offsets"] if state else dict.fromkeys(FILES, 0))
         self._mirrored_probes_frames = drop_later_probings(folder, progress.env_frames)
         name, sweep = names_of(folder)
         run = TrackedRun(

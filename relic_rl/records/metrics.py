@@ -76,13 +76,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, scores: Sequence[float], **known: Any) -> "Evaluation":
-        """With the statistics of every episode's undiscounted raw return; the rest is `known`.
-
-        Raises:
-          ValueError: there are no scores.
-        """
-        if len(scores) == 0:
-            raise ValueError("scores is empty: an evaluation needs at least one episode")
+        """With the statistics of every episode's undiscounted raw return; the rest is `known`."""
         values = np.asarray(scores, np.float64)
         return cls(
             episodes=len(values),
@@ -126,10 +120,7 @@ class MetricsLog:
         `"not_finite": {"loss": "nan"}` at the end of the line.
 
         Args:
-          row: scalars: str, bool, int, float, None, or NumPy scalars.
-
-        Raises:
-          ValueError: if a value is not a scalar.
+          row: scalars: str, bool, int, float or None.
         """
         self._tables[METRICS_FILE].append(_json_line(row))
 
@@ -153,14 +144,9 @@ class MetricsLog:
     def truncate(self, offsets: Mapping[str, int]) -> None:
         """Drops what was logged after the checkpoint that stored these offsets.
 
-        A file that is shorter than its offset is left as it is, with a warning.
-
-        Raises:
-          ValueError: if a table of this log has no offset.
+        A file that has no line's end there, as it is shorter or was edited, keeps its whole lines
+        up to there, with a warning.
         """
-        missing = self._tables.keys() - offsets.keys()
-        if missing:
-            raise ValueError(f"offsets lacks {sorted(missing)}: it has {sorted(offsets)}")
         for name, table in self._tables.items():
             table.truncate(offsets[name])
 
@@ -218,20 +204,12 @@ class _AppendOnlyFile:
 
     def truncate(self, size_bytes: int) -> None:
         self._waiting = self._unsynced = b""
-        if size_bytes > self.size_bytes:
-            _log.warning(
-                "%s has %d bytes, %d at the checkpoint: lines before the checkpoint are missing",
-                self._path,
-                self.size_bytes,
-                size_bytes,
-            )
         whole_bytes = self._path.read_bytes().rfind(b"\n", 0, size_bytes) + 1
-        if whole_bytes < size_bytes <= self.size_bytes:
-            _log.warning("%s was changed: a row at the checkpoint is lost", self._path)
-        size_bytes = whole_bytes  # half a line would spoil the next
-        self._file.truncate(size_bytes)
-        self._synced_bytes = self.size_bytes = size_bytes
-        if size_bytes == 0 and self._header:
+        if whole_bytes < size_bytes:  # half a line would spoil the next
+            _log.warning("%s was changed: rows from before the checkpoint are lost", self._path)
+        self._file.truncate(whole_bytes)
+        self._synced_bytes = self.size_bytes = whole_bytes
+        if whole_bytes == 0 and self._header:
             self.append(self._header)
 
     def close(self) -> None:
@@ -271,31 +249,17 @@ class _AppendOnlyFile:
 
 
 def _json_line(row: Mapping[str, object]) -> bytes:
-    plain = {name: _plain(name, value) for name, value in row.items()}
     not_finite = {
         name: str(value)
-        for name, value in plain.items()
+        for name, value in row.items()
         if isinstance(value, float) and not math.isfinite(value)
     }
     if not_finite:
-        plain = {name: None if name in not_finite else value for name, value in plain.items()}
-        plain["not_finite"] = not_finite
-    return (json.dumps(plain, allow_nan=False) + "\n").encode()
-
-
-def _plain(name: str, value: object) -> object:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise ValueError(f"{name} is a {type(value).__name__}: metrics are scalars; log its statistics")
+        row = {**row, **dict.fromkeys(not_finite), "not_finite": not_finite}
+    return (json.dumps(dict(row), allow_nan=False) + "\n").encode()
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> bytes:
-    return csv_lines([[_cell(value) for value in row] for row in rows]).encode()
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, np.generic):
-        value = value.item()
-    return int(value) if isinstance(value, bool) else value
+    """With 0 and 1 for false and true."""
+    cells = [[int(cell) if isinstance(cell, bool) else cell for cell in row] for row in rows]
+    return csv_lines(cells).encode()
