@@ -5,7 +5,6 @@ stop nor slow a run. A new one is a class that is a `Tracker`, a function that m
 in `TRACKERS`. What it needs is imported when it is asked for.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 CLOSE_SECONDS = 8.0
 """How long the end of a run may wait for a tracker."""
-_SECRET = re.compile("key|token|secret|password", re.IGNORECASE)
 
 
 class TrackedRun(NamedTuple):
@@ -24,7 +22,7 @@ class TrackedRun(NamedTuple):
     name: str
     """The run's name at the tracker."""
     config: Mapping[str, object] = MappingProxyType({})
-    """The resolved configuration; entries named like secrets are left out."""
+    """All that defines the run, by name: `section.field`, game and seed."""
     group: str | None = None
     """What it is shown together with: its sweep."""
     job_type: str = "train"
@@ -71,7 +69,7 @@ class Tracker:
 
 
 class Trackers(Tracker):
-    """Several mirrors of one run."""
+    """Several mirrors of one run; each has a `mode` and `dropped_items` of its own."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self._trackers = trackers
@@ -91,18 +89,12 @@ class Trackers(Tracker):
         """See `Tracker.close`."""
         for tracker in self._trackers:
             tracker.close()
-        self.mode = ",".join(tracker.mode for tracker in self._trackers)
-        self.dropped_items = sum(tracker.dropped_items for tracker in self._trackers)
 
     @property
     def left_to_do(self) -> str | None:
         """See `Tracker.left_to_do`."""
         lines = [tracker.left_to_do for tracker in self._trackers]
         return "\n".join(line for line in lines if line) or None
-
-
-def _off(run: TrackedRun) -> Tracker:
-    return Tracker()
 
 
 def _wandb(run: TrackedRun, mode: Literal["offline", "online"]) -> Tracker:
@@ -118,7 +110,7 @@ def _tensorboard(run: TrackedRun) -> Tracker:
 
 
 TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
-    "off": _off,
+    "off": lambda run: Tracker(),
     "offline": partial(_wandb, mode="offline"),
     "online": partial(_wandb, mode="online"),
     "tensorboard": _tensorboard,
@@ -134,15 +126,5 @@ else:
 
 def make_tracker(trackers: Sequence[TrackerName], run: TrackedRun) -> Tracker:
     """Returns the run's trackers as one; never fails, never waits."""
-    run = run._replace(config=without_secrets(run.config))
     made = [TRACKERS[name](run) for name in dict.fromkeys(trackers)]
     return made[0] if len(made) == 1 else Trackers(made)
-
-
-def without_secrets(config: Mapping[str, object]) -> dict[str, object]:
-    """Returns the config without entries, at any depth, that are named like keys or tokens."""
-    return {
-        name: without_secrets(value) if isinstance(value, Mapping) else value
-        for name, value in config.items()
-        if not _SECRET.search(name)
-    }

@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import shlex
-import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +20,6 @@ PROJECT = "relic-rl"
 INIT_SECONDS = 15.0
 _FINISH_SECONDS = 3.0
 """Of `close_seconds`, how many remain after wandb has stopped uploading; the rest stays here."""
-
-_ID_LETTERS = string.ascii_lowercase + string.digits
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +35,7 @@ class WandbTracker(BackgroundTracker):
     """
 
     def __init__(self, mode: Mode, run: TrackedRun) -> None:
-        self.id = run.run_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
+        self.id = run.run_id or secrets.token_hex(4)
         self._asked = mode
         self._run_dir = run.folder
         self._arguments = {
