@@ -319,9 +319,9 @@ class Training:
         if keep == "policy":
             save_policy(self._trained(), self.folder, self.folder / run_folder.POLICY_FILE)
             sync_folder(self.folder)  # before what it replaces goes
-            self.checkpoints.remove_all()
+            self.checkpoints.remove(but_newest=False)
         elif keep == "checkpoint":
-            self.checkpoints.remove_replay()
+            self.checkpoints.remove(but_newest=True)
 
     def _trained(self) -> TrainedAgent:
         return TrainedAgent(

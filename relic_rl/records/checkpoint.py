@@ -162,7 +162,6 @@ class CheckpointStore:
                 if not read_only:
                     _set_aside(damaged)
             if not read_only:
-                self._segment_files = checkpoint.segment_files
                 self._prune()
             return checkpoint
         if env_frames is not None and damage:
@@ -179,18 +178,15 @@ class CheckpointStore:
             + ": start a new run in another folder"
         )
 
-    def remove_replay(self) -> None:
-        """Leaves the newest checkpoint, which can be evaluated and not resumed."""
-        self._remove(but=self._all()[-1:])
+    def remove(self, *, but_newest: bool) -> None:
+        """Removes checkpoints, damaged ones too, and all segments; what fails is left behind.
 
-    def remove_all(self) -> None:
-        """Leaves nothing: the caller has kept what is wanted."""
-        self._remove(but=[])
-
-    def _remove(self, *, but: list[Path]) -> None:
-        """Removes checkpoints, damaged ones too, and all segments; what fails is left behind."""
+        Args:
+          but_newest: leave the newest one, which can be evaluated and not resumed.
+        """
+        kept = self._all()[-1:] if but_newest else []
         # The newest last: killed in between, it must not leave an older one as the newest.
-        for path in sorted(set(_entries(self._checkpoints)) - set(but)):
+        for path in sorted(set(_entries(self._checkpoints)) - set(kept)):
             with suppress(OSError):  # hidden first: half of one must not be taken for one
                 path = path.rename(path.with_name(f"{_STAGING}{path.name}"))
                 shutil.rmtree(path, ignore_errors=True)
