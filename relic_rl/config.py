@@ -191,18 +191,6 @@ def dump(config: Config, **top: Any) -> str:
     return tomli_w.dumps({**top, **asdict(config)})
 
 
-def load(path: Path, sections: Collection[str] = tuple(SECTIONS)) -> tuple[Config, dict[str, Any]]:
-    """Reads what `dump` wrote: the configuration and the top-level keys.
-
-    Raises:
-      UsageError: unreadable; or of another version, which `complete` refuses.
-    """
-    document = read_toml(path, "configuration")
-    top = {key: value for key, value in document.items() if not isinstance(value, dict)}
-    settings = {key: value for key, value in document.items() if isinstance(value, dict)}
-    return complete(settings, str(path), sections), top
-
-
 def complete(
     document: Mapping[str, Any], origin: str, sections: Collection[str] = tuple(SECTIONS)
 ) -> Config:

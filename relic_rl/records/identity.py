@@ -42,12 +42,12 @@ def read_identity(
       UsageError: it is unreadable, or one of its keys is missing, unknown or of no sense.
     """
     path = run_dir / run_folder.CONFIG_FILE
-    config, top = configuration.load(path, sections)
+    document = configuration.read_toml(path, "configuration")
+    top = {key: document.pop(key, None) for key in configuration.RUN_KEYS}
+    config = configuration.complete(document, str(path), sections)
     for key, kind in (("game", str), ("seed", int), ("preset", str)):
-        if not isinstance(top.get(key), kind) or isinstance(top[key], bool):
-            raise UsageError(f"{key} is {top.get(key)!r} in {path}, must be {_KINDS[kind]}")
-    if unknown := top.keys() - configuration.RUN_KEYS:
-        raise UsageError(f"unknown key {min(unknown)!r} in {path}")
+        if type(top[key]) is not kind:
+            raise UsageError(f"{key} is {top[key]!r} in {path}, must be {_KINDS[kind]}")
     check_seed(top["seed"], name=f"seed in {path}")
     return RunIdentity(config, environment_of(top["game"]).name, top["seed"], top["preset"])
 
