@@ -6,7 +6,7 @@ node dies; the task finds the checkpoint in the shared folder and continues from
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from relic_rl.config import Config
 from relic_rl.console import size
 from relic_rl.machine.resources import memory_bytes
 from relic_rl.machine.versions import fingerprint
-from relic_rl.records import run_folder
 from relic_rl.runtime.ray_cluster import Cluster, ClusterError
 from relic_rl.sweep.ray_task import run_to_its_end
 from relic_rl.sweep.request import PlannedRun
@@ -105,11 +104,11 @@ class RayBackend:
 
     def start(self, run: PlannedRun) -> "RayJob":
         """See `Backend.start`."""
-        resumes = run_folder.holds_run(self._path / run.folder)
-        threads = str(self._needs.cpus)
-        settings = {"run.threads": threads, "env.threads": threads}
-        answer = self._task.remote(self._path, run, self._preset, settings, fingerprint(run.game))
-        return RayJob(self._ray, answer, resumes=resumes)
+        threads = str(self._needs.cpus)  # of its place, unless the sweep says
+        settings = {"run.threads": threads, "env.threads": threads, **run.settings}
+        placed = replace(run, settings=settings)
+        answer = self._task.remote(self._path, placed, self._preset, fingerprint(run.game))
+        return RayJob(self._ray, answer)
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -119,8 +118,7 @@ class RayBackend:
 class RayJob:
     """A run as a task."""
 
-    def __init__(self, ray: Any, answer: Any, *, resumes: bool) -> None:
-        self.resumes = resumes
+    def __init__(self, ray: Any, answer: Any) -> None:
         self._ray = ray
         self._answer = answer
         self._why = ""

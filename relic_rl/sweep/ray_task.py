@@ -1,7 +1,6 @@
 """What a node of a cluster does for a sweep: runs one of its runs to the end, in a process."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from relic_rl.machine.capacity import core_ids
@@ -20,7 +19,6 @@ def run_to_its_end(
     path: Path,
     run: PlannedRun,
     preset: str,
-    settings: Mapping[str, str],
     expected: dict[str, str],
 ) -> tuple[int, str]:
     """Trains, or resumes; an interrupt stops it with a checkpoint.
@@ -29,7 +27,6 @@ def run_to_its_end(
       path: the sweep's folder.
       run: which of its runs.
       preset: a shipped one's name, or the sweep's copy of a file.
-      settings: for this node, beside the run's.
       expected: the sweep's `relic_rl.machine.versions.fingerprint`.
 
     Returns:
@@ -45,7 +42,6 @@ def run_to_its_end(
         path,
         run,
         preset,
-        settings=settings,
         prepare=ending_with_parent(core_ids()),
     )
     try:

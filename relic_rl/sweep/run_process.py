@@ -26,7 +26,6 @@ class RunProcess:
       path: the sweep's folder.
       run: which of its runs.
       preset: a shipped one's name, or the sweep's copy of a file.
-      settings: beside the run's own, for this place: `section.field` to value.
       environment: beside this process's own.
       prepare: called in the new process before it becomes the run.
 
@@ -41,20 +40,17 @@ class RunProcess:
         run: PlannedRun,
         preset: str,
         *,
-        settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         prepare: Callable[[], None],
     ) -> None:
         folder = path / run.folder
         self.log = path / LOGS / f"{run.folder}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        arguments = _arguments(run, preset, folder, settings or {})
-        self.resumes = arguments[0] == "resume"
         with self.log.open("ab") as output:
             self._log_bytes = output.tell()
             self._process = subprocess.Popen(
                 # -P: modules of the caller's folder are not ours, whatever their names.
-                [sys.executable, "-P", "-m", "relic_rl.cli", *arguments],
+                [sys.executable, "-P", "-m", "relic_rl.cli", *_arguments(run, preset, folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -93,15 +89,13 @@ class RunProcess:
 
 def command_line(run: PlannedRun, preset: str, folder: Path) -> str:
     """`relic-rl train GAME --run-dir FOLDER` and the rest, or `resume`, as a shell takes it."""
-    return f"relic-rl {shlex.join(_arguments(run, preset, folder, {}))}"
+    return f"relic-rl {shlex.join(_arguments(run, preset, folder))}"
 
 
-def _arguments(
-    run: PlannedRun, preset: str, folder: Path, settings: Mapping[str, str]
-) -> list[str]:
+def _arguments(run: PlannedRun, preset: str, folder: Path) -> list[str]:
     # Also with what never came to a checkpoint: `resume` decides, as the folder's owner.
     if run_folder.holds_run(folder):
         return ["resume", str(folder)]
-    flags = [f"--{name}={value}" for name, value in {**settings, **run.settings}.items()]
+    flags = [f"--{name}={value}" for name, value in run.settings.items()]
     options = ["--run-dir", str(folder), "--preset", preset, "--seed", str(run.seed)]
     return ["train", slug_of(run.game), *options, *flags]

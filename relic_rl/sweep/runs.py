@@ -12,6 +12,7 @@ from typing import Protocol
 from relic_rl.console import Console, counted, duration
 from relic_rl.errors import UserError, command
 from relic_rl.records.folders import is_in_use
+from relic_rl.records.run_folder import holds_run
 from relic_rl.records.run_status import read_status
 from relic_rl.stop import StopRequest
 from relic_rl.sweep.manifest import Entry, Manifest, State
@@ -30,9 +31,6 @@ class SweepError(UserError):
 
 class Job(Protocol):
     """A run that was started."""
-
-    resumes: bool
-    """Whether its folder held a run already."""
 
     def poll(self) -> int | None:
         """Its exit status; None while it runs."""
@@ -153,12 +151,13 @@ class SweepRuns:
             self._elsewhere.append(entry)
             return
         self._begun_frames[entry.run.folder] = read_status(folder).env_frames
+        begins = "resumes" if holds_run(folder) else "starts"
         try:
             job = self._backend.start(entry.run)
         except (OSError, subprocess.SubprocessError) as error:
             self._fail(entry, f"cannot be started: {error}")
             return
-        self._console.say(f"{entry.run.folder} {'resumes' if job.resumes else 'starts'}")
+        self._console.say(f"{entry.run.folder} {begins}")
         self._jobs.append((entry, job))
         self._set(entry, "running", "")
 
