@@ -6,6 +6,7 @@ A command starts each run once at most; what it starts ends with it.
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -23,10 +24,6 @@ _STOPPED = "stopped; the same command resumes it"
 _MOST_FAILED_IN_A_ROW = 3
 """Before they had played anything: what ails them, a full disk or a broken installation, would fail
 all that wait as well."""
-
-
-class SweepError(UserError):
-    """Some runs failed."""
 
 
 class Job(Protocol):
@@ -147,8 +144,7 @@ class SweepRuns:
     def _start(self, entry: Entry) -> None:
         folder = self._path / entry.run.folder
         if is_in_use(folder):  # somebody resumes it by hand
-            entry.state = "running"
-            self._elsewhere.append(entry)
+            self._take_up(entry, retry_failed=False)
             return
         self._begun_frames[entry.run.folder] = read_status(folder).env_frames
         begins = "resumes" if holds_run(folder) else "starts"
@@ -213,43 +209,36 @@ class SweepRuns:
         """Says how the sweep stands.
 
         Raises:
-          SweepError: runs failed or were stopped by another process, though the sweep was not; or
+          UserError: runs failed or were stopped by another process, though the sweep was not; or
             it was stopped, and not all could write a checkpoint.
         """
-        failed = [entry for entry in self.manifest.entries if entry.state == "failed"]
-        total, done = len(self.manifest.entries), self.manifest.count("done")
-        self._console.say(f"{done} of {total} runs are done")
+        entries = self.manifest.entries
+        failed = [entry for entry in entries if entry.state == "failed"]
+        left = [entry for entry in entries if entry.state != "done"]
+        self._console.say(f"{len(entries) - len(left)} of {len(entries)} runs are done")
         if self._cut_off:
-            first = self._cut_off[0]
-            raise SweepError(
-                f"stopped, but {len(self._cut_off)} of {total} runs kept no checkpoint of their "
-                f"last moments, first {first.run.folder}: {first.why}; the same command continues "
-                "from the checkpoints before"
-            )
+            what = "kept no checkpoint of their last moments when they were stopped"
+            then = "; the same command continues from the checkpoints before"
+            raise self._error(self._cut_off, what, then)
         if stop.requested:
             self._console.say("stopped with checkpoints; the same command continues")
         elif failed:
-            waiting = ""
-            if self._waiting:
-                waiting = f"; {len(self._waiting)} were not started, as the last failed at once"
-            raise SweepError(
-                f"{len(failed)} of {total} runs failed, first {failed[0].run.folder}: "
-                f"{failed[0].why}{waiting}; --retry-failed tries them again"
-            )
-        elif done < total:
-            left = next(entry for entry in self.manifest.entries if entry.state != "done")
-            raise SweepError(
-                f"{total - done} of {total} runs are not done, first {left.run.folder}: {left.why}"
-            )
-        elif untidy := [entry for entry in self.manifest.entries if entry.why]:
-            raise SweepError(
-                f"{len(untidy)} of {total} runs ended with an error after their last evaluation, "
-                f"and may have left more on the disk than run.keep says, first "
-                f"{untidy[0].run.folder}: {untidy[0].why}"
-            )
+            waits = f"; {len(self._waiting)} were not started, as the last failed at once"
+            then = waits * bool(self._waiting) + "; --retry-failed tries them again"
+            raise self._error(failed, "failed", then)
+        elif left:
+            raise self._error(left, "are not done")
+        elif untidy := [entry for entry in entries if entry.why]:
+            what = "ended with an error after their last evaluation, and may have left more on the "
+            raise self._error(untidy, what + "disk than run.keep says")
         else:
             report = command("report", self._path, "--out", self._path / "report")
             self._console.say(f"{report} tabulates them")
+
+    def _error(self, entries: Sequence[Entry], what: str, then: str = "") -> UserError:
+        """Of some of the runs, and why the first of them."""
+        count, first = f"{len(entries)} of {len(self.manifest.entries)}", entries[0]
+        return UserError(f"{count} runs {what}, first {first.run.folder}: {first.why}{then}")
 
     def _set(self, entry: Entry, state: State, why: str) -> None:
         entry.state, entry.why = state, why

@@ -62,8 +62,8 @@ def sweep(
 
     Raises:
       UsageError: something asked for is not possible, or is not what the folder's sweep is.
-      UserError: the folder is in use, or is something else.
-      SweepError: runs failed; all others are done.
+      UserError: the folder is in use, or is something else; or runs failed, and all others are
+        done.
     """
     if dry_run and commands:
         raise UsageError("sweep: give --dry-run or --commands")
