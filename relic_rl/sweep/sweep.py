@@ -67,10 +67,13 @@ def sweep(
     """
     if dry_run and commands:
         raise UsageError("sweep: give --dry-run or --commands")
-    request = _request(path, games, seeds, preset, settings)
+    kept = SweepRequest.read(path) if (path / SWEEP_FILE).exists() else None
+    asks = games or seeds or preset or settings
+    request = kept if kept and not asks else _request(games, seeds, preset, settings)
     runs = request.runs()
     config_of = {run.folder: devices.resolve(request.preset, run.settings).config for run in runs}
-    begun = _begun(path, request, runs)
+    _expect_same(path, kept, request, runs)
+    begun = kept.placement if kept else Placement()
     placement = begun.changed(backend=backend, ray_address=ray_address, max_parallel=max_parallel)
     kind, configs = BACKENDS[placement.backend], list(dict.fromkeys(config_of.values()))
     if not (kind.joins_cluster or commands):
@@ -126,15 +129,9 @@ def _record(path: Path, request: SweepRequest, placement: Placement) -> None:
 
 
 def _request(
-    path: Path,
-    games: Sequence[str],
-    seeds: Sequence[int],
-    preset: str | None,
-    settings: Mapping[str, str],
+    games: Sequence[str], seeds: Sequence[int], preset: str | None, settings: Mapping[str, str]
 ) -> SweepRequest:
-    """What was asked, in a normal form; what the folder holds if nothing was asked."""
-    if not (games or seeds or preset or settings) and (path / SWEEP_FILE).exists():
-        return SweepRequest.read(path)
+    """What was asked, in a normal form."""
     for seed in seeds:
         check_seed(seed)
     chosen = {name for game in games or ("all",) for name in _named(game)}
@@ -160,23 +157,22 @@ def _values(name: str, text: str) -> tuple[str, ...]:
     return values
 
 
-def _begun(path: Path, request: SweepRequest, runs: Sequence[PlannedRun]) -> Placement:
-    """Where the folder's sweep began to run; of none, the default.
+def _expect_same(
+    path: Path, kept: SweepRequest | None, request: SweepRequest, runs: Sequence[PlannedRun]
+) -> None:
+    """Refuses to begin a sweep in a folder that is something else, or to continue another one.
 
     Raises:
       UsageError: the folder is another sweep.
       UserError: it is a run, or holds runs of another origin.
     """
-    if (path / SWEEP_FILE).exists():
-        kept = SweepRequest.read(path)
-        difference = kept.difference(request)
-        if difference:
+    if kept is not None:
+        if difference := kept.difference(request):
             raise UsageError(
                 f"{path} is another sweep: {difference}; {command('sweep', path)} continues it, or "
                 "give another folder"
             )
-        return kept.placement
+        return
     for folder in (path, *(path / run.folder for run in runs)):
         if holds_run(folder):
             raise UserError(f"{folder} holds a run of another origin: give another sweep folder")
-    return Placement()
