@@ -111,8 +111,7 @@ def expected_seconds(works: Sequence[Work], rates: dict[Config, Rate], at_once: 
     """Until the last run ends: they start in turn, each where one has ended."""
     ends = [0.0] * at_once
     for work in works:
-        first = ends.index(min(ends))
-        ends[first] += rates[work.config].seconds(work.config, work.done)
+        ends[ends.index(min(ends))] += rates[work.config].seconds(work.config, work.done)
     return max(ends)
 
 
@@ -140,7 +139,8 @@ def plan(
     rates: dict[Config, Rate] = {}
     for config in dict.fromkeys(work.config for work in works):
         runs = [work.run for work in works if work.config == config]
-        rates[config] = _measured(path, runs, make_backend, stop, say)
+        with _trial_folder(path) as folder, closing(make_backend(Path(folder))) as backend:
+            rates[config] = _trial(Path(folder), backend, runs, stop, say)
     with closing(make_backend(path)) as backend:
         at_once, where = backend.slots(), backend.describe()
     configs = [work.config for work in works]
@@ -160,24 +160,14 @@ def plan(
     ]
 
 
-def _measured(
-    path: Path,
-    runs: Sequence[PlannedRun],
-    make_backend: Callable[[Path], Backend],
-    stop: StopRequest,
-    say: Callable[[str], None],
-) -> Rate:
-    """How fast runs of one combination of settings go."""
-    beside = existing_parent(path)  # on the disk that the sweep will be on
+def _trial_folder(path: Path) -> "tempfile.TemporaryDirectory[str]":
+    """For the runs of a trial, on the disk that the sweep will be on."""
+    beside = existing_parent(path)
     for left in beside.glob(f"{_TRIAL}*"):  # by a trial that was killed
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
                 shutil.rmtree(left)
-    with (
-        tempfile.TemporaryDirectory(prefix=_TRIAL, dir=beside) as folder,
-        closing(make_backend(Path(folder))) as backend,
-    ):
-        return _trial(Path(folder), backend, runs, stop, say)
+    return tempfile.TemporaryDirectory(prefix=_TRIAL, dir=beside)
 
 
 def _trial(
@@ -187,6 +177,7 @@ def _trial(
     stop: StopRequest,
     say: Callable[[str], None],
 ) -> Rate:
+    """How fast runs of one combination of settings go."""
     count = min(backend.slots(), len(runs))
     spread = [runs[i * len(runs) // count] for i in range(count)]  # over the games
     chosen = [replace(run, settings={**run.settings, **TRIAL_SETTINGS}) for run in spread]
