@@ -116,13 +116,14 @@ class Console:
         by_frames, by_minutes = f"{count(frames)} frames", duration(60 * minutes)
         if budget is None:
             return [by_frames, by_minutes], None
-        if budget.is_led_by_minutes(frames, minutes):
+        of_frames, of_minutes = budget.fractions(frames, minutes)
+        if budget.minutes and of_minutes >= of_frames:
             by_minutes += f" of {duration(60 * budget.minutes)}"
         else:
             by_frames = f"{count(frames)} of {count(budget.frames)} frames"
         left = budget.seconds_left(frames, minutes, row.get("frames_per_second") or 0.0)
         estimate = [] if left is None else [f"{duration(left)} left"]
-        return [by_frames, by_minutes, *estimate], budget.fraction(frames, minutes)
+        return [by_frames, by_minutes, *estimate], min(1.0, max(of_frames, of_minutes))
 
 
 @contextmanager

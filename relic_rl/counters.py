@@ -15,16 +15,9 @@ class Budget:
         """Whether a run with this progress is over."""
         return frames >= self.frames or 0.0 < self.minutes <= minutes
 
-    def fraction(self, frames: float, minutes: float) -> float:
-        """How much of it is spent, at most 1."""
-        return min(1.0, max(frames / self.frames, self._of_minutes(minutes)))
-
-    def is_led_by_minutes(self, frames: float, minutes: float) -> bool:
-        """Whether `fraction` is of the minutes."""
-        return self.minutes > 0.0 and self._of_minutes(minutes) >= frames / self.frames
-
-    def _of_minutes(self, minutes: float) -> float:
-        return minutes / self.minutes if self.minutes else 0.0
+    def fractions(self, frames: float, minutes: float) -> tuple[float, float]:
+        """How much of the frames and of the minutes is spent; of no limit nothing ever is."""
+        return frames / self.frames, minutes / self.minutes if self.minutes else 0.0
 
     def seconds_left(self, frames: float, minutes: float, frames_per_second: float) -> float | None:
         """At the present speed; None where that is 0 and only frames are limited."""
