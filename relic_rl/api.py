@@ -355,16 +355,12 @@ def _columns(
         names = dict.fromkeys(name for row in listed for name in row if name not in _LISTS)
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is damaged: {error}") from None
-    columns = {name: [_number(row.get(name)) for row in listed] for name in names}
-    return {
-        name: np.array([np.nan if v is None else v for v in column], np.float64)
-        for name, column in columns.items()
-        if any(value is not None for value in column)
-    }
+    columns = {name: np.array([_number(row.get(name)) for row in listed]) for name in names}
+    return {name: column for name, column in columns.items() if not np.isnan(column).all()}
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        return None
+        return np.nan
