@@ -125,16 +125,12 @@ class SweepRequest:
         return ",".join(parts) or NO_GRID
 
     def write(self, path: Path, placement: Placement) -> None:
-        """Writes sweep.toml, and the copy of a preset that is a file: it may change or be far away.
-
-        Raises:
-          UsageError: the preset cannot be read.
-        """
+        """Writes sweep.toml, and a copy of a preset in a file, which may change or be far away."""
         settings = {name: list(values) for name, values in self.settings.items()}
         given = {name: value for name, value in asdict(placement).items() if value is not None}
         document = {**asdict(self), "settings": settings, "placement": given}
         if _is_file(self.preset):
-            write_whole(path / PRESET_FILE, _text_of(self.preset))
+            write_whole(path / PRESET_FILE, Path(self.preset).read_bytes())
             document["preset"] = PRESET_FILE
         write_whole(path / SWEEP_FILE, tomli_w.dumps(document))
 
@@ -173,7 +169,9 @@ class SweepRequest:
     def difference(self, other: "SweepRequest") -> str | None:
         """The first thing that `other` asks for differently, in words; None if there is none."""
         if _is_file(self.preset) and _is_file(other.preset):
-            if _text_of(self.preset) != _text_of(other.preset):
+            presets = [Path(one.preset) for one in (self, other)]
+            copied, given = (configuration.read_toml(path, "preset") for path in presets)
+            if copied != given:
                 return f"preset {other.preset} differs from its {PRESET_FILE}"
             other = replace(other, preset=self.preset)
         for name in ("games", "seeds", "preset"):
@@ -198,14 +196,6 @@ def short_names(settings: Sequence[str]) -> list[str]:
 
 def _is_file(preset: str) -> bool:
     return Path(preset).suffix == ".toml"
-
-
-def _text_of(preset: str) -> str:
-    try:
-        return Path(preset).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        words = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot read preset {preset}: {words}") from error
 
 
 def _meant(values: tuple[str, ...] | None) -> list[float | str] | None:
