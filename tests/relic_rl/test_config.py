@@ -4,6 +4,7 @@ import pytest
 
 from relic_rl import config as configuration
 from relic_rl.errors import UsageError
+from relic_rl.records.identity import RunIdentity, read_identity
 
 
 @pytest.fixture
@@ -162,24 +163,22 @@ def test_a_number_that_no_part_can_use_is_refused_where_it_is_given(field, value
 
 
 def test_what_is_dumped_loads_to_the_same(tmp_path):
-    path = tmp_path / "config.toml"
     config = configuration.resolve("laptop", {"network.channels": "8,16,16"}).config
+    identity = RunIdentity(config, "Pong", 3, "mine")
 
-    path.write_text(configuration.dump(config, game="Pong", seed=3), encoding="utf-8")
-    loaded, top = configuration.load(path)
+    (tmp_path / "config.toml").write_text(identity.dump(), encoding="utf-8")
+    loaded = read_identity(tmp_path)
 
-    assert loaded == config
-    assert loaded.network.channels == (8, 16, 16)
-    assert top == {"game": "Pong", "seed": 3}
+    assert loaded == identity
+    assert loaded.config.network.channels == (8, 16, 16)
 
 
 def test_a_config_file_that_lacks_a_field_is_refused(tmp_path):
-    path = tmp_path / "config.toml"
-    text = configuration.dump(configuration.Config(), game="Pong", seed=3)
-    path.write_text(text.replace("n_steps = 5\n", "", 1), encoding="utf-8")
+    text = RunIdentity(configuration.Config(), "Pong", 3, "mine").dump()
+    (tmp_path / "config.toml").write_text(text.replace("n_steps = 5\n", "", 1), encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"lacks learner\.n_steps \(default 5\): .*add what it"):
-        configuration.load(path)
+        read_identity(tmp_path)
 
 
 def test_differences_are_the_changed_fields():

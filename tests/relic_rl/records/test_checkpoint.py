@@ -239,7 +239,7 @@ def test_the_newest_is_removed_last_so_that_no_older_one_is_taken_for_it(
 
     monkeypatch.setattr("relic_rl.records.checkpoint.shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        saved_twice.store.remove_all()
+        saved_twice.store.remove(but_newest=False)
 
     assert saved_twice.checkpoints() == [".staging-000000000100", "000000000200"]
 
