@@ -1,8 +1,4 @@
-"""A run folder: its files, and which folders may become or are one.
-
-RUN/config.toml  metadata.json  metrics.jsonl  episodes.csv  evaluations.csv  log.txt
-    checkpoints/  segments/  lock
-"""
+"""A run folder: which folders may become or are one. ARCHITECTURE.md lists its files."""
 
 import re
 import time
