@@ -5,7 +5,6 @@ import logging
 import math
 import os
 
-import numpy as np
 import pytest
 
 from relic_rl.records.metrics import (

@@ -213,9 +213,7 @@ def events_of(run):
 
 
 def test_tensorboard_reads_back_every_number_over_the_runs_frames(tmp_path):
-    tracker = make_tracker(
-        ["tensorboard"], TrackedRun(tmp_path, "x", {"game": "pong"})
-    )
+    tracker = make_tracker(["tensorboard"], TrackedRun(tmp_path, "x", {"game": "pong"}))
     pixels = np.zeros((4, 6, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "curves.png")
     tracker.log({"env_frames": 4000, "rl_loss": 0.5, "mean_score": None, "skipped_batch": "a"})
