@@ -159,4 +159,6 @@ def test_runs_longer_than_atari_100k_are_pointed_out(tmp_path, write_run):
 
     text = read_report([tmp_path / "ours"], ["spr"]).texts()["table.md"]
 
-    assert "Atari 100k are after 400,000 frames per game, these runs' after 1,000,000." in text
+    assert (
+        "Atari 100k are after 400,000 frames per game, these runs' after 1,000,000 frames." in text
+    )
