@@ -92,11 +92,8 @@ class TwoEncoders(SharedEncoder):
     q_encoders: ClassVar[int] = 2
 
 
-class SeparateEncoder(SharedEncoderStepwise):
-    """An encoder of its own, which gives the Q-network its features, or its momentum copy's.
-
-    Each loss has its Adam here, too, and none a weight; the RL loss does not reach this encoder.
-    """
+class SeparateEncoder(SharedEncoder):
+    """An encoder of its own, which gives the Q-network its features, or its momentum copy's."""
 
     gives_features: ClassVar[bool] = True
 
@@ -109,6 +106,20 @@ class SeparateEncoder(SharedEncoderStepwise):
         """f, or h."""
         momentum: ConvEncoder = arm.get_submodule("momentum_encoder")  # type: ignore[assignment]
         return {"online": self.encoder, "momentum": momentum}[options.acting_encoder]
+
+    def optimizers(
+        self, arm: "Arm", learner: LearnerOptions, options: RepresentationOptions
+    ) -> Optimizers:
+        """One for each loss."""
+        return {
+            "main": _adam(self._online.parameters(), learner),
+            "representation": _adam((*self.encoder.parameters(), *trainable(arm)), options),
+        }
+
+    def backward(self, rl_loss: Tensor, representation_loss: Tensor, weight: float) -> None:
+        """Each into its own parameters; the weight is the shared encoder's."""
+        rl_loss.backward()
+        representation_loss.backward()
 
 
 def trainable(module: nn.Module) -> Iterable[nn.Parameter]:
