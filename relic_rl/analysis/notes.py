@@ -37,7 +37,7 @@ _NORMALIZED = (
     " percent, CSV and JSON files as a fraction: 1 is human. The capped mean clips each game to 0"
     " and 100 %. A superhuman game has 100 % or more. Percentiles are linear."
 )
-_INTERVALS = (
+INTERVALS = (
     "Intervals: 95 %, from a bootstrap over each game's own seeds. With few seeds they are narrower"
     " than they should be: of one game with 3 seeds they are the lowest and the highest, between"
     " which the true mean lies about 3 times in 4; over four such games, 5 times in 6."
@@ -271,9 +271,11 @@ def _budget(run: Run) -> str:
 
 def footnotes(columns: Sequence[Column]) -> list[str]:
     """Definitions, sources, and known quirks of the games' scores."""
-    notes = [_BETTER, _NORMALIZED, _INTERVALS, f"Human and random scores: {REFERENCE_SOURCE}."]
+    notes = [_BETTER, _NORMALIZED, f"Human and random scores: {REFERENCE_SOURCE}."]
     if any("arm=" in column.label for column in columns):
         notes.append(_ARM)
+    if any(column.aggregate and column.aggregate.intervals for column in columns):
+        notes.append(INTERVALS)
     notes += [column.reference.source for column in columns if column.reference]
     if any("VideoPinball" in column.scores for column in columns):
         notes.append(_VIDEO_PINBALL)

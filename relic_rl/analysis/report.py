@@ -87,6 +87,7 @@ class Report:
         robust = robustness_tables(self.judged)
         footnotes = notes.footnotes(columns)
         footnotes += [KEPT] * bool(heat_of(self.judged))
+        footnotes += [notes.INTERVALS] * (bool(robust) and notes.INTERVALS not in footnotes)
         content = PageContent(
             title=" and ".join(one.label for one in counted),
             lead=notes.lead(counted),
