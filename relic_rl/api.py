@@ -312,7 +312,7 @@ def report(
     Args:
       dirs: folders of runs and sweeps, or one.
       out: folder for what is written.
-      against: published methods, or one.
+      against: published methods and .csv files of scores, or one.
 
     Raises:
       UserError: nothing to report on, or an unknown published method.

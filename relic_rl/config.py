@@ -296,7 +296,8 @@ def _given(document: Mapping[str, Any], origin: str) -> dict[str, _Given]:
             raise UsageError(f"{section} is {entries!r} in {origin}: it is a section, [{section}]")
         if section not in SECTIONS:
             near = nearest(section, SECTIONS)
-            raise UsageError(f"unknown section {section!r} in {origin}{near}")
+            kind = "section" if isinstance(entries, Mapping) else "key"
+            raise UsageError(f"unknown {kind} {section!r} in {origin}{near}")
     return _named(settings_of(document), origin)
 
 

@@ -109,10 +109,12 @@ def _namesake(path: Path) -> Path:
 
 def _read_file(path: Path, label: str) -> list[Reference]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.expanduser().open(encoding="utf-8-sig", newline="") as file:
             lines = list(_lines(csv.DictReader(file, strict=True), path))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be read: there is no such user") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no CSV table: {error}") from error
     if not lines:

@@ -256,12 +256,12 @@ def _pooled(label: str, runs: Sequence[Run], failed: Sequence[str]) -> Series:
     Raises:
       ValueError: two runs of one game and seed differ in their settings.
     """
-    counted: dict[tuple[str, int], Run] = {}
+    counting: dict[tuple[str, int], Run] = {}
     for run in sorted(runs, key=lambda run: (run.unfinished is None, run.started)):
-        counted[run.game, run.seed] = run
+        counting[run.game, run.seed] = run
     repeats = []
     for run in runs:
-        twin = counted[run.game, run.seed]
+        twin = counting[run.game, run.seed]
         if twin is run:
             continue
         if compared_settings(run) != compared_settings(twin):
@@ -273,7 +273,7 @@ def _pooled(label: str, runs: Sequence[Run], failed: Sequence[str]) -> Series:
             f"{run.name}: {twin.name}, of the same game and seed, finished or began later, and"
             " counts instead"
         )
-    ordered = sorted(counted.values(), key=lambda run: (run.game, run.seed))
+    ordered = sorted(counting.values(), key=lambda run: (run.game, run.seed))
     finished = tuple(run for run in ordered if run.unfinished is None)
     unfinished = tuple(run for run in ordered if run.unfinished is not None)
     return Series(label, finished, (*failed, *repeats), unfinished)

@@ -70,7 +70,7 @@ def cluster(config: Config) -> Results:
     rates = _rates(config, results)
     results["rates"] = rates._asdict()
     results["ingest_ceiling_steps_per_second"] = 1.0 / rates.ingest_seconds
-    results["model"] = _model(config, rates, results)
+    results["model"] = predicted(config, rates, results)
     return results
 
 
@@ -161,7 +161,7 @@ def _steps_per_update(config: Config) -> float:
     return config.learner.steps_per_update / config.replay.replay_ratio
 
 
-def _model(config: Config, rates: Rates, results: Results) -> Results:
+def predicted(config: Config, rates: Rates, results: Results) -> Results:
     """What the rates predict: compared with what was measured, then at the size of the paper."""
     checked = {}
     gathering_seconds = rates.actor_seconds + rates.ingest_seconds
@@ -171,8 +171,8 @@ def _model(config: Config, rates: Rates, results: Results) -> Results:
         # machine's, if nothing else ran.
         by_part = bounds(rates, actors=actors)
         by_cores = measured["cores_used"] / gathering_seconds
-        predicted = min(by_part["actors"], by_part["ingest"], by_cores)
-        checked[f"predicted_over_measured_{actors}"] = predicted / measured["steps_per_second"]
+        expected = min(by_part["actors"], by_part["ingest"], by_cores)
+        checked[f"predicted_over_measured_{actors}"] = expected / measured["steps_per_second"]
     far = bounds(rates, actors=256)
     gathering = {part: steps for part, steps in far.items() if part != "learner"}
     # A run of a sweep acts and learns in turn, in one process; here all of them at once.

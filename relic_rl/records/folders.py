@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 class FolderError(UserError):
-    """A folder is not what the command needs."""
+    """A folder, or a file of it, is not what the command needs."""
 
 
 @contextmanager

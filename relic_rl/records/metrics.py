@@ -120,7 +120,7 @@ class MetricsLog:
         `"not_finite": {"loss": "nan"}` at the end of the line.
 
         Args:
-          row: scalars: str, bool, int, float or None.
+          row: scalars: str, bool, int, float, None, or NumPy scalars.
         """
         self._tables[METRICS_FILE].append(_json_line(row))
 
@@ -206,7 +206,11 @@ class _AppendOnlyFile:
         self._waiting = self._unsynced = b""
         whole_bytes = self._path.read_bytes().rfind(b"\n", 0, size_bytes) + 1
         if whole_bytes < size_bytes:  # half a line would spoil the next
-            _log.warning("%s was changed: rows from before the checkpoint are lost", self._path)
+            _log.warning(
+                "%s has no line's end at byte %d, as it had at the checkpoint: rows are lost",
+                self._path,
+                size_bytes,
+            )
         self._file.truncate(whole_bytes)
         self._synced_bytes = self.size_bytes = whole_bytes
         if whole_bytes == 0 and self._header:
@@ -256,7 +260,7 @@ def _json_line(row: Mapping[str, object]) -> bytes:
     }
     if not_finite:
         row = {**row, **dict.fromkeys(not_finite), "not_finite": not_finite}
-    return (json.dumps(dict(row), allow_nan=False) + "\n").encode()
+    return (json.dumps(dict(row), allow_nan=False, default=np.generic.item) + "\n").encode()
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> bytes:

@@ -69,7 +69,7 @@ class Tracker:
 
 
 class Trackers(Tracker):
-    """Several mirrors of one run; each has a `mode` and `dropped_items` of its own."""
+    """Several mirrors of one run; `mode` and `dropped_items` are those of each, and none here."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self._trackers = trackers

@@ -35,7 +35,7 @@ class WandbTracker(BackgroundTracker):
     """
 
     def __init__(self, mode: Mode, run: TrackedRun) -> None:
-        self.id = run.run_id or secrets.token_hex(4)
+        self.id = run.run_id or secrets.token_hex(8)
         self._asked = mode
         self._run_dir = run.folder
         self._arguments = {

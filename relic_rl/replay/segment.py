@@ -123,7 +123,7 @@ class Segment:
         return np.frombuffer(self.data, np.uint8, self.steps, offset)
 
     def decode_frames(self, frames: int | None = None) -> NDArray[np.uint8]:
-        """Decompresses the first `frames` frames (default: all); a prefix costs less.
+        """Decompresses the first `frames` frames, 1 or more (default: all); a prefix costs less.
 
         Returns:
           uint8[frames, H, W], bit-equal to what was encoded.
@@ -203,7 +203,7 @@ def encode_segment(
       created_env_steps: the run's agent-step counter.
 
     Raises:
-      SegmentError: shapes disagree or a value is out of range.
+      SegmentError: sizes disagree or a value is out of range.
     """
     if len(actions) and not (actions.min() >= 0 and actions.max() <= 255):
         raise _unsound(name, f"actions reach {actions.min()}..{actions.max()}, not 0..255")

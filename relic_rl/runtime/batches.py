@@ -104,7 +104,7 @@ class BatchesAhead:
         return batch
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the thread, or leaves it behind if it hangs."""
         self._waiting.close()
 
     def _sample(self) -> Batch | None:

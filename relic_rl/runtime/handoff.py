@@ -1,9 +1,10 @@
-"""Threads that make items, and a bounded queue between them and the one that takes these.
+"""Threads that make items, and a bounded queue between them and the one that takes them.
 
 A producer that is ahead of its consumer blocks. An exception that ends a producer is raised in the
 consumer.
 """
 
+import logging
 import queue
 import threading
 import time
@@ -14,6 +15,8 @@ CLOSE_SECONDS = 10.0
 """How long the end waits for what the threads are at."""
 _POLL_SECONDS = 0.2
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Handoff(Generic[T]):
@@ -52,13 +55,16 @@ class Handoff(Generic[T]):
         """Ends the threads; items that were not taken are dropped.
 
         Returns:
-          The names of those that hang: daemons, they end with the process.
+          The names of those that hang, which the log has too: daemons, they end with the process.
         """
         self._closed.set()
         until = time.monotonic() + CLOSE_SECONDS
         for thread in self._threads if self._started else []:
             thread.join(max(until - time.monotonic(), 0.0))
-        return {thread.name for thread in self._threads if thread.is_alive()}
+        hanging = {thread.name for thread in self._threads if thread.is_alive()}
+        for name in sorted(hanging):
+            _log.warning("%s did not end within %.0f s", name, CLOSE_SECONDS)
+        return hanging
 
     def _run(self, make: Callable[[], T | None]) -> None:
         try:

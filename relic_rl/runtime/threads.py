@@ -10,7 +10,6 @@ learner has asked for before it. Parameters are handed over by an event.
 Source of the layout: Hessel et al., "Podracer architectures for scalable RL", 2021 (Sebulba).
 """
 
-import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -21,15 +20,13 @@ from torch import Tensor
 
 from agents.agent import R2D2Agent
 from relic_rl.runtime.actor import Actor, Collected
-from relic_rl.runtime.handoff import CLOSE_SECONDS, Handoff
+from relic_rl.runtime.handoff import Handoff
 from relic_rl.runtime.stopwatch import Stopwatch
 from relic_rl.runtime.transfers import stream_beside
 from relic_rl.runtime.watchdog import Watchdog
 
 WAITING_STEPS = 2
 """Steps of each actor that may wait for the learner."""
-
-_log = logging.getLogger(__name__)
 
 Parameters = dict[str, dict[str, Tensor]]
 
@@ -117,9 +114,7 @@ class ThreadsEngine:
             watchdog.close()
         hanging = self._steps.close()
         for name, actor in zip(self._names, self._actors, strict=True):
-            if name in hanging:
-                _log.warning("%s did not end within %.0f s", name, CLOSE_SECONDS)
-            else:
+            if name not in hanging:
                 actor.close()
 
     def _act(self, number: int) -> Collected:

@@ -147,8 +147,8 @@ class SweepRuns:
             self._take_up(entry, retry_failed=False)
             return
         self._begun_frames[entry.run.folder] = read_status(folder).env_frames
-        begins = "resumes" if holds_run(folder) else "starts"
         try:
+            begins = "resumes" if holds_run(folder) else "starts"
             job = self._backend.start(entry.run)
         except (OSError, subprocess.SubprocessError) as error:
             self._fail(entry, f"cannot be started: {error}")
@@ -229,8 +229,11 @@ class SweepRuns:
         elif left:
             raise self._error(left, "are not done")
         elif untidy := [entry for entry in entries if entry.why]:
-            what = "ended with an error after their last evaluation, and may have left more on the "
-            raise self._error(untidy, what + "disk than run.keep says")
+            what = (
+                "ended with an error after their last evaluation, and may have left more on the "
+                "disk than run.keep says"
+            )
+            raise self._error(untidy, what)
         else:
             report = command("report", self._path, "--out", self._path / "report")
             self._console.say(f"{report} tabulates them")

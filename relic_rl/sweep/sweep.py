@@ -72,7 +72,7 @@ def sweep(
     request = kept if kept and not asks else _request(games, seeds, preset, settings)
     runs = request.runs()
     config_of = {run.folder: devices.resolve(request.preset, run.settings).config for run in runs}
-    _expect_same(path, kept, request, runs)
+    _expect_fit(path, kept, request, runs)
     begun = kept.placement if kept else Placement()
     placement = begun.changed(backend=backend, ray_address=ray_address, max_parallel=max_parallel)
     kind, configs = BACKENDS[placement.backend], list(dict.fromkeys(config_of.values()))
@@ -157,7 +157,7 @@ def _values(name: str, text: str) -> tuple[str, ...]:
     return values
 
 
-def _expect_same(
+def _expect_fit(
     path: Path, kept: SweepRequest | None, request: SweepRequest, runs: Sequence[PlannedRun]
 ) -> None:
     """Refuses to begin a sweep in a folder that is something else, or to continue another one.

@@ -58,7 +58,7 @@ def test_a_preset_inherits_from_its_base_and_says_so(preset):
     [
         ("[learner]\nbatch_sise = 3\n", "unknown field 'learner.batch_sise'.*batch_sequences"),
         ("[learnr]\nn_steps = 3\n", "unknown section 'learnr'.*'learner'"),
-        ("n_steps = 3\n", "unknown section 'n_steps'"),
+        ("n_steps = 3\n", "unknown key 'n_steps'"),
         ("[learner]\nn_steps = 'x'\n", "learner.n_steps is 'x'.*integer"),
         ("[learner]\nn_steps = 0\n", "learner.n_steps is 0.*greater than or equal to 1"),
         ("[learner]\ndiscount = 1.5\n", "learner.discount is 1.5.*less than or equal to 1"),

@@ -166,3 +166,8 @@ def test_a_file_that_is_no_table_of_scores_is_refused_in_one_line_that_names_it(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"gone\.csv cannot be read: No such file"):
         read_references([str(tmp_path / "gone.csv")])
+
+
+def test_the_home_of_a_user_who_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^~nobody-of-that-name/x\.csv cannot be read: .* user"):
+        read_references(["~nobody-of-that-name/x.csv"])

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 
+import numpy as np
 import pytest
 
 from relic_rl.records.metrics import (
@@ -67,7 +68,7 @@ def test_a_row_is_in_the_file_when_the_call_returns(tmp_path, log):
 
 
 def test_values_that_json_has_not_are_null_and_named(tmp_path, log):
-    log.write_metrics({"loss": math.nan, "norm": -math.inf, "updates": 3})
+    log.write_metrics({"loss": math.nan, "norm": -math.inf, "updates": np.int64(3)})
 
     line = (tmp_path / "metrics.jsonl").read_text()
     strict = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
@@ -163,7 +164,7 @@ def test_truncate_beyond_the_end_keeps_the_lines_and_warns(tmp_path, log, caplog
     log.truncate(dict.fromkeys(FILES, 10_000))
 
     assert contents(tmp_path) == before
-    assert "rows from before the checkpoint are lost" in caplog.text
+    assert "no line's end at byte 10000, as it had at the checkpoint: rows are lost" in caplog.text
 
 
 def test_half_a_line_where_lines_are_missing_does_not_spoil_the_next(tmp_path, log):
@@ -193,7 +194,7 @@ def test_a_table_that_was_edited_loses_the_row_that_its_length_at_the_checkpoint
     again.truncate(offsets)
     again.write_episodes([EPISODE])
 
-    assert "episodes.csv was changed: rows from before the checkpoint are lost" in caplog.text
+    assert "episodes.csv has no line's end at byte" in caplog.text
     assert [row["lane"] for row in csv_rows(table)] == ["3", "3"]
 
 

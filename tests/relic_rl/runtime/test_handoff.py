@@ -1,4 +1,5 @@
 import itertools
+import threading
 import time
 from collections.abc import Callable
 
@@ -48,3 +49,17 @@ def test_what_ends_a_maker_comes_after_what_it_made() -> None:
     with pytest.raises(StopIteration):
         handoff.take()
     assert handoff.close() == set()
+
+
+def test_a_maker_that_hangs_is_left_behind_and_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, released = iter([1]), threading.Event()
+    handoff: Handoff[int] = Handoff({"maker": lambda: next(made, None) or released.wait()}, 1)
+    monkeypatch.setattr("relic_rl.runtime.handoff.CLOSE_SECONDS", 0.1)
+    assert handoff.take() == 1
+
+    assert handoff.close() == {"maker"}
+
+    assert "maker did not end within" in caplog.text
+    released.set()

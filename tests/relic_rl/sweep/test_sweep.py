@@ -1,6 +1,7 @@
 """Sweeps as a user meets them: real processes, real runs of the toy task, real signals."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -389,6 +390,25 @@ def test_three_that_fail_at_once_in_a_row_leave_the_others_waiting(
     assert "3 of 5 runs failed, first runs/toy_memory-s0: cannot be started" in err
     assert "2 were not started, as the last failed at once; --retry-failed" in err
     assert list(states(folder).values()) == ["failed"] * 3 + ["queued"] * 2
+
+
+def test_a_run_folder_that_may_not_be_looked_into_ends_no_sweep(
+    tmp_path: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def holds_run(path: Path) -> bool:
+        if path.name == "toy_memory-s0":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return False
+
+    folder = tmp_path / "sweep"
+    (folder / "logs/runs/toy_memory-s1.log").mkdir(parents=True)  # a failure of another kind
+    monkeypatch.setattr("relic_rl.sweep.runs.holds_run", holds_run)
+
+    asked = ("--games", "toy_memory", "--seeds", "0", "1")
+    status, _, err = run_here("sweep", str(folder), *asked, *TINY)
+
+    assert (status, err.count("\n")) == (1, 1)
+    assert "2 of 2 runs failed, first runs/toy_memory-s0: cannot be started: [Errno 13]" in err
 
 
 def test_status_shows_every_run_and_why_one_failed(
