@@ -33,8 +33,6 @@ from relic_rl.analysis.runs import Curve, Run, common_frames
 from relic_rl.analysis.scores import aggregate
 from relic_rl.analysis.series import Series
 
-_LINE_PARTS = 200
-"""A running mean is drawn as finely as this."""
 _MOST_DOTS = 2_000
 """More than these are one picture within the SVG, which would grow by 90 bytes for each."""
 _MOST_MARKERS = 60
@@ -56,6 +54,7 @@ def learning_curve(run: Run) -> Figure:
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     reference = ENVIRONMENTS[run.game].reference
     left, right = figure.subplots(1, 2, sharey=True)
+    training, width = _training_mean(run, 1 / 20, parts=200)
     for axis, unit in ((left, "frames"), (right, "minutes")):
         x = getattr(run.episodes, unit)
         axis.plot(
@@ -69,12 +68,9 @@ def learning_curve(run: Run) -> Figure:
             label="training episode",
             rasterized=len(x) > _MOST_DOTS,
         )
-        if (width := len(x) // 20) > 1:
-            smooth = _running_mean(run.episodes.scores, width)
-            # Of lanes whose episodes end almost together the last: or the line is a staircase.
-            last = np.append(np.diff(np.ceil(_LINE_PARTS * x / (x[-1] or 1.0))) > 0, True)
+        if width > 1 and len(training.scores):
             label = f"training, mean of {width} episodes"
-            axis.plot(x[last], smooth[last], color=SOFT, lw=1.3, label=label)
+            axis.plot(getattr(training, unit), training.scores, color=SOFT, lw=1.3, label=label)
         axis.plot(
             getattr(run.evaluations, unit),
             run.evaluations.scores,
@@ -153,8 +149,8 @@ def _draw_game(axis: Axes, game: str, series: Sequence[Series], *, shows_trainin
     for colour, one in zip(cycle(COLOURS), series, strict=False):
         drawn = [run for run in one.evaluated if run.game == game]
         for run in drawn:
-            if shows_training and len(run.episodes.frames):
-                training = _smooth(run.episodes)
+            if shows_training:
+                training, _ = _training_mean(run, 1 / 10, parts=32)
                 axis.plot(training.frames, training.scores, color=colour, lw=1.0, alpha=0.45)
                 shown.append(training.scores)
             curve = run.evaluations
@@ -259,20 +255,20 @@ def _dots(frames: NDArray[np.float64]) -> str:
     return ".-" if len(frames) <= 3 else "-"
 
 
-def _smooth(episodes: Curve) -> Curve:
-    """Running mean over a tenth of the episodes, thinned out to some thirty points."""
-    width = max(1, len(episodes.frames) // 10)
-    scores = _running_mean(episodes.scores, width)
-    at = np.unique(np.linspace(min(width, len(scores)) - 1, len(scores) - 1, 32).astype(int))
-    return Curve(episodes.frames[at], episodes.minutes[at], scores[at])
+def _training_mean(run: Run, share: float, *, parts: int) -> tuple[Curve, int]:
+    """Mean of the latest training episodes, at the end of each of so many parts; of how many it is.
 
-
-def _running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Returns the mean of the last `width` values at each place, of fewer at the beginning."""
-    sums = np.cumsum(np.concatenate([[0.0], values]))
-    ends = np.arange(1, len(values) + 1)
-    begins = np.maximum(0, ends - width)
-    return np.asarray((sums[ends] - sums[begins]) / (ends - begins))
+    They are that share of all, and one of each lane at least: the lanes explore unlike one another,
+    and where they end together a mean over fewer swings from one to the next.
+    """
+    episodes = run.episodes
+    width = max(int(share * len(episodes.scores)), run.settings.get("actor.lanes", 1))
+    sums = np.cumsum(np.concatenate([[0.0], episodes.scores]))
+    frames = episodes.frames[width - 1 :]
+    part = np.ceil(parts * frames / frames.max(initial=1.0))
+    last = np.diff(part, append=np.inf) > 0
+    means = (sums[width:] - sums[:-width]) / width
+    return Curve(frames[last], episodes.minutes[width - 1 :][last], means[last]), width
 
 
 def _reference_lines(axis: Axes, game: Game, scores: NDArray[np.float64], *, labels: bool) -> None:

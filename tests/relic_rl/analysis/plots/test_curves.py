@@ -12,6 +12,8 @@ from relic_rl.analysis.runs import Curve, Run, read_run
 from relic_rl.analysis.scores import ROW_LABELS
 from relic_rl.analysis.series import Series
 
+ONE_LANE = {"actor.lanes": 1}
+
 
 def test_learning_curve_shows_evaluations_human_and_random(
     tmp_path: Path, write_run: Callable[..., Path]
@@ -32,7 +34,7 @@ def test_learning_curve_shows_evaluations_human_and_random(
 def test_a_running_mean_is_drawn_once_there_are_episodes_enough_for_one(
     tmp_path: Path, write_run: Callable[..., Path]
 ) -> None:
-    few = read_run(write_run(tmp_path / "pong-1"))  # of 12 training episodes
+    few = read_run(write_run(tmp_path / "pong-1", settings=ONE_LANE))  # of 12 episodes
     curve = Curve(*(np.arange(50.0) for _ in range(3)))
     many = replace(few, episodes=curve)
 
@@ -41,6 +43,8 @@ def test_a_running_mean_is_drawn_once_there_are_episodes_enough_for_one(
 
     assert not any("mean of" in label for label in labels(few))
     assert "training, mean of 2 episodes" in labels(many)
+    lanes = replace(many, settings={**many.settings, "actor.lanes": 8})
+    assert "training, mean of 8 episodes" in labels(lanes)
     for run in (few, many):  # every mark is in the legend
         assert {"training episode", "evaluation"} <= set(labels(run))
 
@@ -48,14 +52,14 @@ def test_a_running_mean_is_drawn_once_there_are_episodes_enough_for_one(
 def test_the_running_mean_of_lanes_that_end_together_is_one_point(
     tmp_path: Path, write_run: Callable[..., Path]
 ) -> None:
-    run = read_run(write_run(tmp_path / "pong-1"))
+    run = read_run(write_run(tmp_path / "pong-1", settings={"actor.lanes": 20}))
     x, scores = np.repeat([1000.0, 2000.0, 3000.0], 20), np.arange(60.0)
     x += np.tile(np.linspace(-4.0, 0.0, 20), 3)
     axis, _ = learning_curve(replace(run, episodes=Curve(x, x, scores))).axes
 
-    (line,) = [line for line in axis.lines if line.get_label() == "training, mean of 3 episodes"]
+    (line,) = [line for line in axis.lines if line.get_label() == "training, mean of 20 episodes"]
     assert list(line.get_xdata()) == [1000.0, 2000.0, 3000.0]
-    assert list(line.get_ydata()) == [18.0, 38.0, 58.0]
+    assert list(line.get_ydata()) == [9.5, 29.5, 49.5]
 
 
 def test_the_grid_of_curves_shows_the_longest_run_to_its_end(
@@ -92,10 +96,12 @@ def test_the_grid_shows_training_where_runs_were_evaluated_at_their_end_alone(
     tmp_path: Path, write_run: Callable[..., Path]
 ) -> None:
     arms = [
-        Series(label, (read_run(write_run(tmp_path / label, scores=scores)),), ())
-        for label, scores in (("none", (3.0,)), ("relic", (4.0,)))
+        Series(
+            label, (read_run(write_run(tmp_path / label, scores=scores, settings=ONE_LANE)),), ()
+        )
+        for label, scores in (("none", (3.0,)), ("relic", (4.0,)), ("long", (1.0, 2.0)))
     ]
-    on_the_way = Series("long", (read_run(write_run(tmp_path / "long", scores=(1.0, 2.0))),), ())
+    on_the_way = arms.pop()
 
     def long_lines(series: list[Series]) -> int:
         (axis,) = learning_grid(series).axes
@@ -186,5 +192,5 @@ def test_the_mean_over_seeds_evaluated_at_their_end_alone_is_a_point(
 
     (axis,) = learning_grid([Series("runs", (a, b), ())]).axes
 
-    points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines]
-    assert (12_000, 3.0) in points
+    points = [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines]
+    assert ([12_000], [3.0]) in points
