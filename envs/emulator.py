@@ -4,13 +4,8 @@ What films show, and what lanes of another mode are made of (`envs.flavoured`).
 
 It can be started as any episode of `AtariLanes` was: with the same seed and the same number of
 no-ops. Fed with the same actions (each `frame_skip` times) it goes through the same states: the
-tests hold `AtariLanes` equal to it, under Gymnasium's own `AtariPreprocessing`, frame by frame and
-reward by reward.
-
-How both are made equal, where their authors chose otherwise:
-- No-ops. ale-py's vector environment and Gymnasium draw their number with different generators, so
-  this one is told the number (`AtariLanes.noop_frames`) instead of drawing it.
-- Seeds. Gymnasium hashes a seed before it reaches the emulator; here it is given as it is.
+tests hold the lanes' scores, pictures and memory equal to it. It draws no no-ops of its own: it is
+told their number (`AtariLanes.noop_frames`).
 """
 
 from collections.abc import Sequence
@@ -18,8 +13,8 @@ from functools import partial
 from typing import Any
 
 import ale_py
-import gymnasium
 import numpy as np
+from ale_py import roms
 from numpy.typing import NDArray
 
 from envs.episodes import EpisodicLanes
@@ -28,61 +23,52 @@ from envs.interface import EnvSpec, Flavour, Picture
 from envs.options import FRAME_SIDE_PIXELS
 from envs.protocol import EpisodeProtocol
 
-NativeEnv = gymnasium.Env[NDArray[np.uint8], Any]
 
+class Emulator:
+    """A game as ale-py has it: an action is one emulator frame, no episode has a cap.
 
-class SeededStart(gymnasium.Wrapper[NDArray[np.uint8], Any, NDArray[np.uint8], Any]):
-    """Starts an episode from an emulator seed and a number of no-op frames."""
+    Args:
+      game: one of the 57.
+      sticky_probability: see `EpisodeProtocol`.
+      action_set: as in `envs.atari.AtariLanes`.
+      flavour: one of the game's; None: its default.
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """Loads the game with `seed` and lets `options["noop_frames"]` (default 0) frames pass.
-
-        Args:
-          seed: the emulator's, in [0, 2**31); None continues from its present random state.
-          options: see above.
-        """
-        emulator: Any = self.unwrapped
-        if seed is not None:
-            emulator.ale.setInt("random_seed", seed)
-            emulator.load_game()
-        frame, info = self.env.reset()
-        for _ in range((options or {}).get("noop_frames", 0)):
-            frame, _, terminated, truncated, info = self.env.step(0)
-            if terminated or truncated:
-                frame, info = self.env.reset()
-        return frame, info
-
-
-def make_emulator(
-    game: Game,
-    protocol: EpisodeProtocol,
-    action_set: str = "full",
-    flavour: Flavour | None = None,
-) -> NativeEnv:
-    """Returns the game at native resolution: a step is one emulator frame, without a cap.
-
-    `flavour` is one of the game's; None: its default.
-
-    Observations and `render()` are uint8[210, 160, 3] in most games, RGB.
-    `reset(seed=s, options={"noop_frames": k})` starts it like the episode of `AtariLanes` with
-    seed s and k no-ops.
+    Attributes:
+      ale: ale-py's own; screens are uint8[210, 160, 3] in most games, RGB.
+      actions: ale-py's, in the agent's order.
     """
-    gymnasium.register_envs(ale_py)
-    emulator = gymnasium.make(
-        game.env_id,
-        mode=flavour and flavour.mode,
-        difficulty=flavour and flavour.difficulty,
-        disable_env_checker=True,
-        obs_type="rgb",
-        frameskip=1,
-        repeat_action_probability=protocol.sticky_probability,
-        full_action_space=action_set == "full",
-        max_num_frames_per_episode=0,
-        render_mode="rgb_array",
-    )
-    return SeededStart(emulator)
+
+    def __init__(
+        self,
+        game: Game,
+        sticky_probability: float = 0.0,
+        action_set: str = "full",
+        flavour: Flavour | None = None,
+    ) -> None:
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # first: a new one says hello
+        self.ale = ale_py.ALEInterface()
+        self.ale.setFloat("repeat_action_probability", sticky_probability)
+        self._rom = roms.get_rom_path(game.rom) or ""
+        self._flavour = flavour
+        self._load()
+        is_full = action_set == "full"
+        self.actions = self.ale.getLegalActionSet() if is_full else self.ale.getMinimalActionSet()
+
+    def start(self, seed: int, noop_frames: int) -> None:
+        """Begins the episode of `AtariLanes` with this seed, in [0, 2**31), and so many no-ops."""
+        self.ale.setInt("random_seed", seed)
+        self._load()
+        self.ale.reset_game()
+        for _ in range(noop_frames):
+            self.ale.act(self.actions[0])
+            if self.ale.game_over():
+                self.ale.reset_game()
+
+    def _load(self) -> None:
+        self.ale.loadROM(self._rom)
+        if self._flavour is not None:
+            self.ale.setMode(self._flavour.mode)
+            self.ale.setDifficulty(self._flavour.difficulty)
 
 
 class LaneEmulator:
@@ -95,32 +81,26 @@ class LaneEmulator:
 
     def __init__(self, lanes: "GameLanes", lane: int) -> None:
         self._lanes, self._lane = lanes, lane
-        self._emulator: Any = lanes.make_emulator()
+        self._emulator = lanes.make_emulator()
 
     def begin(self) -> None:
         """See `Screen.begin`; the episode must be seeded, as with `reseed_steps=0` all are."""
-        seed, noop_frames = self._lanes.start(self._lane)
-        self._emulator.reset(seed=seed, options={"noop_frames": noop_frames})
+        self._emulator.start(*self._lanes.start(self._lane))
 
     def step(self, action: int) -> tuple[list[Picture], float]:
         """See `Screen.step`."""
-        pictures, score = [], 0.0
+        ale, score = self._emulator.ale, 0.0
+        pictures: list[Picture] = []
         for _ in range(self._lanes.spec.frames_per_step):
-            picture, points, terminated, _, _ = self._emulator.step(action)
-            score += points
-            pictures.append(picture)
-            if terminated:
+            score += ale.act(self._emulator.actions[action])
+            pictures.append(ale.getScreenRGB())
+            if ale.game_over():
                 break
         return pictures, score
 
     def memory(self) -> NDArray[np.uint8]:
         """The game's, uint8[128]."""
-        ram: NDArray[np.uint8] = self._emulator.unwrapped.ale.getRAM()
-        return ram
-
-    def close(self) -> None:
-        """See `Screen.close`."""
-        self._emulator.close()
+        return self._emulator.ale.getRAM()
 
 
 class GameLanes(EpisodicLanes):
@@ -166,7 +146,9 @@ class GameLanes(EpisodicLanes):
         super().__init__(spec, lanes, seed, protocol.max_episode_steps)
         self.noop_frames = np.zeros(lanes, np.int64)
         self._protocol = protocol
-        self.make_emulator = partial(make_emulator, game, protocol, action_set, flavour)
+        self.make_emulator = partial(
+            Emulator, game, protocol.sticky_probability, action_set, flavour
+        )
 
     def screen(self) -> LaneEmulator:
         """See `FilmedLanes.screen`."""

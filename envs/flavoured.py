@@ -7,15 +7,13 @@ tests hold both equal, frame by frame. Every episode is seeded, as there with `r
 are for evaluation.
 """
 
-from typing import Any
+from functools import partial
 
-import ale_py
 import numpy as np
-from ale_py import roms
 from numpy.typing import NDArray
 
 from envs.atari import rom_md5
-from envs.emulator import GameLanes, make_emulator
+from envs.emulator import Emulator, GameLanes
 from envs.episodes import Acted
 from envs.games import Game
 from envs.interface import Flavour, Flavours, Frames
@@ -30,9 +28,7 @@ def find_flavours(game: Game) -> Flavours:
       RomError: the cartridge image is missing or damaged.
     """
     rom_md5(game)
-    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-    ale = ale_py.ALEInterface()
-    ale.loadROM(roms.get_rom_path(game.rom) or "")
+    ale = Emulator(game).ale
     return Flavours(tuple(ale.getAvailableModes()), tuple(ale.getAvailableDifficulties()))
 
 
@@ -62,15 +58,12 @@ class FlavouredLanes(GameLanes):
         action_set: str = "full",
     ) -> None:
         md5 = rom_md5(game)
-        self._emulators: list[Any] = [
-            make_emulator(game, protocol, action_set, flavour) for _ in range(lanes)
-        ]
-        ale = self._emulators[0].unwrapped.ale
-        is_full = action_set == "full"
-        self._actions = ale.getLegalActionSet() if is_full else ale.getMinimalActionSet()
-        super().__init__(game, lanes, seed, protocol, action_set, self._actions, md5, flavour)
+        make = partial(Emulator, game, protocol.sticky_probability, action_set, flavour)
+        self._emulators = [make() for _ in range(lanes)]
+        first = self._emulators[0]
+        super().__init__(game, lanes, seed, protocol, action_set, first.actions, md5, flavour)
         # The last two gray screens of each lane, the last one first; black is none.
-        self._screens = np.zeros((2, lanes, *ale.getScreenDims()), np.uint8)
+        self._screens = np.zeros((2, lanes, *first.ale.getScreenDims()), np.uint8)
 
     def shown(self) -> Frames:
         """See `EpisodicLanes.shown`: what the agent sees of every lane."""
@@ -79,8 +72,6 @@ class FlavouredLanes(GameLanes):
     def close(self) -> None:
         """See `Lanes.close`."""
         super().close()
-        for emulator in self._emulators:
-            emulator.close()
         self._emulators = []
 
     def _begin(self, lanes: NDArray[np.bool_]) -> None:
@@ -91,9 +82,9 @@ class FlavouredLanes(GameLanes):
         for lane in np.flatnonzero(lanes):
             emulator, seed = self._emulators[lane], int(self._seeds[lane])
             self.noop_frames[lane] = _drawn_noops(seed, self._protocol.noop_max_frames)
-            emulator.reset(seed=seed, options={"noop_frames": int(self.noop_frames[lane])})
-            self._lives[lane] = emulator.unwrapped.ale.lives()
-            emulator.unwrapped.ale.getScreenGrayscale(self._screens[0, lane])
+            emulator.start(seed, int(self.noop_frames[lane]))
+            self._lives[lane] = emulator.ale.lives()
+            emulator.ale.getScreenGrayscale(self._screens[0, lane])
             self._screens[1, lane] = 0
 
     def _act(self, actions: NDArray[np.int64]) -> Acted:
@@ -107,11 +98,11 @@ class FlavouredLanes(GameLanes):
 
     def _hold(self, lane: int, action: int) -> tuple[float, bool, int]:
         """Holds an action in one lane; its reward, whether the game ended, the lives left."""
-        ale = self._emulators[lane].unwrapped.ale
+        emulator, ale = self._emulators[lane], self._emulators[lane].ale
         points, is_over = 0.0, False
         for frames_left in reversed(range(self._protocol.frame_skip)):
-            points += ale.act(self._actions[action])
-            is_over = ale.game_over(with_truncation=False)
+            points += ale.act(emulator.actions[action])
+            is_over = ale.game_over()
             if is_over:
                 break
             if frames_left < len(self._screens):

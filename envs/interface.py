@@ -174,7 +174,7 @@ class VectorEnv(FilmedLanes, Protocol):
         """
 
     def ram(self) -> "Ram":
-        """What the games of all lanes keep in memory."""
+        """What the games of all lanes keep in memory, of episodes begun and not yet acted in."""
 
 
 class Screen(Protocol):
@@ -190,15 +190,9 @@ class Screen(Protocol):
           A picture of every environment frame that the action is held for, and their reward.
         """
 
-    def close(self) -> None:
-        """Frees what it holds."""
-
 
 class Ram(Protocol):
     """Reads the memory of the lanes' games, of each episode from its beginning on."""
-
-    def begin(self) -> None:
-        """Turns to the episodes that the lanes have begun and not yet acted in."""
 
     def follow(self, actions: NDArray[np.integer[Any]], result: StepResult) -> None:
         """Takes a step after `VectorEnv.step` took it.
@@ -209,9 +203,6 @@ class Ram(Protocol):
 
     def read(self) -> NDArray[np.uint8]:
         """uint8[N, bytes], behind the frames that are to be acted on."""
-
-    def close(self) -> None:
-        """Frees what it holds."""
 
 
 def check_actions(actions: NDArray[np.integer[Any]], env: Lanes) -> NDArray[np.int64]:

@@ -66,9 +66,6 @@ class ToldRam:
     def __init__(self, read: Callable[[], NDArray[np.uint8]]) -> None:
         self._read = read
 
-    def begin(self) -> None:
-        """See `Ram.begin`; the lanes are looked at."""
-
     def follow(self, actions: NDArray[np.integer[Any]], result: StepResult) -> None:
         """See `Ram.follow`."""
 
@@ -76,23 +73,17 @@ class ToldRam:
         """See `Ram.read`."""
         return self._read()
 
-    def close(self) -> None:
-        """See `Ram.close`; there is nothing to free."""
-
 
 class EmulatorRam:
     """The memory of Atari lanes, as an `envs.interface.Ram`.
 
     Args:
-      emulators: one beside each lane.
+      emulators: one beside each lane, whose episode it begins here.
     """
 
     def __init__(self, emulators: Sequence[LaneEmulator]) -> None:
         self._emulators = emulators
-
-    def begin(self) -> None:
-        """See `Ram.begin`."""
-        for emulator in self._emulators:
+        for emulator in emulators:
             emulator.begin()
 
     def follow(self, actions: NDArray[np.integer[Any]], result: StepResult) -> None:
@@ -111,8 +102,3 @@ class EmulatorRam:
     def read(self) -> NDArray[np.uint8]:
         """See `Ram.read`: 128 bytes a lane."""
         return np.stack([emulator.memory() for emulator in self._emulators])
-
-    def close(self) -> None:
-        """See `Ram.close`."""
-        for emulator in self._emulators:
-            emulator.close()

@@ -126,9 +126,6 @@ class MemoryScreen:
         rewards, _ = self._lanes.outcome(np.full(self._lanes.lanes, action))
         return [np.repeat(self._lanes.shown()[0, :, :, None], 3, axis=2)], float(rewards[0])
 
-    def close(self) -> None:
-        """See `Screen.close`; there is nothing to free."""
-
 
 def _draw_pictures(height: int, width: int) -> Frames:
     """Returns uint8[4, H, W]: cue 0 (left half lit), cue 1 (right half), blank, question."""

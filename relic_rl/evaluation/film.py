@@ -109,7 +109,8 @@ def _play(
 ) -> Iterator[_Step]:
     """Plays for ever, step by step."""
     env = judging_env(trained, lanes=1, seed=seed, flavour=flavour)
-    with closing(env), closing(env.screen()) as screen:
+    with closing(env):
+        screen = env.screen()
         player = make_player(trained, env.reset(), seed=seed)
         ended = True
         while True:

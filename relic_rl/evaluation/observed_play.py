@@ -81,13 +81,12 @@ def observe_play(
         with watchdog.watching("the start of the probe's emulators"):
             frames = env.reset()
         player = make_player(trained, frames, seed=seed, epsilon=EPSILON)
-        with closing(env.ram()) as ram:
-            ram.begin()
-            for done in range(0, steps, LANES):
-                if stop.requested:
-                    return None
-                tell(done)
-                _step(env, ram, player, notes, watchdog)
+        ram = env.ram()
+        for done in range(0, steps, LANES):
+            if stop.requested:
+                return None
+            tell(done)
+            _step(env, ram, player, notes, watchdog)
     return notes.bound()
 
 

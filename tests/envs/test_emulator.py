@@ -7,22 +7,48 @@ equal to the last bit, also the stale last frame of an episode that terminated i
 
 import dataclasses
 
+import ale_py
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.wrappers import AtariPreprocessing, TimeLimit
 
 from envs.atari import AtariLanes
-from envs.emulator import make_emulator
+from envs.emulator import Emulator
 from envs.games import find_game
 from envs.protocol import PROTOCOLS
 
 pytest.importorskip("cv2", reason="Gymnasium's AtariPreprocessing resizes with opencv")
 
 
+class SeededStart(gymnasium.Wrapper):
+    """Seeds the emulator itself, where Gymnasium hashes a seed; and takes the number of no-ops."""
+
+    def reset(self, *, seed=None, options):
+        if seed is not None:
+            self.unwrapped.ale.setInt("random_seed", seed)
+            self.unwrapped.load_game()
+        frame, info = self.env.reset()
+        for _ in range(options["noop_frames"]):
+            frame, _, terminated, _, info = self.env.step(0)
+            if terminated:
+                frame, info = self.env.reset()
+        return frame, info
+
+
 def make_reference(game, protocol, action_set):
     """The game as an agent sees it: uint8[84, 84] a step."""
+    gymnasium.register_envs(ale_py)
+    emulator = gymnasium.make(
+        game.env_id,
+        disable_env_checker=True,
+        frameskip=1,
+        repeat_action_probability=protocol.sticky_probability,
+        full_action_space=action_set == "full",
+        max_num_frames_per_episode=0,
+    )
     preprocessed = AtariPreprocessing(
-        make_emulator(game, protocol, action_set),
+        SeededStart(emulator),
         noop_max=0,
         frame_skip=protocol.frame_skip,
         screen_size=(84, 84),
@@ -89,11 +115,9 @@ def test_lanes_equal_the_reference_over_full_episodes(game, protocol):
 def test_the_emulator_films_what_a_lane_does():
     protocol, game = PROTOCOLS["machado"], find_game("seaquest")
     lanes = AtariLanes(game, 1, 0, protocol, reseed_steps=0)
-    emulator = make_emulator(game, protocol)
+    emulator = Emulator(game, protocol.sticky_probability)
     lanes.reset()
-    emulator.reset(
-        seed=int(lanes.state()["seeds"][0]), options={"noop_frames": int(lanes.noop_frames[0])}
-    )
+    emulator.start(int(lanes.state()["seeds"][0]), int(lanes.noop_frames[0]))
     rng = np.random.default_rng(0)
     lane_score, film_score, pictures = 0.0, 0.0, []
 
@@ -101,8 +125,8 @@ def test_the_emulator_films_what_a_lane_does():
         action = int(rng.integers(18))
         lane_score += lanes.step(np.array([action])).rewards[0]
         for _ in range(protocol.frame_skip):
-            film_score += emulator.step(action)[1]
-            pictures.append(emulator.render())
+            film_score += emulator.ale.act(emulator.actions[action])
+            pictures.append(emulator.ale.getScreenRGB())
 
     assert film_score == lane_score > 0
     assert len(pictures) == 800

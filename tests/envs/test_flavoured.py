@@ -165,7 +165,6 @@ def test_a_film_shows_what_lane_0_plays() -> None:
         gray = [np.rint(p @ [0.2989, 0.587, 0.114]).astype(np.uint8) for p in pictures[-2:]]
         shown = shrunk(np.maximum(*gray)[None], 84, 84)[0]
         np.testing.assert_array_equal(shown, result.frames[0])
-    screen.close()
 
     assert (len(pictures), pictures[0].shape) == (4, (210, 160, 3))
     assert filmed == scored

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from envs.atari import AtariLanes
-from envs.emulator import make_emulator
+from envs.emulator import Emulator
 from envs.games import ATARI57, find_game
 from envs.protocol import PROTOCOLS
 from envs.ram import CATEGORIES, ram_variables
@@ -49,17 +49,13 @@ def test_the_memory_is_that_of_the_lanes_through_the_ends_of_episodes(protocol: 
     lanes = AtariLanes("breakout", 2, 5, protocol, action_set="minimal", reseed_steps=0)
     lanes.reset()
     ram = lanes.ram()
-    ram.begin()
-    reference = make_emulator(find_game("breakout"), PROTOCOLS[protocol], "minimal")
+    sticky = PROTOCOLS[protocol].sticky_probability
+    reference = Emulator(find_game("breakout"), sticky, "minimal")
 
     def start(lane: int) -> NDArray[np.uint8]:
         seed, noops = int(lanes.state()["seeds"][lane]), int(lanes.noop_frames[lane])
-        reference.reset(seed=seed, options={"noop_frames": noops})
-        return memory()
-
-    def memory() -> NDArray[np.uint8]:
-        emulator = reference.unwrapped
-        return np.asarray(emulator.ale.getRAM())  # type: ignore[attr-defined]
+        reference.start(seed, noops)
+        return reference.ale.getRAM()
 
     rng = np.random.default_rng(0)
     assert (ram.read()[1] == start(1)).all()
@@ -73,18 +69,16 @@ def test_the_memory_is_that_of_the_lanes_through_the_ends_of_episodes(protocol: 
             expected = start(1)
         else:
             for _ in range(4):
-                reference.step(int(actions[1]))
-            expected = memory()
+                reference.ale.act(reference.actions[actions[1]])
+            expected = reference.ale.getRAM()
         assert (ram.read()[1] == expected).all()
     assert ends
-    ram.close()
 
 
 def test_the_byte_of_pong_s_paddle_is_where_the_paddle_is_seen() -> None:
     lanes = AtariLanes("pong", 1, 0, "noop", action_set="minimal", reseed_steps=0)
     lanes.reset()
     ram = lanes.ram()
-    ram.begin()
     rng = np.random.default_rng(1)
     told, seen = [], []
     for _ in range(400):
@@ -104,7 +98,6 @@ def test_actions_that_lead_elsewhere_are_noticed() -> None:
     lanes = AtariLanes("freeway", 1, 0, "noop", action_set="minimal", reseed_steps=0)
     lanes.reset()
     ram = lanes.ram()
-    ram.begin()
     up, wait = np.array([1]), np.array([0])
 
     result = lanes.step(up)
@@ -119,7 +112,6 @@ def test_a_toy_tells_its_cue_and_its_steps() -> None:
     env = MemoryLanes(3, seed=0, blank_frames=2)
     frames = env.reset()
     ram = env.ram()
-    ram.begin()
     cues = (frames[:, 0, -1] > 0).astype(np.uint8)  # cue 1 lights the right half
 
     assert (ram.read() == np.stack([cues, np.zeros(3, np.uint8)], 1)).all()

@@ -101,7 +101,6 @@ def random_play() -> Callable[..., RandomPlay]:
         env = AtariLanes(game, lanes, 0, "noop", action_set="minimal", reseed_steps=0)
         frames = env.reset()
         ram = env.ram()
-        ram.begin()
         rng = np.random.default_rng(0)
         stacks = np.zeros((lanes, frame_stack, 84, 84), np.uint8)
         stacks[:, -1] = frames
@@ -115,7 +114,6 @@ def random_play() -> Callable[..., RandomPlay]:
             ended = result.terminated | result.truncated
             stacks[ended, :-1] = 0
             episode[ended] += lanes
-        ram.close()
         env.close()
         seen, memory, episodes = map(np.concatenate, zip(*kept, strict=True))
         at = [variable.byte for variable in ram_variables()[game]]

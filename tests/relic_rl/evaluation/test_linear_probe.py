@@ -180,14 +180,12 @@ def pong_memory() -> tuple[Tensor, NDArray[np.int64], list[int]]:
     env = AtariLanes("pong", 4, 0, "noop", action_set="minimal", reseed_steps=0)
     env.reset()
     ram = env.ram()
-    ram.begin()
     rng = np.random.default_rng(0)
     told = []
     for _ in range(250):
         told.append(ram.read())
         actions = rng.integers(6, size=4)
         ram.follow(actions, env.step(actions))
-    ram.close()
     ball = [v.byte for v in ram_variables()["Pong"] if v.name in ("ball_x", "ball_y")]
     return torch.from_numpy(np.concatenate(told)), np.tile(np.arange(4), 250), ball
 
