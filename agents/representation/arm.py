@@ -44,7 +44,6 @@ class Arm(nn.Module):
       encoder: f as it begins.
     """
 
-    has_loss: ClassVar[bool] = False
     joins: ClassVar[Mapping[str, type[SharedEncoder]]] = {
         "shared": SharedEncoder,
         "separate": SharedEncoder,
@@ -89,7 +88,6 @@ class MomentumArm(Arm, ABC):
     h begins as f and follows it: h <- m h + (1 - m) f, as do the heads in `followers`.
     """
 
-    has_loss = True
     joins = {"shared": SharedEncoder, "separate": SeparateEncoder}  # noqa: RUF012
 
     def __init__(

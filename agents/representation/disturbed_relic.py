@@ -84,7 +84,6 @@ def disturbed_relic_loss(
 class DisturbedRelic(Arm):
     """ReLIC on disturbed views; the encoder is the Q-network's."""
 
-    has_loss = True
     joins = {"shared": SharedEncoderStepwise}  # noqa: RUF012
 
     def loss(

@@ -13,7 +13,7 @@ from agents.agent import R2D2Agent
 from agents.augmentation import random_shift_and_intensity
 from agents.interface import TrainingBatch
 from agents.networks import stacks_from_frames
-from agents.representation.arm import MomentumArm, arm_class
+from agents.representation.arm import Arm, MomentumArm, arm_class
 from agents.representation.arms import ARMS
 
 BURN_IN, UNROLL = 4, 8
@@ -62,7 +62,7 @@ def test_every_arm_builds_and_learns_on_either_encoder(
     assert all(torch.isfinite(value) for value in reports[1].metrics.values())
     # It would keep a backward pass alive, in a GPU's memory and on the stream of its update.
     assert not any(value.requires_grad for value in reports[1].metrics.values())
-    has_loss = arm_class(arm).has_loss
+    has_loss = arm_class(arm).loss is not Arm.loss
     assert ("representation_loss" in reports[1].metrics) == has_loss
     assert (agent.join.apart is not None) == (encoder == "separate" and has_loss)
     own_optimizer = agent.join.apart is not None or arm == "disturbed_relic"
@@ -240,7 +240,7 @@ def test_diagnostics_change_nothing_that_is_learned(
     assert same(parameters(agents[0]), parameters(agents[1]))
     assert torch.equal(*(agent.generator.get_state() for agent in agents))
     diagnosed = {"effective_rank", "delta_q"} | {f"td_error_{q}th" for q in (50, 90, 99)}
-    if arm_class(arm).has_loss and encoder == "shared":
+    if arm_class(arm).loss is not Arm.loss and encoder == "shared":
         diagnosed.add("gradient_cosine")
     without, with_diagnostics = metrics
     for update, (plain, more) in enumerate(zip(without, with_diagnostics, strict=True)):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.representation.arm import arm_class
+from agents.representation.arm import Arm, arm_class
 from agents.representation.arms import ARMS
 from relic_rl import cli, train
 from relic_rl.config import preset_paths, resolve
@@ -765,7 +765,7 @@ def test_every_arm_trains_with_either_encoder(
     rows = run.metrics()
     assert training.progress.updates >= 5
     assert all(math.isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
-    assert ("representation_loss" in rows[-1]) == arm_class(arm).has_loss
+    assert ("representation_loss" in rows[-1]) == (arm_class(arm).loss is not Arm.loss)
     model = training.agent.model_state()
     assert model.keys() == initial.keys()
     for name, part in model.items():
