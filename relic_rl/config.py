@@ -295,9 +295,9 @@ def _given(document: Mapping[str, Any], origin: str) -> dict[str, _Given]:
         if section in SECTIONS and not isinstance(entries, Mapping):
             raise UsageError(f"{section} is {entries!r} in {origin}: it is a section, [{section}]")
         if section not in SECTIONS:
-            near = nearest(section, SECTIONS)
-            kind = "section" if isinstance(entries, Mapping) else "key"
-            raise UsageError(f"unknown {kind} {section!r} in {origin}{near}")
+            if not isinstance(entries, Mapping):
+                raise UsageError(f"unknown key {section!r} in {origin}")
+            raise UsageError(f"unknown section {section!r} in {origin}{nearest(section, SECTIONS)}")
     return _named(settings_of(document), origin)
 
 

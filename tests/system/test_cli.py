@@ -139,7 +139,7 @@ HUGE = ("--replay.capacity_steps", str(10**12), "--replay.max_bytes", str(10**15
         ("train pong --frames 1.5", 2, ["run.frames", "'1.5'"]),
         ("train pong --batch_sequences 8", 2, ["use --learner.batch_sequences"]),
         ("train pong --batch 8", 2, ["unknown flag --batch, use --learner.batch_sequences\n"]),
-        ("train pong --preset half_a_run.toml", 2, ["unknown section 'preset'"]),
+        ("train pong --preset half_a_run.toml", 2, ["unknown key 'preset'"]),
         ("train pong --name mine --run-dir mine", 2, ["--name", "without --run-dir"]),
         ("train pong --name a/b", 2, ["--name is 'a/b'"]),
         ("train pong --name=", 2, ["--name is ''"]),
